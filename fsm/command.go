@@ -1,0 +1,111 @@
+package fsm
+
+import (
+	"net/netip"
+	"time"
+)
+
+// CommandVersion is the newest version of commands that this code reads.
+const CommandVersion = 1
+
+// Command is one entry of the log: an envelope, and exactly one of the bodies.
+type Command struct {
+	Version int       `json:"v"`
+	By      string    `json:"by"` // who asked: "root@dir1", "m2"
+	At      time.Time `json:"at"` // the proposer's clock, for people and token expiry
+	// IfRevision, when not 0, makes the command fail with ErrConflict unless
+	// the table is still at that revision (compare-and-set).
+	IfRevision Revision `json:"if_revision,omitempty"`
+
+	Found     *Found       `json:"found,omitempty"`
+	Enrol     *Enrol       `json:"enrol,omitempty"`
+	Member    *SetMember   `json:"member,omitempty"`
+	Remove    *Remove      `json:"remove,omitempty"`
+	AddToken  *Token       `json:"add_token,omitempty"`
+	Apply     *ApplySet    `json:"apply,omitempty"`
+	Votes     *CastVotes   `json:"votes,omitempty"`
+	Override  *SetOverride `json:"override,omitempty"`
+	Settings  *Settings    `json:"settings,omitempty"`
+	Ownership *Ownership   `json:"ownership,omitempty"`
+}
+
+// Found makes the cluster: the first command of every log.
+type Found struct {
+	Cluster string         `json:"cluster"`
+	Name    string         `json:"name"`
+	Addr    netip.AddrPort `json:"addr"`
+	Profile string         `json:"profile"`
+}
+
+// Enrol adds a member in state Joining, using up one use of a token. The new
+// id is the Result's Member. Enrolling again with the same Request returns the
+// same id (a joiner that lost the answer asks again).
+type Enrol struct {
+	TokenHash string         `json:"token_hash"`
+	Request   string         `json:"request"` // random, made by the joiner
+	Name      string         `json:"name"`
+	Role      Role           `json:"role"`
+	Addr      netip.AddrPort `json:"addr"`
+}
+
+// SetMember changes a member's state or silence; nil: as it is.
+type SetMember struct {
+	ID     MemberID     `json:"id"`
+	State  *MemberState `json:"state,omitempty"`
+	Silent *bool        `json:"silent,omitempty"`
+}
+
+// Remove takes a member out of the table with its votes.
+type Remove struct {
+	ID MemberID `json:"id"`
+}
+
+// Config is what a file says: the resources of one set.
+type Config struct {
+	Globals  Globals         `json:"globals"`
+	Routers  []Router        `json:"routers"`  // ID and Set are ignored
+	Services []VirtualServer `json:"services"` // Set is ignored
+}
+
+// ApplySet replaces all that the named set owns by Config: one atomic change.
+type ApplySet struct {
+	Set    string `json:"set"`
+	Config Config `json:"config"`
+}
+
+// CastVotes carries one director's changed opinions.
+type CastVotes struct {
+	Member   MemberID  `json:"member"`
+	Opinions []Opinion `json:"opinions"`
+}
+
+// Opinion is a vote on a target. Opinions of targets that are no more are ignored.
+type Opinion struct {
+	Target Target `json:"target"`
+	Vote
+}
+
+// SetOverride sets what an operator wants of a real server; a zero State and
+// nil Weight removes the override.
+type SetOverride struct {
+	Service ServiceKey     `json:"service,omitzero"`
+	Server  netip.AddrPort `json:"server"`
+	State   AdminState     `json:"state,omitempty"`
+	Weight  *int           `json:"weight,omitempty"`
+}
+
+// Ownership tells the history that a director took or lost a router. It moves
+// nothing: leases do.
+type Ownership struct {
+	Router uint64   `json:"router"`
+	Member MemberID `json:"member"`
+	Owns   bool     `json:"owns"`
+	Why    string   `json:"why"`
+}
+
+// Result is what a command did.
+type Result struct {
+	Revision Revision `json:"revision"`         // of the table after the command
+	Member   MemberID `json:"member,omitempty"` // Enrol, Found: the id given
+	Changed  bool     `json:"changed"`
+}

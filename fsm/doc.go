@@ -1,0 +1,15 @@
+// Package fsm is the replicated table of lbcluster and the commands that
+// change it: the vocabulary that every other package speaks.
+//
+// A [Table] is an immutable value. [Table.Apply] takes one [Command] and
+// returns the next table, or the same table and an error that names what is
+// wrong; it is deterministic and total, so that every member that has read the
+// same log has the same table. [Table.Check] states the invariants.
+//
+// Called by: package cluster (as Raft's state machine), the API, the checks,
+// the data plane and the CLI, which all read tables and make commands.
+//
+// It never does I/O, reads no clock, starts no goroutine and draws no random
+// number; times and identities come in with the command. It imports nothing
+// but the standard library.
+package fsm

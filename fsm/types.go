@@ -1,0 +1,327 @@
+package fsm
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+)
+
+// Revision counts the changes of the table; it grows by one with each command
+// that changed something and never goes back.
+type Revision uint64
+
+// MemberID names a member for ever: "m1", "m2", ... An id is never reused, not
+// even after its member was removed.
+type MemberID string
+
+// Role says what a member does in the cluster.
+type Role string
+
+const (
+	Director Role = "director" // holds VIPs, forwards, checks, votes
+	Witness  Role = "witness"  // votes in Raft and in leases, nothing else
+)
+
+// MemberState is a member's way through the cluster.
+type MemberState string
+
+const (
+	Joining MemberState = "joining" // enrolled, has not caught up yet
+	Present MemberState = "present" // a full member
+	Leaving MemberState = "leaving" // hands over and goes
+)
+
+// Member is one machine of the cluster.
+type Member struct {
+	ID    MemberID    `json:"id"`
+	Name  string      `json:"name"` // unique among members; by default the host name
+	Role  Role        `json:"role"`
+	State MemberState `json:"state"`
+	// Addr is where the member serves the others: TCP for Raft, joining and
+	// forwarded requests, UDP on the same port for leases; gossip uses TCP and
+	// UDP on the port after it.
+	Addr netip.AddrPort `json:"addr"`
+	// Silent is set by the leader while it has no contact with the member.
+	// Votes of a silent member do not count.
+	Silent bool     `json:"silent,omitempty"`
+	Joined Revision `json:"joined"`
+}
+
+// Duration is a time.Duration written as text ("1.5s") in JSON.
+type Duration time.Duration
+
+// D returns d as a time.Duration.
+func (d Duration) D() time.Duration { return time.Duration(d) }
+
+// String is time.Duration's.
+func (d Duration) String() string { return time.Duration(d).String() }
+
+// MarshalText writes d as time.Duration.String does.
+func (d Duration) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
+
+// UnmarshalText reads what time.ParseDuration reads.
+func (d *Duration) UnmarshalText(b []byte) error {
+	v, err := time.ParseDuration(string(b))
+	if err != nil {
+		return fmt.Errorf("duration: %w", err)
+	}
+	*d = Duration(v)
+	return nil
+}
+
+// Address is one virtual IP of a router.
+type Address struct {
+	// Prefix is the VIP with the length it is added with: /32 or /128 unless
+	// the operator gave another.
+	Prefix netip.Prefix `json:"prefix"`
+	// Dev names an interface for this address alone; empty: the router's.
+	Dev   string `json:"dev,omitempty"`
+	Label string `json:"label,omitempty"`
+}
+
+// Router is a virtual router (keepalived: vrrp_instance): a VRID, its VIPs and
+// how they are advertised. It is the unit that moves from director to director.
+type Router struct {
+	// ID names the router in leases. Invariant: assigned by the table, never
+	// reused, kept when a router of the same name is applied again.
+	ID   uint64 `json:"id"`
+	Name string `json:"name"` // unique in the table
+	Set  string `json:"set"`  // the applied set that owns it
+	// Interface is the operator's word for the interface ("eth0"). A director
+	// uses the interface whose network holds the VIP, and this one where that
+	// is ambiguous or none does.
+	Interface string `json:"interface,omitempty"`
+	// VRID is 1-255. Invariant: (Interface, VRID, family) is unique.
+	VRID     uint8 `json:"vrid"`
+	Priority uint8 `json:"priority"` // 1-255, toward VRRP peers
+	Version  uint8 `json:"version"`  // 2 or 3
+	// Initial is keepalived's "state" keyword (MASTER or BACKUP); the cluster
+	// has one owner whatever it says, so it is kept only for export.
+	Initial string `json:"initial,omitempty"`
+	// AdvertInterval: whole seconds 1s-255s in version 2, 10ms-40.95s in 3.
+	AdvertInterval Duration `json:"advert_interval"`
+	// AuthPass is the version 2 password, at most 8 bytes; empty: none.
+	AuthPass  string    `json:"auth_pass,omitempty"`
+	Addresses []Address `json:"addresses"` // in the order of the file; at least one
+}
+
+// Protocol is the transport protocol of a virtual server.
+type Protocol string
+
+const (
+	TCP Protocol = "tcp"
+	UDP Protocol = "udp"
+)
+
+// Method is how packets reach a real server (ipvsadm's forwarding method).
+type Method string
+
+const (
+	// DirectRouting rewrites only the destination MAC (ipvsadm -g).
+	DirectRouting Method = "dr"
+)
+
+// ServiceKey names a virtual server: an address, port and protocol.
+type ServiceKey struct {
+	Addr     netip.Addr `json:"addr"`
+	Port     uint16     `json:"port"`
+	Protocol Protocol   `json:"protocol"`
+}
+
+// String is "tcp/172.25.88.100:80".
+func (k ServiceKey) String() string {
+	return fmt.Sprintf("%s/%s", k.Protocol, netip.AddrPortFrom(k.Addr, k.Port))
+}
+
+// VirtualServer is a load-balanced service.
+type VirtualServer struct {
+	ServiceKey
+	Set string `json:"set"`
+	// Scheduler is a kernel scheduler's name: see [Schedulers].
+	Scheduler string `json:"scheduler"`
+	Method    Method `json:"method"`
+	// Persistence is the persistence timeout, whole seconds; 0: off.
+	Persistence Duration `json:"persistence,omitempty"`
+	// PersistenceMask is the client netmask's length (32: each client alone).
+	PersistenceMask uint8        `json:"persistence_mask,omitempty"`
+	RealServers     []RealServer `json:"real_servers"` // order of the file; unique by Addr and Port
+}
+
+// RealServer is a backend of a virtual server.
+type RealServer struct {
+	Addr   netip.Addr `json:"addr"`
+	Port   uint16     `json:"port"` // with direct routing always the virtual server's
+	Weight int        `json:"weight"`
+	// UpperThreshold and LowerThreshold bound its connections (ipvsadm -x, -y); 0: none.
+	UpperThreshold uint32 `json:"upper_threshold,omitempty"`
+	LowerThreshold uint32 `json:"lower_threshold,omitempty"`
+	// Inhibit keeps the server in the table with weight 0 when it is down
+	// (keepalived: inhibit_on_failure) instead of removing it.
+	Inhibit bool `json:"inhibit,omitempty"`
+	// Checks must all pass; none: the server is always taken as up.
+	Checks []Check `json:"checks,omitempty"`
+}
+
+// AddrPort is the server's own address.
+func (r RealServer) AddrPort() netip.AddrPort { return netip.AddrPortFrom(r.Addr, r.Port) }
+
+// CheckKind is a kind of health check.
+type CheckKind string
+
+// CheckTCP connects and closes (keepalived: TCP_CHECK).
+const CheckTCP CheckKind = "tcp"
+
+// Check is one health check with every default filled in by whoever made it
+// (keepalived's defaults in fsm/conf).
+type Check struct {
+	Kind CheckKind `json:"kind"`
+	// Dest is where to connect: connect_ip and connect_port, or the server itself.
+	Dest netip.AddrPort `json:"dest"`
+	// Bind is the local address to check from; zero: the kernel's choice.
+	Bind           netip.Addr `json:"bind,omitzero"`
+	ConnectTimeout Duration   `json:"connect_timeout"`
+	// Retry is how many failures after the first are forgiven: the check goes
+	// down after Retry+1 in a row (the very first check: after one), and up
+	// after one success.
+	Retry            int      `json:"retry"`
+	DelayBeforeRetry Duration `json:"delay_before_retry"`
+	DelayLoop        Duration `json:"delay_loop"`
+	// Warmup bounds the random delay before the first check.
+	Warmup Duration `json:"warmup"`
+}
+
+// Target names what is probed and voted on: a real server's address with its
+// checks. Equal checks of one server under many virtual servers are one target.
+// The empty target means "nothing to check". See [RealServer.Target].
+type Target string
+
+// Vote is one director's opinion of one target.
+type Vote struct {
+	Up     bool   `json:"up"`
+	Detail string `json:"detail,omitempty"` // "connection refused"
+}
+
+// Health is what the votes make of a target. A target without an entry is up:
+// so keepalived starts too.
+type Health struct {
+	Down   bool     `json:"down"`
+	Since  Revision `json:"since"`
+	Detail string   `json:"detail,omitempty"`
+}
+
+// AdminState is an operator's word on a real server.
+type AdminState string
+
+const (
+	Enabled  AdminState = ""        // as checked
+	Drained  AdminState = "drain"   // weight 0: connections finish, none is new
+	Disabled AdminState = "disable" // not in the kernel's table
+)
+
+// Override is what an operator set by hand; it survives apply.
+type Override struct {
+	// Service limits the override to one virtual server; zero: wherever the
+	// server appears.
+	Service ServiceKey     `json:"service,omitzero"`
+	Server  netip.AddrPort `json:"server"`
+	State   AdminState     `json:"state,omitempty"`
+	Weight  *int           `json:"weight,omitempty"` // nil: the file's
+	By      string         `json:"by"`
+}
+
+// Settings hold for the whole cluster.
+type Settings struct {
+	// Profile names the lease's timing: "default", "fast" or "robust".
+	Profile string `json:"profile"`
+}
+
+// Globals is what a set's file said in global_defs. It is stored and exported;
+// mail is not sent yet.
+type Globals struct {
+	RouterID          string   `json:"router_id,omitempty"`
+	NotificationEmail []string `json:"notification_email,omitempty"`
+	EmailFrom         string   `json:"email_from,omitempty"`
+	SMTPServer        string   `json:"smtp_server,omitempty"`
+	SMTPTimeout       Duration `json:"smtp_connect_timeout,omitempty"`
+	// SkipCheckAdvAddr, GARPInterval and GNAInterval are vrrp_skip_check_adv_addr,
+	// vrrp_garp_interval and vrrp_gna_interval.
+	SkipCheckAdvAddr bool     `json:"vrrp_skip_check_adv_addr,omitempty"`
+	GARPInterval     Duration `json:"vrrp_garp_interval,omitempty"`
+	GNAInterval      Duration `json:"vrrp_gna_interval,omitempty"`
+}
+
+// Set is what one apply owns: see [ApplySet].
+type Set struct {
+	Name     string    `json:"name"`
+	Globals  Globals   `json:"globals"`
+	Revision Revision  `json:"revision"` // of its last apply
+	By       string    `json:"by"`
+	At       time.Time `json:"at"`
+}
+
+// Token lets machines enrol. Only the hash of its secret is kept.
+type Token struct {
+	Hash    string    `json:"hash"`           // hex SHA-256 of the secret
+	Role    Role      `json:"role,omitempty"` // empty: any role
+	Uses    int       `json:"uses"`           // left; at least 1
+	Expires time.Time `json:"expires"`        // compared with the At of the Enrol command
+}
+
+// Event is one entry of the history: who changed what, when.
+type Event struct {
+	Revision Revision  `json:"revision"`
+	At       time.Time `json:"at"` // the proposer's clock
+	By       string    `json:"by"`
+	Kind     string    `json:"kind"` // "apply", "member", "health", "owner", "override", ...
+	Text     string    `json:"text"` // a sentence for people
+}
+
+// ConfigTag orders Raft configurations (lease.md R17): first by recovery epoch,
+// then term, then index.
+type ConfigTag struct {
+	Epoch uint64 `json:"epoch"`
+	Term  uint64 `json:"term"`
+	Index uint64 `json:"index"`
+}
+
+// Less reports whether t is older than o.
+func (t ConfigTag) Less(o ConfigTag) bool {
+	if t.Epoch != o.Epoch {
+		return t.Epoch < o.Epoch
+	}
+	if t.Term != o.Term {
+		return t.Term < o.Term
+	}
+	return t.Index < o.Index
+}
+
+// VoterSet is a Raft configuration as the lease needs it.
+type VoterSet struct {
+	Tag    ConfigTag  `json:"tag"`
+	Voters []MemberID `json:"voters"`
+}
+
+// Table is all that is replicated. It is immutable: nobody changes a table or
+// anything reachable from it; Apply makes a new one that shares what is equal.
+type Table struct {
+	Cluster    string   `json:"cluster"` // the cluster's id, set by the founding command
+	Revision   Revision `json:"revision"`
+	NextMember uint64   `json:"next_member"` // Invariant: above every id ever given
+	NextRouter uint64   `json:"next_router"` // likewise
+	Settings   Settings `json:"settings"`
+
+	Members  []Member        `json:"members"`  // by id (numeric)
+	Sets     []Set           `json:"sets"`     // by name
+	Routers  []Router        `json:"routers"`  // by ID
+	Services []VirtualServer `json:"services"` // by ServiceKey.String
+	// Votes has entries of present directors on current targets only.
+	Votes     map[Target]map[MemberID]Vote `json:"votes"`
+	Health    map[Target]Health            `json:"health"`    // current targets only
+	Overrides []Override                   `json:"overrides"` // of current real servers only
+	Tokens    []Token                      `json:"tokens"`
+	Owners    map[uint64]MemberID          `json:"owners"` // last reported owner of a router; history, not authority
+	Events    []Event                      `json:"events"` // the last EventsKept, oldest first
+}
+
+// EventsKept bounds Table.Events.
+const EventsKept = 1000
