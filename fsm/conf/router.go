@@ -1,0 +1,241 @@
+package conf
+
+import (
+	"fmt"
+	"math"
+	"time"
+
+	"lbcluster/fsm"
+)
+
+// routerDraft is a vrrp_instance with what was not said left zero.
+type routerDraft struct {
+	fsm.Router
+	at       *node
+	said     map[string]*node // by keyword
+	authType string
+}
+
+var routerRules = map[string]rule{
+	"state":             {min: 1, max: 1, do: (*builder).readState},
+	"interface":         {min: 1, max: 1, do: func(b *builder, n *node) { b.router.Interface = n.args[0]; b.say(n) }},
+	"virtual_router_id": {min: 1, max: 1, do: func(b *builder, n *node) { b.readByte(n, &b.router.VRID) }},
+	"priority":          {min: 1, max: 1, do: func(b *builder, n *node) { b.readByte(n, &b.router.Priority) }},
+	"advert_int":        {min: 1, max: 1, do: (*builder).readAdvert},
+	"version":           {min: 1, max: 1, do: func(b *builder, n *node) { b.readVersion(n, &b.router.Version) }},
+	"virtual_ipaddress": {block: true, repeat: true, do: (*builder).readAddresses},
+}
+
+func init() {
+	routerRules["authentication"] = rule{block: true, do: func(b *builder, n *node) { b.say(n); b.each(n.kids, n.word, authRules) }}
+}
+
+var authRules = map[string]rule{
+	"auth_type": {min: 1, max: 1, do: (*builder).readAuthType},
+	"auth_pass": {min: 1, max: 1, do: (*builder).readAuthPass},
+}
+
+func (b *builder) readRouter(n *node) {
+	for _, d := range b.routers {
+		if d.Name == n.args[0] {
+			b.problem(n.pos, n.word, "%s is already in line %d of %s", n.args[0], d.at.pos.line, d.at.pos.file)
+			return
+		}
+	}
+	b.router = &routerDraft{at: n, said: map[string]*node{}}
+	b.router.Name = n.args[0]
+	b.routers = append(b.routers, b.router)
+	b.each(n.kids, n.word, routerRules)
+}
+
+// say remembers where a keyword of the current router stands.
+func (b *builder) say(n *node) { b.router.said[n.word] = n }
+
+func (b *builder) readState(n *node) {
+	switch s := n.args[0]; s {
+	case "MASTER", "BACKUP":
+		b.router.Initial = s
+		b.say(n)
+		if s == "MASTER" {
+			b.notice(n.pos, n.word, "MASTER means nothing in a cluster: the lease decides which director owns the VIP (kept for export)")
+		}
+	default:
+		b.problem(n.pos, n.word, "%q is neither MASTER nor BACKUP", s)
+	}
+}
+
+func (b *builder) readByte(n *node, to *uint8) {
+	b.say(n)
+	v, err := number(n.args[0], 1, 255)
+	if err != nil {
+		b.wrong(n, err)
+		return
+	}
+	*to = uint8(v)
+}
+
+func (b *builder) readAdvert(n *node) {
+	b.say(n)
+	b.readTimer(n, n.args[0], 10*time.Millisecond, &b.router.AdvertInterval)
+}
+
+func (b *builder) readAuthType(n *node) {
+	switch n.args[0] {
+	case "PASS":
+		b.router.authType = "PASS"
+	case "AH":
+		b.problem(n.pos, n.word, "AH is not supported yet; use PASS")
+	default:
+		b.problem(n.pos, n.word, "%q is neither PASS nor AH", n.args[0])
+	}
+	b.say(n)
+}
+
+// readAuthPass cuts the password to the 8 bytes that VRRP version 2 carries
+// (RFC 2338, section 5.3.6), as keepalived does.
+func (b *builder) readAuthPass(n *node) {
+	b.say(n)
+	pass := n.args[0]
+	if len(pass) > 8 {
+		b.notice(n.pos, n.word, "only the first 8 bytes count, as in keepalived")
+		pass = pass[:8]
+	}
+	if pass == "" {
+		b.problem(n.pos, n.word, "the password is empty")
+	}
+	b.router.AuthPass = pass
+}
+
+// readAddresses reads the lines of virtual_ipaddress:
+// IP[/LEN] [brd ADDR] [dev IF] [scope SCOPE] [label LABEL].
+func (b *builder) readAddresses(n *node) {
+	b.say(n)
+	for _, k := range n.kids {
+		if k.block {
+			b.problem(k.pos, k.word, "an address takes no block")
+			continue
+		}
+		if a, ok := b.readAddress(k); ok {
+			path := fmt.Sprintf("routers[%d].addresses[%d]", len(b.routers)-1, len(b.router.Addresses))
+			b.places[path] = place{k.pos, k.word}
+			b.router.Addresses = append(b.router.Addresses, a)
+		}
+	}
+}
+
+func (b *builder) readAddress(n *node) (a fsm.Address, ok bool) {
+	p, err := prefix(n.word)
+	if err != nil {
+		b.wrong(n, err)
+		return a, false
+	}
+	a.Prefix, ok = p, true
+	for args := n.args; len(args) > 0; args = args[min(2, len(args)):] {
+		if len(args) == 1 && known[args[0]] || !addressWord(args[0]) {
+			b.problem(n.pos, args[0], "not supported yet for an address; dev, label, scope and brd are")
+			return a, false
+		}
+		if len(args) == 1 {
+			b.problem(n.pos, args[0], "needs one value after it")
+			return a, false
+		}
+		ok = b.addressOption(n, &a, args[0], args[1]) && ok
+	}
+	return a, ok
+}
+
+func addressWord(s string) bool {
+	return s == "dev" || s == "label" || s == "scope" || s == "brd" || s == "broadcast"
+}
+
+func (b *builder) addressOption(n *node, a *fsm.Address, option, value string) bool {
+	switch option {
+	case "dev":
+		a.Dev = value
+	case "label":
+		a.Label = value
+	case "scope":
+		if value != "global" && value != "0" {
+			b.problem(n.pos, option, "scope %s is not supported yet; global is", value)
+			return false
+		}
+	default:
+		b.notice(n.pos, option, "not kept: a VIP is added without a broadcast address")
+	}
+	return true
+}
+
+// addRouter fills in keepalived's defaults and hands the router over.
+func (b *builder) addRouter(d *routerDraft) {
+	path := fmt.Sprintf("routers[%d]", len(b.cfg.Routers))
+	b.places[path] = place{d.at.pos, d.at.word}
+	for keyword, field := range map[string]string{
+		"interface": "interface", "virtual_router_id": "vrid", "priority": "priority", "state": "initial",
+		"advert_int": "advert_interval", "auth_pass": "auth_pass", "virtual_ipaddress": "addresses",
+	} {
+		if n := d.said[keyword]; n != nil {
+			b.places[path+"."+field] = place{n.pos, n.word}
+		}
+	}
+	if d.said["virtual_router_id"] == nil {
+		b.problem(d.at.pos, d.at.word, "%s has no virtual_router_id", d.Name)
+	}
+	if d.said["virtual_ipaddress"] == nil {
+		b.problem(d.at.pos, d.at.word, "%s has no virtual_ipaddress", d.Name)
+	}
+	if d.Interface == "" {
+		b.notice(d.at.pos, d.at.word, "%s names no interface: keepalived would take eth0; each director takes the interface whose network holds the VIP", d.Name)
+	}
+	if d.Version == 0 {
+		d.Version = max(b.version, 2)
+	}
+	b.defaultPriority(d)
+	b.wholeSeconds(d)
+	b.checkAuth(d)
+	b.cfg.Routers = append(b.cfg.Routers, d.Router)
+}
+
+func (b *builder) defaultPriority(d *routerDraft) {
+	if d.said["priority"] != nil {
+		return
+	}
+	d.Priority = 100
+	if d.Initial == "MASTER" {
+		d.Priority = 255
+		b.notice(d.at.pos, d.at.word, "%s has no priority: with state MASTER keepalived takes 255, the address owner's", d.Name)
+	}
+}
+
+// wholeSeconds rounds the interval to what version 2 can say: 1 to 255 whole
+// seconds, as keepalived does.
+func (b *builder) wholeSeconds(d *routerDraft) {
+	n := d.said["advert_int"]
+	if n == nil {
+		d.AdvertInterval = fsm.Duration(time.Second)
+		return
+	}
+	if d.AdvertInterval == 0 {
+		return // it was wrong, and that is reported
+	}
+	if d.AdvertInterval.D() > 255*time.Second {
+		b.problem(n.pos, n.word, "must be at most 255 seconds")
+		return
+	}
+	whole := time.Duration(math.Round(d.AdvertInterval.D().Seconds())) * time.Second
+	whole = max(whole, time.Second)
+	if whole != d.AdvertInterval.D() {
+		b.notice(n.pos, n.word, "VRRP version 2 knows whole seconds only: taken as %s, as in keepalived", seconds(fsm.Duration(whole)))
+		d.AdvertInterval = fsm.Duration(whole)
+	}
+}
+
+func (b *builder) checkAuth(d *routerDraft) {
+	n := d.said["authentication"]
+	switch {
+	case n == nil:
+	case d.said["auth_type"] == nil:
+		b.problem(n.pos, n.word, "auth_type is missing")
+	case d.authType == "PASS" && d.said["auth_pass"] == nil:
+		b.problem(n.pos, n.word, "auth_pass is missing")
+	}
+}
