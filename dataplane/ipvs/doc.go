@@ -1,0 +1,22 @@
+// Package ipvs reads and writes the kernel's IPVS table in lbcluster's own
+// types.
+//
+// A [Handle] lists the table as [Service] values with their [Dest]s and carries
+// out one [Op] at a time; an Op prints as the ipvsadm arguments that would do
+// the same, so that logs and status speak the operator's language. The library
+// moby/ipvs does the netlink; this package adds what it lacks: netip types, one
+// caller at a time (its handle must not be shared), a socket that is opened
+// when first needed and again after a failure, and errors that say what to do
+// ([ErrModule], [ErrPermission], [ErrScheduler]).
+//
+// Called by: package dataplane, which decides the operations, and status.
+//
+// It never decides what the table should hold, never flushes, and knows nothing
+// of fsm. Writes cover TCP and UDP over IPv4; reading understands every service
+// (fwmark, SCTP, IPv6), because those of others have to be shown.
+//
+// Traps of the kernel that shape it: even reads need CAP_NET_ADMIN; a
+// destination is refused with EINVAL until lo was up once in the network
+// namespace; there is no transaction; listing takes one request and one more
+// for each service; a scheduler is a module that loads when first used.
+package ipvs
