@@ -1,0 +1,46 @@
+package checks
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+	"time"
+
+	"lbcluster/fsm"
+)
+
+// TargetStatus is what this director thinks of one target.
+type TargetStatus struct {
+	Target fsm.Target     `json:"target"`
+	Server netip.AddrPort `json:"server"`
+	Known  bool           `json:"known"` // false: not enough probes yet
+	Up     bool           `json:"up"`
+	Since  time.Time      `json:"since"` // of this opinion, or of the first probing
+	Checks []CheckStatus  `json:"checks"`
+}
+
+// CheckStatus is one check of a target.
+type CheckStatus struct {
+	Check  fsm.Check     `json:"check"`
+	State  State         `json:"state"`
+	Last   time.Time     `json:"last,omitzero"`    // when the last finished probe began
+	Took   time.Duration `json:"took,omitempty"`   // how long it took, nanoseconds
+	Detail string        `json:"detail,omitempty"` // why it failed; empty: it passed
+}
+
+// Status returns the targets that are being probed, sorted by server.
+func (r *Runner) Status() []TargetStatus {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	list := make([]TargetStatus, 0, len(r.targets))
+	for _, t := range r.targets {
+		list = append(list, TargetStatus{
+			Target: t.name, Server: t.server, Known: t.known, Up: t.up,
+			Since: t.since, Checks: slices.Clone(t.checks),
+		})
+	}
+	slices.SortFunc(list, func(a, b TargetStatus) int {
+		return cmp.Or(a.Server.Compare(b.Server), cmp.Compare(a.Target, b.Target))
+	})
+	return list
+}

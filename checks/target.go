@@ -1,0 +1,115 @@
+package checks
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"lbcluster/fsm"
+)
+
+// target is a target that is being probed. All but name, server, stop and each
+// check's fsm.Check belong to the Runner's mutex.
+type target struct {
+	name   fsm.Target
+	server netip.AddrPort
+	stop   context.CancelFunc
+	checks []CheckStatus
+
+	known, up bool
+	since     time.Time
+}
+
+func newTarget(info fsm.TargetInfo, now time.Time) *target {
+	t := &target{name: info.Target, server: info.Server, since: now}
+	for _, c := range info.Checks {
+		t.checks = append(t.checks, CheckStatus{Check: c})
+	}
+	return t
+}
+
+// probe runs one check of a target until ctx ends.
+func (r *Runner) probe(ctx context.Context, t *target, i int) {
+	c := t.checks[i].Check
+	wait := time.Duration(0)
+	if c.Warmup > 0 {
+		wait = r.warmup(c.Warmup.D())
+	}
+	for pause(ctx, wait) {
+		began := time.Now()
+		err := r.check(ctx, c)
+		if ctx.Err() != nil {
+			return // what a cancelled probe says means nothing
+		}
+		wait = r.judge(t, i, err, began)
+	}
+}
+
+// pause waits for d and reports whether ctx is still alive.
+func pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return ctx.Err() == nil
+	}
+}
+
+// judge takes one result in and returns the pause before the next probe.
+func (r *Runner) judge(t *target, i int, err error, began time.Time) time.Duration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	c := &t.checks[i]
+	before := c.State
+	var wait time.Duration
+	c.State, wait = Judge(c.Check, before, err == nil)
+	c.Last, c.Took, c.Detail = began, time.Since(began), ""
+	if err != nil {
+		c.Detail = err.Error()
+	}
+	r.tell(c, before)
+	up, known := Opinion(t.states())
+	if known && (!t.known || up != t.up) {
+		t.known, t.up, t.since = true, up, time.Now()
+		poke(r.voting)
+	}
+	return wait
+}
+
+// tell logs what changed, in the words of keepalived, which people alert on.
+func (r *Runner) tell(c *CheckStatus, before State) {
+	dest := fmt.Sprintf("[%s]:tcp:%d", c.Check.Dest.Addr(), c.Check.Dest.Port())
+	switch {
+	case c.State.Known == before.Known && c.State.Up == before.Up:
+	case c.State.Up:
+		r.log.Info("TCP connection to " + dest + " success.")
+	case before.Known && c.Check.Retry > 0:
+		r.log.Warn(fmt.Sprintf("TCP_CHECK on service %s failed after %d retries.", dest, c.Check.Retry), "error", c.Detail)
+	default:
+		r.log.Warn("TCP_CHECK on service "+dest+" failed.", "error", c.Detail)
+	}
+}
+
+func (t *target) states() []State {
+	states := make([]State, len(t.checks))
+	for i, c := range t.checks {
+		states[i] = c.State
+	}
+	return states
+}
+
+// vote returns the opinion as the table has it.
+func (t *target) vote() fsm.Vote {
+	if t.up {
+		return fsm.Vote{Up: true}
+	}
+	for _, c := range t.checks {
+		if c.State.Known && !c.State.Up {
+			return fsm.Vote{Detail: c.Detail}
+		}
+	}
+	return fsm.Vote{}
+}
