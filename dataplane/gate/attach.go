@@ -1,0 +1,278 @@
+package gate
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// Ways to attach.
+const (
+	ModeTCX    = "tcx"
+	ModeClsact = "clsact"
+)
+
+// found is a program of some gate (this process's or an earlier one's) on an
+// interface.
+type found struct {
+	id    ebpf.ProgramID
+	first bool // nothing runs before it in its hook
+}
+
+// hook is one way to put programs on interfaces.
+type hook interface {
+	// list returns the gates' programs on the interface, by name.
+	list(ifindex int, d direction) ([]found, error)
+	// attach puts p there, in place of an earlier gate's program in one step
+	// where there is one.
+	attach(ifindex int, d direction, p *ebpf.Program) error
+	// detach takes every gate's program off the interface.
+	detach(ifindex int, d direction) error
+	// forget drops what is kept outside the interface for ones that are gone.
+	forget(present map[int]bool) error
+}
+
+// tcx attaches by links pinned in dir: a pinned link outlives its process.
+type tcx struct{ dir string }
+
+func (t tcx) path(ifindex int, d direction) string {
+	return filepath.Join(t.dir, linksDir, fmt.Sprintf("%d-%s", ifindex, d))
+}
+
+func (t tcx) query(ifindex int, d direction) ([]link.AttachedProgram, error) {
+	r, err := link.QueryPrograms(link.QueryOptions{Target: ifindex, Attach: d.attachType()})
+	if err != nil {
+		return nil, fmt.Errorf("query tcx %s of interface %d: %w", d, ifindex, err)
+	}
+	return r.Programs, nil
+}
+
+func (t tcx) list(ifindex int, d direction) ([]found, error) {
+	progs, err := t.query(ifindex, d)
+	if err != nil {
+		return nil, err
+	}
+	var out []found
+	for i, p := range progs {
+		ours, err := isGate(p.ID, d)
+		if err != nil {
+			return nil, err
+		}
+		if ours {
+			out = append(out, found{id: p.ID, first: i == 0})
+		}
+	}
+	return out, nil
+}
+
+// isGate tells a gate's program by its name. A program that is gone is none.
+func isGate(id ebpf.ProgramID, d direction) (bool, error) {
+	p, err := ebpf.NewProgramFromID(id)
+	if errors.Is(err, os.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, explain(fmt.Errorf("open program %d: %w", id, err))
+	}
+	defer p.Close()
+	info, err := p.Info()
+	if err != nil {
+		return false, fmt.Errorf("inspect program %d: %w", id, err)
+	}
+	return info.Name == progName(d), nil
+}
+
+// attach swaps the program of the pinned link where it can. Otherwise the new
+// link comes first and the old one goes after it, so that at no instant the
+// interface is without a gate.
+func (t tcx) attach(ifindex int, d direction, p *ebpf.Program) error {
+	id, err := programID(p)
+	if err != nil {
+		return err
+	}
+	if done, err := t.update(ifindex, d, p, id); done || err != nil {
+		return err
+	}
+	l, err := link.AttachTCX(link.TCXOptions{Interface: ifindex, Program: p, Attach: d.attachType(), Anchor: link.Head()})
+	if err != nil {
+		return explain(err)
+	}
+	defer l.Close()
+	// The pin of a link that is dead (its interface went, somebody detached it)
+	// or not the first; and links whose pin is gone with its bpffs.
+	if err := os.Remove(t.path(ifindex, d)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("unpin the earlier link: %w", err)
+	}
+	if err := t.detachLinks(ifindex, d, id); err != nil {
+		return err
+	}
+	if err := l.Pin(t.path(ifindex, d)); err != nil {
+		return explain(fmt.Errorf("pin the link: %w", err))
+	}
+	return nil
+}
+
+// update swaps the program of the pinned link, if that is alive and first, or
+// carries the program already.
+func (t tcx) update(ifindex int, d direction, p *ebpf.Program, id ebpf.ProgramID) (bool, error) {
+	l, err := link.LoadPinnedLink(t.path(ifindex, d), nil)
+	if errors.Is(err, os.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, explain(fmt.Errorf("open the pinned link: %w", err))
+	}
+	defer l.Close()
+	info, err := l.Info()
+	if err != nil || info.TCX() == nil || int(info.TCX().Ifindex) != ifindex {
+		return false, nil
+	}
+	here, err := t.list(ifindex, d)
+	if err != nil || len(here) != 1 || !here[0].first && here[0].id != id {
+		return false, err
+	}
+	return true, l.Update(p)
+}
+
+func (t tcx) detach(ifindex int, d direction) error {
+	if err := os.Remove(t.path(ifindex, d)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("unpin the link: %w", err)
+	}
+	return t.detachLinks(ifindex, d, 0)
+}
+
+// detachLinks detaches the links of all gates' programs but one.
+func (t tcx) detachLinks(ifindex int, d direction, but ebpf.ProgramID) error {
+	progs, err := t.query(ifindex, d)
+	if err != nil {
+		return err
+	}
+	for _, p := range progs {
+		ours, err := isGate(p.ID, d)
+		if err != nil {
+			return err
+		}
+		id, ok := p.LinkID()
+		if !ours || !ok || p.ID == but {
+			continue
+		}
+		if err := detachLink(id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func detachLink(id link.ID) error {
+	l, err := link.NewFromID(id)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return explain(fmt.Errorf("open link %d: %w", id, err))
+	}
+	defer l.Close()
+	if err := l.Detach(); err != nil {
+		return fmt.Errorf("detach link %d: %w", id, err)
+	}
+	return nil
+}
+
+func (t tcx) forget(present map[int]bool) error {
+	entries, err := os.ReadDir(filepath.Join(t.dir, linksDir))
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("list pinned links: %w", err)
+	}
+	for _, e := range entries {
+		number, _, _ := strings.Cut(e.Name(), "-")
+		if i, err := strconv.Atoi(number); err == nil && present[i] {
+			continue
+		}
+		if err := os.Remove(filepath.Join(t.dir, linksDir, e.Name())); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("unpin the link of an interface that is gone: %w", err)
+		}
+	}
+	return nil
+}
+
+// clsact attaches as the first filter of the clsact qdisc. Filters belong to
+// the interface, so they outlive the process by themselves.
+type clsact struct{}
+
+const (
+	clsactPriority = 1
+	clsactHandle   = 0x1bc // ours among the filters of that priority
+)
+
+func clsactParent(d direction) uint32 {
+	if d == ingress {
+		return netlink.HANDLE_MIN_INGRESS
+	}
+	return netlink.HANDLE_MIN_EGRESS
+}
+
+func (clsact) list(ifindex int, d direction) ([]found, error) {
+	filters, err := netlink.FilterList(byIndex(ifindex), clsactParent(d))
+	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOENT) {
+		return nil, nil // no such qdisc
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list the filters (%s) of interface %d: %w", d, ifindex, err)
+	}
+	var out []found
+	for i, f := range filters {
+		b, ok := f.(*netlink.BpfFilter)
+		if ok && b.Handle == clsactHandle && b.Priority == clsactPriority && strings.HasPrefix(b.Name, progName(d)) {
+			out = append(out, found{id: ebpf.ProgramID(b.Id), first: i == 0})
+		}
+	}
+	return out, nil
+}
+
+func (c clsact) attach(ifindex int, d direction, p *ebpf.Program) error {
+	qdisc := &netlink.Clsact{QdiscAttrs: netlink.QdiscAttrs{
+		LinkIndex: ifindex, Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_CLSACT,
+	}}
+	if err := netlink.QdiscAdd(qdisc); err != nil && !errors.Is(err, unix.EEXIST) {
+		return explain(fmt.Errorf("add the clsact qdisc: %w", err))
+	}
+	f := c.filter(ifindex, d)
+	f.Fd, f.Name, f.DirectAction = p.FD(), progName(d), true
+	if err := netlink.FilterReplace(f); err != nil {
+		return explain(fmt.Errorf("add the gate's filter (priority %d; is that taken, or is there an ingress qdisc instead of clsact?): %w", clsactPriority, err))
+	}
+	return nil
+}
+
+func (clsact) filter(ifindex int, d direction) *netlink.BpfFilter {
+	return &netlink.BpfFilter{FilterAttrs: netlink.FilterAttrs{
+		LinkIndex: ifindex, Parent: clsactParent(d), Handle: clsactHandle,
+		Protocol: unix.ETH_P_ALL, Priority: clsactPriority,
+	}}
+}
+
+func (c clsact) detach(ifindex int, d direction) error {
+	here, err := c.list(ifindex, d)
+	if err != nil || len(here) == 0 {
+		return err
+	}
+	if err := netlink.FilterDel(c.filter(ifindex, d)); err != nil && !errors.Is(err, unix.ENOENT) {
+		return fmt.Errorf("remove the gate's filter (%s) from interface %d: %w", d, ifindex, err)
+	}
+	return nil
+}
+
+func (clsact) forget(map[int]bool) error { return nil }
+
+// byIndex is a link for calls that need no more than its index.
+func byIndex(i int) netlink.Link {
+	return &netlink.Device{LinkAttrs: netlink.LinkAttrs{Index: i}}
+}

@@ -1,0 +1,81 @@
+package gate
+
+import (
+	"encoding/binary"
+	"net/netip"
+)
+
+// Addresses of the tests.
+var (
+	vip    = netip.MustParseAddr("172.25.88.100")
+	vip2   = netip.MustParseAddr("200.1.2.3") // above 127: the top bit is set
+	client = netip.MustParseAddr("172.25.88.7")
+	node   = netip.MustParseAddr("172.25.88.2")
+
+	macA = [6]byte{2, 0, 0, 0, 0, 0xa}
+	macB = [6]byte{2, 0, 0, 0, 0, 0xb}
+	ones = [6]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
+)
+
+// ether builds a frame; tags are VLAN tags (type<<16 | vlan id), outermost first.
+func ether(dst, src [6]byte, proto uint16, payload []byte, tags ...uint32) []byte {
+	f := append(append([]byte{}, dst[:]...), src[:]...)
+	for _, t := range tags {
+		f = binary.BigEndian.AppendUint16(f, uint16(t>>16))
+		f = binary.BigEndian.AppendUint16(f, uint16(t))
+	}
+	f = binary.BigEndian.AppendUint16(f, proto)
+	f = append(f, payload...)
+	for len(f) < 60 {
+		f = append(f, 0)
+	}
+	return f
+}
+
+// arpPacket builds an ARP packet; op 1 asks, 2 answers.
+func arpPacket(op uint16, sha [6]byte, spa netip.Addr, tha [6]byte, tpa netip.Addr) []byte {
+	p := []byte{0, 1, 8, 0, 6, 4}
+	p = binary.BigEndian.AppendUint16(p, op)
+	p = append(append(p, sha[:]...), spa.AsSlice()...)
+	return append(append(p, tha[:]...), tpa.AsSlice()...)
+}
+
+// ipPacket builds an IPv4 packet with options (a multiple of 4 bytes) and a
+// fragment field.
+func ipPacket(src, dst netip.Addr, proto byte, frag uint16, options, payload []byte) []byte {
+	h := make([]byte, 20+len(options))
+	h[0] = 4<<4 | byte(len(h)/4)
+	binary.BigEndian.PutUint16(h[2:], uint16(len(h)+len(payload)))
+	binary.BigEndian.PutUint16(h[6:], frag)
+	h[8], h[9] = 64, proto
+	copy(h[12:], src.AsSlice())
+	copy(h[16:], dst.AsSlice())
+	copy(h[20:], options)
+	binary.BigEndian.PutUint16(h[10:], inetSum(h))
+	return append(h, payload...)
+}
+
+// inetSum is the internet checksum (RFC 1071).
+func inetSum(b []byte) uint16 {
+	var sum uint32
+	for i := 0; i < len(b); i += 2 {
+		w := uint32(b[i]) << 8
+		if i+1 < len(b) {
+			w |= uint32(b[i+1])
+		}
+		sum += w
+	}
+	for sum > 0xffff {
+		sum = sum>>16 + sum&0xffff
+	}
+	return ^uint16(sum)
+}
+
+// advert builds the start of a VRRP advert, enough for the gate.
+func advert(version, priority byte, addrs ...netip.Addr) []byte {
+	p := []byte{version<<4 | 1, 51, priority, byte(len(addrs)), 0, 1, 0, 0}
+	for _, a := range addrs {
+		p = append(p, a.AsSlice()...)
+	}
+	return append(p, make([]byte, 8)...)
+}

@@ -1,0 +1,370 @@
+package gate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+)
+
+// How often attachments are looked at without an event. A tcx program that goes
+// says nothing on netlink, so there the look is what finds it.
+const (
+	lookTCX    = 50 * time.Millisecond
+	lookClsact = time.Second
+	// quantum bounds how long Run takes to see the end of its context.
+	quantum = 50 * time.Millisecond
+	// repairWait is how long a repair waits for a process that is opening.
+	repairWait = time.Second
+)
+
+// watchState is what the watch has seen; mu guards it.
+type watchState struct {
+	mu         sync.Mutex
+	attached   map[int]string // index -> name of interfaces that have both programs
+	reattached uint64
+	failing    map[string]string // interface -> why it has no gate
+	displaced  map[string]bool   // interfaces where another program runs first
+}
+
+// Run keeps the gate on every interface: new ones get it, and where somebody
+// took it off it is put back and counted. It returns nil when ctx ends, with
+// everything still attached, and ErrSuperseded when a later process has opened
+// the gate. It works in the network namespace of the thread that calls it and
+// starts no goroutine.
+func (g *Gate) Run(ctx context.Context) error {
+	// Subscribed before the first look: no change can fall between.
+	s, err := nl.Subscribe(unix.NETLINK_ROUTE, unix.RTNLGRP_LINK, unix.RTNLGRP_TC)
+	if err != nil {
+		return fmt.Errorf("subscribe to interface and filter events: %w", err)
+	}
+	defer s.Close()
+	every := lookTCX
+	if g.mode == ModeClsact {
+		every = lookClsact
+	}
+	var last time.Time
+	event := true
+	for ctx.Err() == nil {
+		if event || time.Since(last) >= every {
+			if err := g.look(ctx); err != nil {
+				return err
+			}
+			last = time.Now()
+		}
+		if event, err = wait(s, min(quantum, every)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// wait reports whether something happened within d, and takes all that has.
+func wait(s *nl.NetlinkSocket, d time.Duration) (bool, error) {
+	tv := unix.NsecToTimeval(int64(d))
+	if err := s.SetReceiveTimeout(&tv); err != nil {
+		return false, fmt.Errorf("set the event socket's timeout: %w", err)
+	}
+	_, _, err := s.Receive()
+	switch {
+	case err == nil, errors.Is(err, unix.ENOBUFS): // overrun: look at everything, as always
+		return true, nil
+	case errors.Is(err, unix.EAGAIN), errors.Is(err, unix.EINTR):
+		return false, nil
+	}
+	return false, fmt.Errorf("read interface and filter events: %w", err)
+}
+
+// look compares what is attached with what should be, and repairs it.
+func (g *Gate) look(ctx context.Context) error {
+	ours, err := g.maps.owned(g.dir)
+	lost := errors.Is(err, os.ErrNotExist)
+	if err != nil && !lost {
+		g.failed("", fmt.Errorf("look at the pinned maps: %w", err))
+	} else if !lost && !ours {
+		return ErrSuperseded
+	}
+	missing, err := g.missing()
+	if err != nil {
+		g.failed("", err)
+		return nil
+	}
+	if len(missing) == 0 && !lost {
+		return nil
+	}
+	return g.repair(ctx, missing)
+}
+
+// repair attaches what is missing, under the lock, unless another process has
+// taken over: a thawed process must not put its dead map back.
+func (g *Gate) repair(ctx context.Context, missing []netlink.Link) error {
+	ctx, cancel := context.WithTimeout(ctx, repairWait)
+	defer cancel()
+	unlock, err := lock(ctx, g.dir)
+	if err != nil {
+		g.failed("", err)
+		return nil
+	}
+	defer unlock()
+	ours, err := g.maps.owned(g.dir)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		g.log.Warn("the gate's pinned maps were removed; pinning them again", "dir", g.dir)
+		if err := errors.Join(prepare(g.dir), g.maps.pin(g.dir)); err != nil {
+			g.failed("", err)
+		}
+	case err != nil:
+		g.failed("", err)
+		return nil
+	case !ours:
+		return ErrSuperseded
+	}
+	for _, l := range missing {
+		if err := g.attachOne(l); err != nil {
+			g.failed(l.Attrs().Name, err)
+		}
+	}
+	return nil
+}
+
+// failed notes and logs a failure, once for as long as it stays the same.
+func (g *Gate) failed(name string, err error) {
+	g.watch.mu.Lock()
+	same := g.watch.failing[name] == err.Error()
+	g.watch.failing[name] = err.Error()
+	g.watch.mu.Unlock()
+	if !same {
+		g.log.Error("the gate is not on an interface or cannot look", "interface", name, "err", err)
+	}
+}
+
+// missing lists the interfaces that lack a program, or have it behind another.
+func (g *Gate) missing() ([]netlink.Link, error) {
+	links, err := interfaces()
+	if err != nil {
+		return nil, err
+	}
+	present := make(map[int]bool)
+	var out []netlink.Link
+	for _, l := range links {
+		present[l.Attrs().Index] = true
+		ok, err := g.complete(l)
+		if err != nil {
+			if !gone(l) {
+				g.failed(l.Attrs().Name, err)
+			}
+			continue
+		}
+		if !ok {
+			out = append(out, l)
+		}
+	}
+	g.forget(present)
+	return out, nil
+}
+
+// complete reports whether both our programs are on l, and notes who is first.
+func (g *Gate) complete(l netlink.Link) (bool, error) {
+	first, all := true, true
+	for _, d := range directions {
+		here, err := g.hook.list(l.Attrs().Index, d)
+		if err != nil {
+			return false, err
+		}
+		i := slices.IndexFunc(here, func(f found) bool { return f.id == g.ids[d] })
+		all = all && i >= 0
+		first = first && i >= 0 && here[i].first
+	}
+	if all {
+		g.noteOrder(l.Attrs().Name, first)
+		g.noteAttached(l)
+	}
+	return all, nil
+}
+
+func (g *Gate) noteOrder(name string, first bool) {
+	g.watch.mu.Lock()
+	defer g.watch.mu.Unlock()
+	if first {
+		delete(g.watch.displaced, name)
+	} else if !g.watch.displaced[name] {
+		g.watch.displaced[name] = true
+		g.log.Warn("another program runs before the gate and may let packets around it", "interface", name)
+	}
+}
+
+func (g *Gate) noteAttached(l netlink.Link) {
+	g.watch.mu.Lock()
+	defer g.watch.mu.Unlock()
+	g.watch.attached[l.Attrs().Index] = l.Attrs().Name
+	delete(g.watch.failing, l.Attrs().Name)
+	delete(g.watch.failing, "")
+}
+
+// forget drops what is known of interfaces that are gone.
+func (g *Gate) forget(present map[int]bool) {
+	g.watch.mu.Lock()
+	dropped := false
+	for i, name := range g.watch.attached {
+		if !present[i] {
+			dropped = true
+			delete(g.watch.attached, i)
+			delete(g.watch.failing, name)
+			delete(g.watch.displaced, name)
+		}
+	}
+	g.watch.mu.Unlock()
+	if !dropped {
+		return
+	}
+	if err := g.hook.forget(present); err != nil {
+		g.failed("", err)
+	}
+}
+
+// attachAll puts the gate on every interface, as the first act of a process,
+// and takes off what an earlier one attached in another way.
+func (g *Gate) attachAll() error {
+	g.watch.attached = make(map[int]string)
+	g.watch.failing = make(map[string]string)
+	g.watch.displaced = make(map[string]bool)
+	links, err := interfaces()
+	if err != nil {
+		return err
+	}
+	present := make(map[int]bool)
+	for _, l := range links {
+		present[l.Attrs().Index] = true
+		if err := g.attachOne(l); err != nil {
+			return err
+		}
+	}
+	for _, h := range g.others() {
+		for _, l := range links {
+			if err := detachBoth(h, l); err != nil && !gone(l) {
+				return err
+			}
+		}
+		if err := h.forget(nil); err != nil {
+			return err
+		}
+	}
+	return g.hook.forget(present)
+}
+
+func detachBoth(h hook, l netlink.Link) error {
+	return errors.Join(h.detach(l.Attrs().Index, ingress), h.detach(l.Attrs().Index, egress))
+}
+
+// attachOne puts both programs on an interface. One that vanishes meanwhile is
+// no error.
+func (g *Gate) attachOne(l netlink.Link) error {
+	a := l.Attrs()
+	for _, d := range directions {
+		if err := g.hook.attach(a.Index, d, g.progs[d]); err != nil {
+			if gone(l) {
+				return nil
+			}
+			return fmt.Errorf("attach the gate to %s (%s, %s): %w", a.Name, g.mode, d, err)
+		}
+	}
+	g.watch.mu.Lock()
+	_, before := g.watch.attached[a.Index]
+	if before {
+		g.watch.reattached++
+	}
+	g.watch.attached[a.Index] = a.Name
+	delete(g.watch.failing, a.Name)
+	g.watch.mu.Unlock()
+	if before {
+		g.log.Warn("somebody took the gate off an interface; it is back", "interface", a.Name, "mode", g.mode)
+	} else {
+		g.log.Info("gate attached", "interface", a.Name, "mode", g.mode)
+	}
+	return nil
+}
+
+// shutEarlier closes every gate that an earlier process left: by its pins and,
+// in case those are gone, by the programs on the interfaces.
+func (g *Gate) shutEarlier() ([]netip.Addr, error) {
+	addrs, err := shutPinned(g.dir)
+	if err != nil {
+		return nil, err
+	}
+	links, err := interfaces()
+	if err != nil {
+		return nil, err
+	}
+	for _, h := range append(g.others(), g.hook) {
+		for _, l := range links {
+			for _, d := range directions {
+				more, err := shutOn(h, l.Attrs().Index, d)
+				if err != nil && !gone(l) {
+					return nil, err
+				}
+				addrs = append(addrs, more...)
+			}
+		}
+	}
+	return addrs, nil
+}
+
+func shutOn(h hook, ifindex int, d direction) ([]netip.Addr, error) {
+	here, err := h.list(ifindex, d)
+	if err != nil {
+		return nil, err
+	}
+	var addrs []netip.Addr
+	for _, f := range here {
+		more, err := shutByProgram(f.id)
+		if err != nil {
+			return nil, err
+		}
+		addrs = append(addrs, more...)
+	}
+	return addrs, nil
+}
+
+// interfaces lists every interface but lo.
+func interfaces() ([]netlink.Link, error) {
+	links, err := netlink.LinkList()
+	for errors.Is(err, netlink.ErrDumpInterrupted) {
+		links, err = netlink.LinkList()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list interfaces: %w", err)
+	}
+	return slices.DeleteFunc(links, func(l netlink.Link) bool { return l.Attrs().Index == loopback }), nil
+}
+
+// gone reports whether l no longer exists.
+func gone(l netlink.Link) bool {
+	_, err := netlink.LinkByIndex(l.Attrs().Index)
+	return errors.As(err, &netlink.LinkNotFoundError{})
+}
+
+// interfaceAddrs lists the IPv4 addresses on interfaces but lo.
+func interfaceAddrs() (map[netip.Addr]bool, error) {
+	list, err := netlink.AddrList(nil, netlink.FAMILY_V4)
+	for errors.Is(err, netlink.ErrDumpInterrupted) {
+		list, err = netlink.AddrList(nil, netlink.FAMILY_V4)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list addresses: %w", err)
+	}
+	out := make(map[netip.Addr]bool)
+	for _, a := range list {
+		if ip, ok := netip.AddrFromSlice(a.IP.To4()); ok && a.LinkIndex != loopback {
+			out[ip] = true
+		}
+	}
+	return out, nil
+}
