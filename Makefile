@@ -1,0 +1,59 @@
+# Everything a developer or a curious user runs. "make" alone lists the targets.
+
+# The packages whose tests need the lab's kernel (they skip elsewhere).
+LAB_PACKAGES ?= ./e2e ./dataplane/...
+
+GO  ?= go
+LAB  = $(GO) run ./e2e/cmd/lab
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# Debian 12's own Go is too old, and cannot fetch a newer one by itself.
+.PHONY: need-go
+need-go:
+	@command -v $(GO) >/dev/null || { echo "make: Go is missing: install Go 1.26 or later (https://go.dev/dl/) and put it into PATH" >&2; exit 1; }
+	@v=$$($(GO) env GOVERSION 2>/dev/null); minor=$$(echo "$$v" | sed -n 's/^go1\.\([0-9]*\).*/\1/p'); \
+	if [ "$${minor:-99}" -lt 26 ]; then echo "make: this is $${v:-an old Go} and Go 1.26 or later is needed (https://go.dev/dl/)" >&2; exit 1; fi
+
+.PHONY: need-lab
+need-lab: need-go
+	@command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null || { echo "make: the lab is made from Debian packages: run it on Debian 12 or later" >&2; exit 1; }
+	@[ "$$(id -u)" = 0 ] || echo "make: not root: the lab works, but its guest competes with everything else on this machine" >&2
+
+.PHONY: build
+build: need-go ## build the static binary bin/lbcluster
+	CGO_ENABLED=0 $(GO) build -o bin/lbcluster ./cmd/lbcluster
+
+.PHONY: check
+check: need-go ## gofmt and go vet
+	@bad=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$bad" ] || { echo "gofmt would change:"; echo "$$bad"; exit 1; }
+	$(GO) vet ./...
+
+.PHONY: test
+test: need-lab check ## all tests: here, then those that need IPVS in the lab
+	$(GO) test ./...
+	$(LAB) test $(LAB_PACKAGES)
+
+.PHONY: demo
+demo: need-lab ## show a cluster serve and survive, on the terminal
+	@$(LAB) demo
+
+.PHONY: lab
+lab: need-lab ## a shell in the lab
+	@$(LAB) shell
+
+.PHONY: bench
+bench: need-lab ## measure failover beside keepalived
+	@$(LAB) bench
+
+.PHONY: fetch
+fetch: need-lab ## download and unpack what the lab is made of (about 100 MB)
+	@$(LAB) fetch
+
+.PHONY: clean
+clean: ## remove bin/ and the lab's folder
+	rm -rf bin .lab

@@ -1,0 +1,2 @@
+// Package probe watches the network.
+package probe
