@@ -10,7 +10,7 @@ const CommandVersion = 1
 
 // Command is one entry of the log: an envelope, and exactly one of the bodies.
 type Command struct {
-	Version int       `json:"v"`
+	Version int       `json:"v"`  // 0 in a literal: CommandVersion
 	By      string    `json:"by"` // who asked: "root@dir1", "m2"
 	At      time.Time `json:"at"` // the proposer's clock, for people and token expiry
 	// IfRevision, when not 0, makes the command fail with ErrConflict unless
@@ -38,8 +38,9 @@ type Found struct {
 }
 
 // Enrol adds a member in state Joining, using up one use of a token. The new
-// id is the Result's Member. Enrolling again with the same Request returns the
-// same id (a joiner that lost the answer asks again).
+// id is the Result's Member. Enrolling again with the same Request and token
+// returns the same id and changes nothing (a joiner that lost the answer asks
+// again), even when the token is used up or expired by then.
 type Enrol struct {
 	TokenHash string         `json:"token_hash"`
 	Request   string         `json:"request"` // random, made by the joiner
@@ -48,7 +49,8 @@ type Enrol struct {
 	Addr      netip.AddrPort `json:"addr"`
 }
 
-// SetMember changes a member's state or silence; nil: as it is.
+// SetMember changes a member's state or silence; nil: as it is. States go
+// joining -> present -> leaving; leaving -> present takes the leave back.
 type SetMember struct {
 	ID     MemberID     `json:"id"`
 	State  *MemberState `json:"state,omitempty"`
@@ -68,6 +70,7 @@ type Config struct {
 }
 
 // ApplySet replaces all that the named set owns by Config: one atomic change.
+// An empty Config takes the set away.
 type ApplySet struct {
 	Set    string `json:"set"`
 	Config Config `json:"config"`
@@ -76,7 +79,7 @@ type ApplySet struct {
 // CastVotes carries one director's changed opinions.
 type CastVotes struct {
 	Member   MemberID  `json:"member"`
-	Opinions []Opinion `json:"opinions"`
+	Opinions []Opinion `json:"opinions"` // the last of one target counts
 }
 
 // Opinion is a vote on a target. Opinions of targets that are no more are ignored.

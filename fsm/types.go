@@ -43,8 +43,14 @@ type Member struct {
 	Addr netip.AddrPort `json:"addr"`
 	// Silent is set by the leader while it has no contact with the member.
 	// Votes of a silent member do not count.
+	// Invariant: when a member falls silent its votes are dropped, so that
+	// after its return it counts only once it has sent its opinions again.
 	Silent bool     `json:"silent,omitempty"`
 	Joined Revision `json:"joined"`
+	// Request and Token repeat what the Enrol command said (empty for the
+	// founder): they recognise a joiner that asks again.
+	Request string `json:"request,omitempty"`
+	Token   string `json:"token,omitempty"` // the token's hash
 }
 
 // Duration is a time.Duration written as text ("1.5s") in JSON.
@@ -276,7 +282,7 @@ type Event struct {
 	Text     string    `json:"text"` // a sentence for people
 }
 
-// ConfigTag orders Raft configurations (lease.md R17): first by recovery epoch,
+// ConfigTag orders Raft configurations (the lease's rule R17): first by recovery epoch,
 // then term, then index.
 type ConfigTag struct {
 	Epoch uint64 `json:"epoch"`
@@ -315,12 +321,15 @@ type Table struct {
 	Routers  []Router        `json:"routers"`  // by ID
 	Services []VirtualServer `json:"services"` // by ServiceKey.String
 	// Votes has entries of present directors on current targets only.
-	Votes     map[Target]map[MemberID]Vote `json:"votes"`
-	Health    map[Target]Health            `json:"health"`    // current targets only
-	Overrides []Override                   `json:"overrides"` // of current real servers only
-	Tokens    []Token                      `json:"tokens"`
-	Owners    map[uint64]MemberID          `json:"owners"` // last reported owner of a router; history, not authority
-	Events    []Event                      `json:"events"` // the last EventsKept, oldest first
+	Votes  map[Target]map[MemberID]Vote `json:"votes"`
+	Health map[Target]Health            `json:"health"` // current targets only
+	// Overrides are of current real servers only, by Service, then Server; each pair once.
+	Overrides []Override          `json:"overrides"`
+	Tokens    []Token             `json:"tokens"` // in the order they were added; a used-up one is gone
+	Owners    map[uint64]MemberID `json:"owners"` // last reported owner of a router; history, not authority
+	Events    []Event             `json:"events"` // the last EventsKept, oldest first
+
+	idx *index // of Services; nil in a table that was put together by hand
 }
 
 // EventsKept bounds Table.Events.

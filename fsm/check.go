@@ -1,0 +1,167 @@
+package fsm
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+)
+
+// maxNumber bounds revisions and ids, so that none can ever wrap around.
+const maxNumber = 1 << 53
+
+// Check tests every invariant of the table and returns all that are broken,
+// joined; nil if none is. Every table that Apply and Restore return passes.
+func (t *Table) Check() error {
+	c := checker{t: t}
+	c.numbers()
+	c.checkMembers()
+	c.checkTokens()
+	c.checkSets()
+	c.checkVotes()
+	c.checkOverrides()
+	c.checkOwners()
+	c.checkEvents()
+	if len(c.broken) > 0 {
+		return fmt.Errorf("table at revision %d: %w", t.Revision, errors.Join(c.broken...))
+	}
+	return nil
+}
+
+type checker struct {
+	t      *Table
+	broken []error
+}
+
+// must notes a broken invariant.
+func (c *checker) must(ok bool, format string, args ...any) {
+	if !ok {
+		c.broken = append(c.broken, fmt.Errorf(format, args...))
+	}
+}
+
+func (c *checker) numbers() {
+	t := c.t
+	c.must(t.Revision < maxNumber && t.NextMember < maxNumber && t.NextRouter < maxNumber, "a number is too large")
+	c.must(t.NextMember > 0 && t.NextRouter > 0, "ids begin at 1")
+	if t.Cluster != "" {
+		c.must(nameProblem(t.Cluster) == "", "cluster id: %s", nameProblem(t.Cluster))
+		c.must(slices.Contains(Profiles, t.Settings.Profile), "profile %q is unknown", t.Settings.Profile)
+		c.must(slices.ContainsFunc(t.Members, Member.presentDirector), "there is no present director")
+		c.must(t.Revision > 0, "a founded table has a revision")
+		return
+	}
+	c.must(t.Revision == 0 && t.Settings == Settings{} && len(t.Members)+len(t.Sets)+len(t.Routers)+
+		len(t.Services)+len(t.Tokens)+len(t.Events) == 0, "there is no cluster, but the table is not empty")
+}
+
+func (c *checker) checkMembers() {
+	requests := map[string]bool{}
+	last := uint64(0)
+	for i, m := range c.t.Members {
+		n, ok := m.ID.number()
+		c.must(ok && n > last && n < c.t.NextMember, "member id %q is out of order or not below m%d", m.ID, c.t.NextMember)
+		last = n
+		c.must(m.Request == "" || !requests[m.Request], "member %s: its request is there twice", m.ID)
+		requests[m.Request] = true
+		c.must(slices.Contains([]MemberState{Joining, Present, Leaving}, m.State), "member %s: state %q", m.ID, m.State)
+		c.must(m.Joined > 0 && m.Joined <= c.t.Revision, "member %s: joined at revision %d", m.ID, m.Joined)
+		c.must(isClean(m.Request, maxBy), "member %s: its request is not clean", m.ID)
+		// As if it were added to those before it; checkSets looks at the
+		// addresses of the configuration.
+		others := Table{Members: c.t.Members[:i]}
+		bad := others.newMemberProblem(m.Name, m.Role, m.Addr)
+		c.must(bad == "", "%s", bad)
+	}
+}
+
+func (c *checker) checkTokens() {
+	seen := map[string]bool{}
+	for _, t := range c.t.Tokens {
+		c.must(t.problem() == "", "token: %s", t.problem())
+		c.must(!seen[t.Hash], "token %s is there twice", t.Hash)
+		seen[t.Hash] = true
+	}
+}
+
+func (c *checker) checkSets() {
+	t := c.t
+	owned := map[string]bool{}
+	last := uint64(0)
+	for _, r := range t.Routers {
+		owned[r.Set] = true
+		c.must(r.ID > last && r.ID < t.NextRouter, "router id %d is out of order or not below %d", r.ID, t.NextRouter)
+		last = r.ID
+	}
+	for i, v := range t.Services {
+		owned[v.Set] = true
+		c.must(i == 0 || compareServices(t.Services[i-1], v) < 0, "virtual server %s is out of order", v.ServiceKey)
+		c.must(v.RealServers != nil, "virtual server %s: nil real servers", v.ServiceKey)
+	}
+	for i, s := range t.Sets {
+		c.must(i == 0 || t.Sets[i-1].Name < s.Name, "set %q is out of order", s.Name)
+		c.must(s.Revision > 0 && s.Revision <= t.Revision, "set %q: applied at revision %d", s.Name, s.Revision)
+		c.must(!t.Config(s.Name).empty(), "set %q is empty", s.Name)
+		delete(owned, s.Name)
+		for _, p := range t.ValidateSet(s.Name, t.Config(s.Name)) {
+			c.must(false, "set %s: %s", s.Name, p)
+		}
+	}
+	for name := range owned {
+		c.must(false, "set %q owns something but is not there", name)
+	}
+}
+
+func (c *checker) checkVotes() {
+	t := c.t
+	x := newIndex(t.Services)
+	may := map[MemberID]bool{}
+	for _, m := range t.Members {
+		may[m.ID] = m.presentDirector()
+	}
+	voters := t.voters()
+	for target, votes := range t.Votes {
+		c.must(x.has(target) && len(votes) > 0, "votes on %q, which is no target", target)
+		for id, v := range votes {
+			c.must(may[id], "a vote of %s, which is no present director", id)
+			c.must(isClean(v.Detail, maxDetail), "the vote of %s on %q is not clean", id, target)
+		}
+		down := t.Health[target].Down
+		c.must(t.tally(target, voters).agreed(down) == down, "the votes on %q and its health disagree", target)
+	}
+	for target, h := range t.Health {
+		c.must(x.has(target), "health of %q, which is no target", target)
+		c.must(h.Since > 0 && h.Since <= t.Revision, "health of %q since revision %d", target, h.Since)
+		c.must(isClean(h.Detail, maxDetail), "health of %q is not clean", target)
+	}
+	c.must(t.idx == nil || slices.EqualFunc(t.idx.targets, x.targets, sameTarget), "the index is stale")
+}
+
+func sameTarget(a, b TargetInfo) bool { return a.Target == b.Target && a.Server == b.Server }
+
+func (c *checker) checkOverrides() {
+	servers := allServers(c.t.Services)
+	for i, o := range c.t.Overrides {
+		c.must(o.problem() == "" && o.String() != "", "override of %s: %s", o.where(), o.problem())
+		c.must(servers[overrideKey{o.Service, o.Server}], "override of %s, which is not there", o.where())
+		c.must(i == 0 || compareOverrides(c.t.Overrides[i-1], o) < 0, "override of %s is out of order", o.where())
+		c.must(isClean(o.By, maxBy), "override of %s: who is not clean", o.where())
+	}
+}
+
+func (c *checker) checkOwners() {
+	for id, owner := range c.t.Owners {
+		_, router := c.t.Router(id)
+		m, member := c.t.Member(owner)
+		c.must(router && member && m.Role == Director, "owner %s of router %d: one of them is not there", owner, id)
+	}
+}
+
+func (c *checker) checkEvents() {
+	t := c.t
+	c.must(len(t.Events) <= EventsKept, "%d events are kept", len(t.Events))
+	for i, e := range t.Events {
+		c.must(e.Revision > 0 && e.Revision <= t.Revision, "event at revision %d", e.Revision)
+		c.must(i == 0 || t.Events[i-1].Revision <= e.Revision, "event at revision %d is out of order", e.Revision)
+	}
+	c.must(len(t.Events) == 0 || t.Events[len(t.Events)-1].Revision == t.Revision, "the last event is not of the last revision")
+}

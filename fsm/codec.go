@@ -1,0 +1,114 @@
+package fsm
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+)
+
+// Encode writes c as one JSON object. It fails for what Decode could not read
+// back (an invalid netip.Prefix, for one), since such an entry in the log would
+// stop every member.
+func (c Command) Encode() ([]byte, error) {
+	c, err := c.normal()
+	if err == nil {
+		err = c.readable()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("encode command: %w", err)
+	}
+	b, err := json.Marshal(c)
+	if err != nil {
+		return nil, fmt.Errorf("encode command: %w", err)
+	}
+	if _, err := Decode(b); err != nil {
+		return nil, fmt.Errorf("encode command: %w: it can't be read back: %s", ErrInvalid, err)
+	}
+	return b, nil
+}
+
+// Decode reads what Encode wrote. Whatever it can't read to the last field is
+// an ErrUnknownCommand: to apply a command in part would part this member's
+// table from the others'.
+func Decode(b []byte) (Command, error) {
+	var head struct {
+		Version int `json:"v"`
+	}
+	if err := json.Unmarshal(b, &head); err != nil {
+		return Command{}, fmt.Errorf("%w: %w", ErrUnknownCommand, err)
+	}
+	// The version first: of a newer one, unknown fields are no surprise.
+	if head.Version < 1 || head.Version > CommandVersion {
+		return Command{}, Command{Version: head.Version}.readable()
+	}
+	var c Command
+	if err := strict(b, &c); err != nil {
+		return Command{}, fmt.Errorf("%w: %w", ErrUnknownCommand, err)
+	}
+	if err := c.readable(); err != nil {
+		return Command{}, err
+	}
+	c, err := c.normal()
+	if err != nil {
+		return Command{}, fmt.Errorf("%w: %s", ErrUnknownCommand, err)
+	}
+	return c, nil
+}
+
+// strict reads one JSON value with no unknown field in it and nothing after it.
+func strict(b []byte, v any) error {
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.DisallowUnknownFields()
+	if err := d.Decode(v); err != nil {
+		return err
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return errors.New("there is something after the end")
+	}
+	return nil
+}
+
+// snapshotVersion is the form of snapshots that this code writes and reads.
+const snapshotVersion = 1
+
+type snapshot struct {
+	Version int    `json:"v"`
+	Table   *Table `json:"table"`
+}
+
+// Snapshot writes t; equal tables give equal bytes.
+func (t *Table) Snapshot() ([]byte, error) {
+	b, err := json.Marshal(snapshot{snapshotVersion, t})
+	if err != nil {
+		return nil, fmt.Errorf("snapshot: %w", err)
+	}
+	return b, nil
+}
+
+// Restore reads what Snapshot wrote and refuses a table that breaks an
+// invariant.
+func Restore(b []byte) (*Table, error) {
+	var head struct {
+		Version int `json:"v"`
+	}
+	if err := json.Unmarshal(b, &head); err != nil {
+		return nil, fmt.Errorf("restore: %w", err)
+	}
+	if head.Version != snapshotVersion {
+		return nil, fmt.Errorf("restore: the snapshot has version %d, this program reads %d", head.Version, snapshotVersion)
+	}
+	var s snapshot
+	if err := strict(b, &s); err != nil {
+		return nil, fmt.Errorf("restore: %w", err)
+	}
+	if s.Table == nil {
+		return nil, errors.New("restore: there is no table in it")
+	}
+	s.Table.complete()
+	if err := s.Table.Check(); err != nil {
+		return nil, fmt.Errorf("restore: %w", err)
+	}
+	return s.Table, nil
+}

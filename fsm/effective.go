@@ -1,0 +1,151 @@
+package fsm
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// Service is a virtual server as every director's kernel shall have it.
+type Service struct {
+	ServiceKey
+	Scheduler       string   `json:"scheduler"`
+	Method          Method   `json:"method"`
+	Persistence     Duration `json:"persistence,omitempty"`      // 0: off
+	PersistenceMask uint8    `json:"persistence_mask,omitempty"` // 1-32 with persistence, else 0
+	Dests           []Dest   `json:"dests"`                      // by address and port
+}
+
+// Dest is a real server as the kernel shall have it.
+type Dest struct {
+	Addr           netip.Addr `json:"addr"`
+	Port           uint16     `json:"port"`
+	Weight         int        `json:"weight"`
+	UpperThreshold uint32     `json:"upper_threshold,omitempty"`
+	LowerThreshold uint32     `json:"lower_threshold,omitempty"`
+}
+
+// Effective is what IPVS shall have, sorted by key: a pure function of the
+// table. A server that is down is left out (with Inhibit: weight 0), a disabled
+// one is left out, a drained one has weight 0, and a weight set by hand
+// replaces the file's.
+func (t *Table) Effective() []Service {
+	hands := handsOf(t.Overrides)
+	all := make([]Service, 0, len(t.Services))
+	for _, v := range t.Services {
+		s := Service{ServiceKey: v.ServiceKey, Scheduler: v.Scheduler, Method: v.Method, Dests: []Dest{}}
+		if v.Persistence > 0 {
+			s.Persistence, s.PersistenceMask = v.Persistence, v.PersistenceMask
+			if s.PersistenceMask == 0 {
+				s.PersistenceMask = 32
+			}
+		}
+		for _, r := range v.RealServers {
+			weight, there := effective(r, hands.on(v.ServiceKey, r.AddrPort()), t.Health[r.Target()].Down)
+			if there {
+				s.Dests = append(s.Dests, Dest{r.Addr, r.Port, weight, r.UpperThreshold, r.LowerThreshold})
+			}
+		}
+		slices.SortFunc(s.Dests, func(a, b Dest) int {
+			return netip.AddrPortFrom(a.Addr, a.Port).Compare(netip.AddrPortFrom(b.Addr, b.Port))
+		})
+		all = append(all, s)
+	}
+	return all
+}
+
+// effective is the weight of one server, and whether it is in the kernel at all.
+func effective(r RealServer, o Override, down bool) (weight int, there bool) {
+	weight = r.Weight
+	if o.Weight != nil {
+		weight = *o.Weight
+	}
+	switch {
+	case o.State == Disabled, down && !r.Inhibit:
+		return 0, false
+	case o.State == Drained, down:
+		return 0, true
+	}
+	return weight, true
+}
+
+// ServerState is all there is to say about one real server of one virtual server.
+type ServerState struct {
+	Server    netip.AddrPort `json:"server"`
+	Target    Target         `json:"target,omitempty"` // "": nothing to check
+	Weight    int            `json:"weight"`           // the file's
+	Effective int            `json:"effective"`        // the kernel's
+	InKernel  bool           `json:"in_kernel"`        // false: not in the kernel's table at all
+	Admin     AdminState     `json:"admin,omitempty"`
+	AdminBy   string         `json:"admin_by,omitempty"` // who set Admin or ByHand
+	ByHand    *int           `json:"by_hand,omitempty"`  // the weight an operator set
+	Health    Health         `json:"health"`
+	Up        []string       `json:"up"`   // names of members whose vote counts and is up
+	Down      []string       `json:"down"` // and down
+	Why       string         `json:"why"`  // a sentence for people
+}
+
+// ServerStates tells of each real server of a virtual server, in the file's
+// order; nil if there is no such virtual server.
+func (t *Table) ServerStates(key ServiceKey) []ServerState {
+	v, ok := t.Service(key)
+	if !ok {
+		return nil
+	}
+	hands, voters := handsOf(t.Overrides), t.voters()
+	states := make([]ServerState, 0, len(v.RealServers))
+	for _, r := range v.RealServers {
+		target := r.Target()
+		o, sum := hands.on(key, r.AddrPort()), t.tally(target, voters)
+		s := ServerState{
+			Server: r.AddrPort(), Target: target, Weight: r.Weight, Health: t.Health[target],
+			Admin: o.State, AdminBy: o.By, ByHand: o.Weight, Up: sum.up, Down: sum.down,
+		}
+		orEmpty(&s.Up)
+		orEmpty(&s.Down)
+		s.Effective, s.InKernel = effective(r, o, s.Health.Down)
+		s.Why = s.why(sum)
+		states = append(states, s)
+	}
+	return states
+}
+
+// why is the sentence: health first, then what was set by hand.
+func (s ServerState) why(sum tally) string {
+	parts := []string{s.whyHealth(sum)}
+	switch s.Admin {
+	case Drained:
+		parts = append(parts, "drained by "+s.AdminBy+": connections finish, none is new")
+	case Disabled:
+		parts = append(parts, "disabled by "+s.AdminBy)
+	}
+	if s.ByHand != nil {
+		parts = append(parts, fmt.Sprintf("weight %d set by hand (the file says %d)", *s.ByHand, s.Weight))
+	}
+	return strings.Join(parts, "; ")
+}
+
+func (s ServerState) whyHealth(sum tally) string {
+	word, for_ := "up", len(sum.up)
+	if s.Health.Down {
+		word, for_ = "down", len(sum.down)
+	}
+	all := len(sum.up) + len(sum.down)
+	since := ""
+	if s.Health.Since != 0 {
+		since = fmt.Sprintf(" since revision %d", s.Health.Since)
+	}
+	switch {
+	case s.Target == "":
+		return "up: it has no check"
+	case all == 0 && s.Health.Since == 0:
+		return "up: nobody has checked it yet"
+	case all == 0:
+		return fmt.Sprintf("%s%s: nobody has an opinion now, so it stays", word, since)
+	case 2*for_ > all:
+		return fmt.Sprintf("%s%s: %s", word, since, sum.says(s.Health.Down))
+	}
+	return fmt.Sprintf("%s%s: opinions are even (up: %s; down: %s), so it stays",
+		word, since, strings.Join(sum.up, ", "), strings.Join(sum.down, ", "))
+}

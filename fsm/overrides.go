@@ -1,0 +1,163 @@
+package fsm
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+func (o Override) same(p Override) bool { return o.Service == p.Service && o.Server == p.Server }
+
+func compareOverrides(a, b Override) int {
+	return cmp.Or(cmp.Compare(a.Service.String(), b.Service.String()), a.Server.Compare(b.Server))
+}
+
+// String is "drain", "weight 5", "drain, weight 5".
+func (o Override) String() string {
+	var parts []string
+	if o.State != Enabled {
+		parts = append(parts, string(o.State))
+	}
+	if o.Weight != nil {
+		parts = append(parts, fmt.Sprintf("weight %d", *o.Weight))
+	}
+	return strings.Join(parts, ", ")
+}
+
+// where is "real server 1.2.3.5:80" with the virtual server if it is for one.
+func (o Override) where() string {
+	if o.Service == (ServiceKey{}) {
+		return "real server " + o.Server.String()
+	}
+	return fmt.Sprintf("real server %s of %s", o.Server, o.Service)
+}
+
+func (o Override) equal(p Override) bool {
+	sameWeight := (o.Weight == nil) == (p.Weight == nil) && (o.Weight == nil || *o.Weight == *p.Weight)
+	return o.same(p) && o.State == p.State && sameWeight
+}
+
+func (o Override) problem() string {
+	if o.State != Enabled && o.State != Drained && o.State != Disabled {
+		return fmt.Sprintf("state %q is neither %s nor %s", o.State, Drained, Disabled)
+	}
+	if o.Weight != nil && (*o.Weight < 0 || *o.Weight > MaxWeight) {
+		return fmt.Sprintf("weight %d is not within 0 to %d", *o.Weight, MaxWeight)
+	}
+	return ""
+}
+
+func (e *edit) setOverride(s SetOverride) error {
+	o := Override{Service: s.Service, Server: s.Server, State: s.State, By: e.cmd.By}
+	if s.Weight != nil {
+		weight := *s.Weight
+		o.Weight = &weight
+	}
+	if bad := o.problem(); bad != "" {
+		return invalid("%s: %s", o.where(), bad)
+	}
+	if !serverIn(e.Services, o) {
+		return notFound("%s: no such real server is configured", o.where())
+	}
+	i := slices.IndexFunc(e.Overrides, o.same)
+	switch gone := o.String() == ""; {
+	case gone && i < 0, i >= 0 && e.Overrides[i].equal(o):
+		return nil
+	case gone:
+		e.event("override", "%s is as configured again (was: %s)", o.where(), e.Overrides[i])
+		e.Overrides = slices.Delete(slices.Clone(e.Overrides), i, i+1)
+		return nil
+	}
+	e.event("override", "%s is set by hand: %s", o.where(), o)
+	rest := slices.DeleteFunc(slices.Clone(e.Overrides), o.same)
+	e.Overrides = append(rest, o)
+	slices.SortFunc(e.Overrides, compareOverrides)
+	return nil
+}
+
+// serverIn reports whether o is about a server that services have.
+func serverIn(services []VirtualServer, o Override) bool {
+	for _, v := range services {
+		if o.Service != (ServiceKey{}) && o.Service != v.ServiceKey {
+			continue
+		}
+		if slices.ContainsFunc(v.RealServers, func(r RealServer) bool { return r.AddrPort() == o.Server }) {
+			return true
+		}
+	}
+	return false
+}
+
+// byHand is what operators want of the servers of a table.
+type byHand map[ServiceKey]map[netip.AddrPort]Override
+
+func handsOf(overrides []Override) byHand {
+	h := byHand{}
+	for _, o := range overrides {
+		if h[o.Service] == nil {
+			h[o.Service] = map[netip.AddrPort]Override{}
+		}
+		h[o.Service][o.Server] = o
+	}
+	return h
+}
+
+// on is the word on one server of one virtual server. Of an override for this
+// virtual server and one for all, the stricter state holds, and the weight of
+// the closer one.
+func (h byHand) on(key ServiceKey, server netip.AddrPort) Override {
+	o, general := h[key][server], h[ServiceKey{}][server]
+	if strictness(general.State) > strictness(o.State) {
+		o.State, o.By = general.State, general.By
+	}
+	if o.Weight == nil {
+		o.Weight = general.Weight
+	}
+	o.By = cmp.Or(o.By, general.By)
+	return o
+}
+
+func strictness(s AdminState) int { return slices.Index([]AdminState{Enabled, Drained, Disabled}, s) }
+
+func (e *edit) ownership(o Ownership) error {
+	r, ok := e.Router(o.Router)
+	if !ok {
+		return notFound("virtual router %d", o.Router)
+	}
+	m, ok := e.Member(o.Member)
+	if !ok {
+		return notFound("member %s", o.Member)
+	}
+	if m.Role != Director {
+		return invalid("member %s is a %s: it owns no virtual router", m.Name, m.Role)
+	}
+	before, had := e.Owners[o.Router]
+	if o.Owns == (had && before == o.Member) {
+		return nil
+	}
+	why := clean(o.Why, maxDetail)
+	if why != "" {
+		why = ": " + why
+	}
+	e.Owners = cloneMap(e.Owners)
+	if !o.Owns {
+		delete(e.Owners, o.Router)
+		e.event("owner", "%s lost virtual router %s%s", m.Name, r.Name, why)
+		return nil
+	}
+	e.Owners[o.Router] = o.Member
+	from := ""
+	if had {
+		from = " from " + e.name(before)
+	}
+	e.event("owner", "%s took virtual router %s%s%s", m.Name, r.Name, from, why)
+	return nil
+}
+
+// overrideKey is what an override is about.
+type overrideKey struct {
+	service ServiceKey
+	server  netip.AddrPort
+}

@@ -1,0 +1,168 @@
+package fsm
+
+import (
+	"cmp"
+	"slices"
+)
+
+func (e *edit) applySet(a ApplySet) error {
+	if problems := e.old.ValidateSet(a.Set, a.Config); len(problems) > 0 {
+		return &ConfigError{Problems: problems}
+	}
+	changes := e.old.Diff(a.Set, a.Config)
+	if len(changes) == 0 {
+		return nil
+	}
+	cfg := a.Config.canonical(a.Set)
+	e.replaceRouters(a.Set, cfg.Routers)
+	e.replaceServices(a.Set, cfg.Services)
+	e.replaceSet(a.Set, cfg)
+	e.tellApply(a.Set, changes)
+	e.forget()
+	return nil
+}
+
+// canonical is a deep copy of c as the table keeps it: owned by set, services
+// by key, nothing nil but empty lists of checks.
+func (c Config) canonical(set string) Config {
+	out := Config{Globals: c.Globals, Routers: slices.Clone(c.Routers), Services: slices.Clone(c.Services)}
+	if len(c.Globals.NotificationEmail) == 0 {
+		out.Globals.NotificationEmail = nil
+	} else {
+		out.Globals.NotificationEmail = slices.Clone(c.Globals.NotificationEmail)
+	}
+	for i := range out.Routers {
+		r := &out.Routers[i]
+		r.ID, r.Set, r.Addresses = 0, set, slices.Clone(r.Addresses)
+	}
+	for i := range out.Services {
+		v := &out.Services[i]
+		v.Set, v.RealServers = set, slices.Clone(v.RealServers)
+		orEmpty(&v.RealServers)
+		for j := range v.RealServers {
+			v.RealServers[j].Checks = append([]Check(nil), v.RealServers[j].Checks...)
+		}
+	}
+	slices.SortStableFunc(out.Services, compareServices)
+	return out
+}
+
+func compareServices(a, b VirtualServer) int {
+	return cmp.Compare(a.ServiceKey.String(), b.ServiceKey.String())
+}
+
+func (c Config) empty() bool {
+	return len(c.Routers) == 0 && len(c.Services) == 0 && len(globalFields(c.Globals)) == 0
+}
+
+// Config is what the table has of a set: what was applied last. Routers come by
+// id, services by key.
+func (t *Table) Config(set string) Config {
+	s, _ := find(t.Sets, func(s Set) bool { return s.Name == set })
+	c := Config{Globals: s.Globals}
+	for _, r := range t.Routers {
+		if r.Set == set {
+			c.Routers = append(c.Routers, r)
+		}
+	}
+	for _, v := range t.Services {
+		if v.Set == set {
+			c.Services = append(c.Services, v)
+		}
+	}
+	return c
+}
+
+// replaceRouters puts in the routers of a set. A router that the set had under
+// the same name keeps its id, and with it its lease.
+func (e *edit) replaceRouters(set string, routers []Router) {
+	ids := map[string]uint64{}
+	all := make([]Router, 0, len(e.Routers)+len(routers))
+	for _, r := range e.Routers {
+		if r.Set == set {
+			ids[r.Name] = r.ID
+		} else {
+			all = append(all, r)
+		}
+	}
+	for _, r := range routers {
+		if r.ID = ids[r.Name]; r.ID == 0 {
+			r.ID = e.NextRouter
+			e.NextRouter++
+		}
+		all = append(all, r)
+	}
+	slices.SortFunc(all, func(a, b Router) int { return cmp.Compare(a.ID, b.ID) })
+	e.Routers = all
+}
+
+func (e *edit) replaceServices(set string, services []VirtualServer) {
+	others := slices.DeleteFunc(slices.Clone(e.Services), func(v VirtualServer) bool { return v.Set == set })
+	e.Services = append(others, services...)
+	slices.SortFunc(e.Services, compareServices)
+	e.idx = newIndex(e.Services)
+}
+
+func (e *edit) replaceSet(set string, cfg Config) {
+	e.Sets = slices.DeleteFunc(slices.Clone(e.Sets), func(s Set) bool { return s.Name == set })
+	if cfg.empty() {
+		return
+	}
+	e.Sets = append(e.Sets, Set{Name: set, Globals: cfg.Globals, Revision: e.rev, By: e.cmd.By, At: e.cmd.At})
+	slices.SortFunc(e.Sets, func(a, b Set) int { return cmp.Compare(a.Name, b.Name) })
+}
+
+func (e *edit) tellApply(set string, changes []Change) {
+	numbers := map[string]int{}
+	texts := make([]string, len(changes))
+	for i, c := range changes {
+		numbers[c.Op]++
+		texts[i] = c.Op + " " + c.Path
+	}
+	e.event("apply", "set %s: %d added, %d changed, %d deleted: %s", set,
+		numbers[OpAdd], numbers[OpChange], numbers[OpDelete], someOf(texts, 8))
+}
+
+// forget drops what was said about routers, servers and targets that are no more.
+func (e *edit) forget() {
+	current := func(target Target) bool { return e.idx.has(target) }
+	e.Votes = keep(e.Votes, func(t Target, _ map[MemberID]Vote) bool { return current(t) })
+	e.Health = keep(e.Health, func(t Target, _ Health) bool { return current(t) })
+	routers := map[uint64]bool{}
+	for _, r := range e.Routers {
+		routers[r.ID] = true
+	}
+	e.Owners = keep(e.Owners, func(id uint64, _ MemberID) bool { return routers[id] })
+	e.forgetOverrides()
+}
+
+func (e *edit) forgetOverrides() {
+	servers := allServers(e.Services)
+	kept, dropped := make([]Override, 0, len(e.Overrides)), 0
+	for _, o := range e.Overrides {
+		if servers[overrideKey{o.Service, o.Server}] {
+			kept = append(kept, o)
+			continue
+		}
+		if dropped++; dropped <= eventsPerCommand {
+			e.event("override", "%s is no more: what was set by hand is dropped (%s)", o.where(), o)
+		}
+	}
+	if dropped > eventsPerCommand {
+		e.event("override", "and what was set by hand of %d more", dropped-eventsPerCommand)
+	}
+	e.Overrides = kept
+}
+
+// allServers are the places that overrides can name: each server in its
+// virtual server, and each server anywhere (zero ServiceKey).
+func allServers(services []VirtualServer) map[overrideKey]bool {
+	all := map[overrideKey]bool{}
+	for _, v := range services {
+		for _, r := range v.RealServers {
+			all[overrideKey{v.ServiceKey, r.AddrPort()}] = true
+			all[overrideKey{ServiceKey{}, r.AddrPort()}] = true
+		}
+	}
+	return all
+}

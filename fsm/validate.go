@@ -1,0 +1,274 @@
+package fsm
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// Limits of a configuration.
+const (
+	// MaxWeight is keepalived's limit; the kernel's is higher.
+	MaxWeight = 65535
+	// MaxPersistence is ipvsadm's limit on the persistence timeout.
+	MaxPersistence = 31 * 24 * time.Hour
+	// maxDelay bounds every timer of a check.
+	maxDelay = 24 * time.Hour
+	// maxRetry bounds Check.Retry.
+	maxRetry = 1000
+	// maxAddresses is what the count field of a VRRP advert can say
+	// (RFC 3768 section 5.3.6).
+	maxAddresses = 255
+)
+
+// Schedulers are the kernel's IPVS schedulers.
+var Schedulers = []string{
+	"rr", "wrr", "lc", "wlc", "lblc", "lblcr", "sh", "mh", "dh", "fo", "ovf", "sed", "nq", "twos",
+}
+
+// bounce is why a director can't be a real server.
+const bounce = "a director can't be a real server yet: the directors would pass its packets to and fro" +
+	" (use another machine, or make that member a witness)"
+
+// noIPv6 is the answer to everything that is not IPv4.
+const noIPv6 = "IPv6 is not supported yet: use an IPv4 address"
+
+// ValidateConfig finds all that is wrong with cfg by itself, whatever else the
+// table has; nil if nothing is. [Table.ValidateSet] looks at the rest.
+func ValidateConfig(cfg Config) []Problem {
+	var p problems
+	p.globals(cfg.Globals)
+	u := newUsed()
+	for i, r := range cfg.Routers {
+		p.router(r, routerPath(r, i))
+		p.routerOnce(r, routerPath(r, i), u)
+	}
+	for _, v := range cfg.Services {
+		p.service(v)
+		p.serviceOnce(v, u)
+	}
+	for _, v := range cfg.Services {
+		p.serversAreNoVIPs(v, u)
+	}
+	return p.list
+}
+
+// routerPath names a router in problems and changes.
+func routerPath(r Router, i int) string {
+	if r.Name == "" {
+		return fmt.Sprintf("virtual_router #%d", i+1)
+	}
+	return "virtual_router " + r.Name
+}
+
+func servicePath(k ServiceKey) string { return "virtual_server " + k.String() }
+
+func serverPath(k ServiceKey, server netip.AddrPort) string {
+	return fmt.Sprintf("%s > real_server %s", servicePath(k), server)
+}
+
+// problems collects.
+type problems struct{ list []Problem }
+
+func (p *problems) add(path, format string, args ...any) {
+	p.list = append(p.list, Problem{Path: path, Text: fmt.Sprintf(format, args...)})
+}
+
+// addIf adds a text that is not empty.
+func (p *problems) addIf(path, text string) {
+	if text != "" {
+		p.add(path, "%s", text)
+	}
+}
+
+func (p *problems) globals(g Globals) {
+	const path = "global_defs"
+	for _, s := range append([]string{g.RouterID, g.EmailFrom, g.SMTPServer}, g.NotificationEmail...) {
+		if !isClean(s, maxGlobal) {
+			p.add(path, "%q has control characters in it or is longer than %d bytes", s, maxGlobal)
+		}
+	}
+	for _, d := range []struct {
+		name string
+		Duration
+	}{
+		{"smtp_connect_timeout", g.SMTPTimeout},
+		{"vrrp_garp_interval", g.GARPInterval},
+		{"vrrp_gna_interval", g.GNAInterval},
+	} {
+		p.delay(path, d.name, d.Duration, 0)
+	}
+}
+
+func (p *problems) router(r Router, path string) {
+	p.addIf(path, nameProblem(r.Name))
+	p.device(path, "interface", r.Interface)
+	if r.VRID == 0 {
+		p.add(path, "virtual_router_id must be 1 to 255")
+	}
+	if r.Priority == 0 {
+		p.add(path, "priority must be 1 to 255")
+	}
+	if r.Initial != "" && r.Initial != "MASTER" && r.Initial != "BACKUP" {
+		p.add(path, "state %q is neither MASTER nor BACKUP", r.Initial)
+	}
+	p.addIf(path, versionProblem(r.Version))
+	p.addIf(path, advertProblem(r.Version, r.AdvertInterval.D()))
+	if len(r.AuthPass) > 8 {
+		p.add(path, "auth_pass has %d bytes: VRRP carries 8, and keepalived cuts the rest off (RFC 2338 section 5.3.6)", len(r.AuthPass))
+	} else if !isClean(r.AuthPass, 8) {
+		p.add(path, "auth_pass has control characters in it")
+	}
+	p.addresses(r, path)
+}
+
+func versionProblem(version uint8) string {
+	switch version {
+	case 2:
+		return ""
+	case 3:
+		return "VRRP version 3 is not supported yet: adverts are sent in version 2 only (vrrp_version 2)"
+	}
+	return fmt.Sprintf("VRRP version %d: use 2", version)
+}
+
+// advertProblem checks the interval against the field that carries it: whole
+// seconds in a byte (RFC 3768 section 5.3.7), or centiseconds in 12 bits (RFC
+// 9568 section 5.2.7).
+func advertProblem(version uint8, d time.Duration) string {
+	if version == 3 {
+		if d < 10*time.Millisecond || d > 40950*time.Millisecond || d%(10*time.Millisecond) != 0 {
+			return fmt.Sprintf("advert_int %v: VRRP version 3 can say 10ms to 40.95s in steps of 10ms", d)
+		}
+		return ""
+	}
+	if d < time.Second || d > 255*time.Second || d%time.Second != 0 {
+		return fmt.Sprintf("advert_int %v: VRRP version 2 can say whole seconds from 1 to 255", d)
+	}
+	return ""
+}
+
+func (p *problems) addresses(r Router, path string) {
+	if len(r.Addresses) == 0 {
+		p.add(path, "virtual_ipaddress is empty: a virtual router needs a VIP")
+	}
+	if len(r.Addresses) > maxAddresses {
+		p.add(path, "it has %d VIPs: an advert can carry %d (use a second virtual router)", len(r.Addresses), maxAddresses)
+	}
+	for _, a := range r.Addresses {
+		if !a.Prefix.IsValid() {
+			p.add(path, "virtual_ipaddress: an address is missing or its prefix length is wrong")
+			continue
+		}
+		if bad := hostProblem(a.Prefix.Addr()); bad != "" {
+			p.add(path, "virtual_ipaddress %s: %s", a.Prefix, bad)
+		} else if a.Prefix.Bits() == 0 {
+			p.add(path, "virtual_ipaddress %s: prefix length 0 would make every address a neighbour", a.Prefix)
+		}
+		p.device(path, "virtual_ipaddress dev", a.Dev)
+		p.device(path, "virtual_ipaddress label", a.Label)
+	}
+}
+
+// hostProblem says why no machine can have address a.
+func hostProblem(a netip.Addr) string {
+	switch {
+	case !a.IsValid():
+		return "the address is missing"
+	case !a.Is4():
+		return noIPv6
+	case a.IsUnspecified(), a.IsMulticast(), a.IsLoopback(), a == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
+		return "it is no address that a host on a network has"
+	}
+	return ""
+}
+
+// device checks an interface name or address label: IFNAMSIZ is 16 with the
+// ending zero.
+func (p *problems) device(path, what, name string) {
+	bad := len(name) > 15 || name == "." || name == ".."
+	for i := range len(name) {
+		bad = bad || name[i] <= ' ' || name[i] >= 0x7f || name[i] == '/'
+	}
+	if bad {
+		p.add(path, "%s %q is no interface name (up to 15 characters, no space, no /)", what, name)
+	}
+}
+
+// delay checks a timer's range.
+func (p *problems) delay(path, name string, d Duration, least time.Duration) {
+	if d.D() < least || d.D() > maxDelay {
+		p.add(path, "%s %v is not within %v to %v", name, d, least, maxDelay)
+	}
+}
+
+func (p *problems) service(v VirtualServer) {
+	path := servicePath(v.ServiceKey)
+	p.addIf(path, hostProblem(v.Addr))
+	if v.Protocol != TCP && v.Protocol != UDP {
+		p.add(path, "protocol %q is neither %s nor %s", v.Protocol, TCP, UDP)
+	}
+	if v.Port == 0 && v.Persistence == 0 {
+		p.add(path, "port 0 (all ports) works only with persistence: the kernel refuses it otherwise")
+	}
+	if !slices.Contains(Schedulers, v.Scheduler) {
+		p.add(path, "scheduler %q is unknown: the kernel has %s", v.Scheduler, someOf(Schedulers, len(Schedulers)))
+	}
+	if v.Method != DirectRouting {
+		p.add(path, "forwarding method %q is not supported yet: use %s (lb_kind DR)", v.Method, DirectRouting)
+	}
+	if d := v.Persistence.D(); d < 0 || d > MaxPersistence || d%time.Second != 0 {
+		p.add(path, "persistence %v: it must be whole seconds, at most %v", d, MaxPersistence)
+	}
+	if v.PersistenceMask > 32 {
+		p.add(path, "persistence mask /%d: an IPv4 netmask has 0 to 32 bits", v.PersistenceMask)
+	}
+	seen := map[netip.AddrPort]bool{}
+	for _, r := range v.RealServers {
+		p.server(v, r)
+		if seen[r.AddrPort()] {
+			p.add(serverPath(v.ServiceKey, r.AddrPort()), "it is there twice")
+		}
+		seen[r.AddrPort()] = true
+	}
+}
+
+func (p *problems) server(v VirtualServer, r RealServer) {
+	path := serverPath(v.ServiceKey, r.AddrPort())
+	p.addIf(path, hostProblem(r.Addr))
+	if r.Port != v.Port && v.Method == DirectRouting {
+		p.add(path, "direct routing changes no port: the real server must have the virtual server's, %d", v.Port)
+	}
+	if r.Weight < 0 || r.Weight > MaxWeight {
+		p.add(path, "weight %d is not within 0 to %d", r.Weight, MaxWeight)
+	}
+	if r.LowerThreshold > r.UpperThreshold {
+		p.add(path, "lower threshold %d is above the upper one, %d", r.LowerThreshold, r.UpperThreshold)
+	}
+	for i, c := range r.Checks {
+		p.check(fmt.Sprintf("%s > check #%d", path, i+1), c)
+	}
+}
+
+func (p *problems) check(path string, c Check) {
+	if c.Kind != CheckTCP {
+		p.add(path, "check %q is not supported yet: use %s (TCP_CHECK)", c.Kind, CheckTCP)
+	}
+	if bad := hostProblem(c.Dest.Addr()); bad != "" {
+		p.add(path, "connect_ip %s: %s", c.Dest.Addr(), bad)
+	}
+	if c.Dest.Port() == 0 {
+		p.add(path, "connect_port is 0: say which port to check")
+	}
+	if c.Bind.IsValid() && !c.Bind.Is4() {
+		p.add(path, "bindto %s: %s", c.Bind, noIPv6)
+	}
+	if c.Retry < 0 || c.Retry > maxRetry {
+		p.add(path, "retry %d is not within 0 to %d", c.Retry, maxRetry)
+	}
+	p.delay(path, "connect_timeout", c.ConnectTimeout, time.Millisecond)
+	p.delay(path, "delay_before_retry", c.DelayBeforeRetry, 0)
+	p.delay(path, "delay_loop", c.DelayLoop, time.Millisecond)
+	p.delay(path, "warmup", c.Warmup, 0)
+}
