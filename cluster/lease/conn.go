@@ -1,0 +1,67 @@
+package lease
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+
+	"golang.org/x/sys/unix"
+)
+
+// Conn is the socket as the driver needs it. Send never waits: a full buffer
+// is a lost packet, which the lease survives.
+type Conn interface {
+	Receive(b []byte) (int, error)
+	Send(b []byte, to netip.AddrPort) error
+	Close() error
+}
+
+// udpConn is a UDP socket whose sends do not wait.
+type udpConn struct {
+	*net.UDPConn
+	four bool // the socket is of AF_INET
+}
+
+// listen opens the lease's socket.
+func listen(at netip.AddrPort) (*udpConn, error) {
+	c, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(at))
+	if err != nil {
+		return nil, fmt.Errorf("open the lease socket: %w", err)
+	}
+	_ = c.SetReadBuffer(1 << 20) // best effort: the default serves small clusters
+	local := c.LocalAddr().(*net.UDPAddr)
+	return &udpConn{c, local.IP.To4() != nil}, nil
+}
+
+// Receive waits for a packet. Who it says it is from is inside, sealed.
+func (c *udpConn) Receive(b []byte) (int, error) {
+	n, _, err := c.ReadFromUDPAddrPort(b)
+	return n, err
+}
+
+// Send hands b to the kernel.
+func (c *udpConn) Send(b []byte, to netip.AddrPort) error {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return fmt.Errorf("lease socket: %w", err)
+	}
+	var sendErr error
+	err = raw.Write(func(fd uintptr) bool {
+		sendErr = unix.Sendto(int(fd), b, unix.MSG_DONTWAIT, c.sockaddr(to))
+		return true // whatever came of it: no waiting
+	})
+	if err == nil {
+		err = sendErr
+	}
+	if err != nil {
+		return fmt.Errorf("send to %v: %w", to, err)
+	}
+	return nil
+}
+
+func (c *udpConn) sockaddr(to netip.AddrPort) unix.Sockaddr {
+	if c.four {
+		return &unix.SockaddrInet4{Port: int(to.Port()), Addr: to.Addr().Unmap().As4()}
+	}
+	return &unix.SockaddrInet6{Port: int(to.Port()), Addr: to.Addr().As16()}
+}

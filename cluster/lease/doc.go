@@ -1,0 +1,2 @@
+// Package lease decides which member may hold a virtual router now.
+package lease

@@ -1,0 +1,216 @@
+package lease
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"lbcluster/dataplane/fence"
+	"lbcluster/fsm"
+)
+
+// Owner is told what this member may speak for. Neither call may block: both
+// come from the lease's own goroutine.
+type Owner interface {
+	// Acquired says that p's router is ours while p is valid; the gate is armed.
+	// It comes again with a new permit when the router's addresses change: the
+	// new permit replaces the old one.
+	Acquired(p fence.Permit)
+	// Lost says that the router is not ours; the gate is closed. The channel is
+	// closed when its addresses are removed: the Release waits for that for
+	// [Params.RemoveWait]. nil: there was nothing to remove.
+	Lost(router uint64, why string) (removed <-chan struct{})
+}
+
+// Config is what a driver needs.
+type Config struct {
+	Self    fsm.MemberID
+	Cluster string         // the cluster's id
+	Key     []byte         // the cluster's lease key, at least 16 bytes
+	Listen  netip.AddrPort // the UDP address
+	Params  Params
+	Gate    Gate  // nil on a witness, which stands for nothing
+	Owner   Owner // likewise
+	// FreshIdentity says that Self has never voted: no embargo. The caller
+	// consumes it durably before it says so: a second start must not.
+	FreshIdentity bool
+	Log           *slog.Logger
+
+	// For tests; nil: the kernel's clocks, a socket on Listen.
+	Clocks *Clocks
+	Conn   Conn
+}
+
+// Want is what the rest of the daemon wants of the lease: the latest whole truth.
+type Want struct {
+	// Committed is the latest configuration known to be committed, whose
+	// majority wins (R14); Appended the latest in this member's log, committed
+	// or not, below which its voter answers nobody (R15).
+	Committed, Appended fsm.VoterSet
+	Peers               map[fsm.MemberID]netip.AddrPort // every other member
+	Routers             []Router
+}
+
+// Driver runs a member's voter and holder over one UDP socket.
+type Driver struct {
+	cfg    Config
+	boot   Nonce
+	clocks Clocks
+
+	// One slot each, holding the latest: see Update.
+	want   chan Want
+	fit    chan Fit
+	status chan chan Status
+
+	last    atomic.Pointer[Status] // for when the loop does not answer
+	crowded atomic.Uint64          // packets dropped because the loop was late
+	quiet   atomic.Uint64          // log lines dropped likewise
+}
+
+// New checks the configuration. It opens and starts nothing: see [Driver.Run].
+func New(cfg Config) (*Driver, error) {
+	if err := cfg.Params.Validate(); err != nil {
+		return nil, err
+	}
+	if (cfg.Gate == nil) != (cfg.Owner == nil) {
+		return nil, errors.New("lease: a gate and an owner come together, or neither")
+	}
+	if cfg.Cluster == "" {
+		return nil, errors.New("lease: no cluster id")
+	}
+	boot := NewNonce()
+	if _, err := newSealer(cfg.Self, boot, cfg.Cluster, cfg.Key); err != nil {
+		return nil, err
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	d := &Driver{
+		cfg: cfg, boot: boot, clocks: KernelClocks(),
+		want: make(chan Want, 1), fit: make(chan Fit, 1), status: make(chan chan Status, 1),
+	}
+	if cfg.Clocks != nil {
+		d.clocks = *cfg.Clocks
+	}
+	d.last.Store(&Status{Boot: boot})
+	return d, nil
+}
+
+// Update replaces what is wanted. It does not wait; only the latest counts.
+func (d *Driver) Update(w Want) { replace(d.want, w) }
+
+// SetFit says whether this member can use what it would win. Unfit, and so it
+// starts, it stands for nothing and gives up what it holds. It does not wait.
+func (d *Driver) SetFit(fit bool, reason string) { replace(d.fit, Fit{fit, reason}) }
+
+// replace puts v into a channel of one slot in place of what is there.
+func replace[T any](ch chan T, v T) {
+	for {
+		select {
+		case ch <- v:
+			return
+		default:
+		}
+		select {
+		case <-ch:
+		default:
+		}
+	}
+}
+
+// Run serves until ctx ends; then it gives up everything in the safe order,
+// waits for that for a short time, and returns nil.
+func (d *Driver) Run(ctx context.Context) error {
+	conn := d.cfg.Conn
+	if conn == nil {
+		c, err := listen(d.cfg.Listen)
+		if err != nil {
+			return err
+		}
+		conn = c
+	}
+	seal, err := newSealer(d.cfg.Self, d.boot, d.cfg.Cluster, d.cfg.Key)
+	if err != nil {
+		return err
+	}
+	packets, lines := make(chan []byte, 1024), make(chan line, 256)
+	l := newLoop(d, conn, seal, packets, lines)
+	var g errgroup.Group
+	g.Go(func() error { return d.receive(conn, packets) })
+	g.Go(func() error { return d.write(lines) })
+	g.Go(func() error {
+		defer close(lines)
+		defer conn.Close() // ends receive
+		return l.run(ctx)
+	})
+	return g.Wait()
+}
+
+// receive moves packets from the socket to the loop. They get their time when
+// the loop takes them (R1), not here.
+func (d *Driver) receive(conn Conn, packets chan<- []byte) error {
+	buf := make([]byte, 1<<16)
+	for {
+		n, err := conn.Receive(buf)
+		if errors.Is(err, net.ErrClosed) {
+			return nil
+		}
+		if err != nil {
+			time.Sleep(time.Millisecond) // an ICMP error of a peer that is down, for one
+			continue
+		}
+		select {
+		case packets <- append([]byte(nil), buf[:n]...):
+		default:
+			d.crowded.Add(1)
+		}
+	}
+}
+
+// line is one log line on its way out of the loop, which must not wait for
+// whoever reads the log (R12).
+type line struct {
+	level slog.Level
+	msg   string
+	args  []any
+}
+
+func (d *Driver) write(lines <-chan line) error {
+	for l := range lines {
+		d.cfg.Log.Log(context.Background(), l.level, l.msg, l.args...)
+	}
+	return nil
+}
+
+// Status reports what the lease does now.
+func (d *Driver) Status() Status {
+	ch := make(chan Status, 1)
+	var s Status
+	select {
+	case d.status <- ch:
+		select {
+		case s = <-ch:
+		case <-time.After(statusWait):
+			s = *d.last.Load()
+		}
+	default: // somebody else's question is waiting: so is the loop
+		s = *d.last.Load()
+	}
+	s.Routers = slices.Clone(s.Routers) // the kept copy is everybody's
+	s.age(d.clocks.Boot())
+	return s
+}
+
+// statusWait bounds the wait for a loop that has ended or hangs.
+const statusWait = 50 * time.Millisecond
+
+// String names the driver in errors.
+func (d *Driver) String() string { return fmt.Sprintf("lease %s/%v", d.cfg.Self, d.boot) }

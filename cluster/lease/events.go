@@ -1,0 +1,114 @@
+package lease
+
+import (
+	"net/netip"
+
+	"lbcluster/fsm"
+)
+
+// Router is a virtual router as this member wants it.
+type Router struct {
+	ID    uint64
+	Addrs []netip.Addr
+	// Rank is this member's place among those that stand for the router, 0
+	// first; negative: it does not stand, and gives up what it holds.
+	Rank int
+}
+
+// Event is what happens to a [Holder]: one of the types below.
+type Event interface{ isEvent() }
+
+type (
+	// Tick says that time has passed.
+	Tick struct{}
+	// Wanted replaces what the holder is for. Committed is the latest
+	// configuration known to be committed: its majority counts (R14).
+	Wanted struct {
+		Committed fsm.VoterSet
+		Routers   []Router
+	}
+	// Received is an answer of a voter.
+	Received struct{ Msg Message }
+	// GateClosed answers CloseGate: OK means that the addresses were written
+	// to 0 and read back as 0.
+	GateClosed struct {
+		Router uint64
+		Addrs  []netip.Addr
+		OK     bool
+	}
+	// GateFailed says that an Arm could not be carried out.
+	GateFailed struct{ Router uint64 }
+	// Removed says that the owner has removed the router's addresses after a
+	// Lost.
+	Removed struct{ Router uint64 }
+	// Promised tells what this member's own voter has promised after a message
+	// about the router; Holder "": nothing.
+	Promised struct {
+		Router    uint64
+		Holder    fsm.MemberID
+		Remaining int64
+	}
+	// Fit says whether the member can use what it would win. An unfit one does
+	// not stand and gives up what it holds. A holder starts unfit.
+	Fit struct {
+		OK     bool
+		Reason string
+	}
+	// Resign gives up everything for good: the process ends.
+	Resign struct{}
+)
+
+func (Tick) isEvent()       {}
+func (Wanted) isEvent()     {}
+func (Received) isEvent()   {}
+func (GateClosed) isEvent() {}
+func (GateFailed) isEvent() {}
+func (Removed) isEvent()    {}
+func (Promised) isEvent()   {}
+func (Fit) isEvent()        {}
+func (Resign) isEvent()     {}
+
+// Output is what a [Holder] wants done, in order and before its next Step:
+// one of the types below.
+type Output interface{ isOutput() }
+
+type (
+	// Send hands a message to the network.
+	Send struct{ Out }
+	// Arm opens the gate of the addresses until Deadline. Round orders it
+	// against CloseGate: see [keeper].
+	Arm struct {
+		Router   uint64
+		Addrs    []netip.Addr
+		Deadline int64
+		Round    uint64
+	}
+	// Acquired tells the owner that it owns the router with these addresses;
+	// again with others when they change. The gate is armed already.
+	Acquired struct {
+		Router   uint64
+		Addrs    []netip.Addr
+		Deadline int64
+	}
+	// CloseGate writes 0 for the addresses and reads back; GateClosed must
+	// follow. Whole: nothing of the router stays open. An Arm of these addresses by a
+	// round up to Round is void from now on.
+	CloseGate struct {
+		Router uint64
+		Addrs  []netip.Addr
+		Round  uint64
+		Whole  bool
+	}
+	// Lost tells the owner to remove the router's addresses; Removed should
+	// follow. The gate is closed already.
+	Lost struct {
+		Router uint64
+		Why    string
+	}
+)
+
+func (Send) isOutput()      {}
+func (Arm) isOutput()       {}
+func (Acquired) isOutput()  {}
+func (CloseGate) isOutput() {}
+func (Lost) isOutput()      {}

@@ -1,0 +1,373 @@
+package lease
+
+import (
+	"cmp"
+	"maps"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+
+	"lbcluster/fsm"
+)
+
+// Holder is one member's side of wanting: it stands for routers, renews what
+// it won and gives it up in the safe order. It is a pure machine: events and
+// the time go in, outputs come out. All times are ns of one clock of the
+// caller's, the gate's clock CLOCK_BOOTTIME in the daemon (R10), read before
+// Step is called, so that an Ask leaves after its t0 (R6). Not safe for
+// concurrent use.
+type Holder struct {
+	self   fsm.MemberID
+	boot   Nonce
+	p      Params
+	rng    *rand.Rand
+	voters fsm.VoterSet // committed
+	fit    bool
+	unfit  string // why
+	ending bool
+	seq    uint64 // last round or probe of any router. Invariant: never used twice with this boot (R4)
+
+	routers  map[uint64]*candidacy
+	order    []uint64 // of routers, ascending: steps are deterministic
+	releases map[uint64]*releasing
+	out      []Output
+	stats    HolderStats
+	bug      holderBugs
+	ttlOf    func(seq uint64) int64 // tests: another ttl for this round; 0: as usual
+}
+
+// HolderStats counts what a holder did since it started.
+type HolderStats struct {
+	Probes, Rounds, Won, Failed uint64
+	Acquired, Lost, Released    uint64
+	Stale                       uint64 // answers to a round or probe that is over
+	Denials                     [reasons]uint64
+}
+
+// holderBugs leaves rules out, so that tests can show what each is for.
+type holderBugs struct {
+	fromReceipt   bool // M03: the deadline counts from the last Grant
+	countMessages bool // M08: Grants are counted, not voters
+	oldGrants     bool // M09: Grants of an earlier round count
+	lateGrants    bool // M11: a round lives on after its Release
+	releaseFirst  bool // M12: Release before the gate is closed
+	noClose       bool // M13: neither at the start nor before a Release
+}
+
+// phase is a candidacy's state.
+type phase uint8
+
+const (
+	waiting  phase = iota // until notBefore, and until toClose is empty
+	probing               // a probe is out
+	asking                // the first round of a tenure is out
+	holding               // the lease is ours until deadline
+	closing               // the gate is being closed before a Release
+	removing              // the owner is removing the addresses
+)
+
+var phaseNames = [...]string{"waiting", "probing", "asking", "holding", "closing", "removing"}
+
+func (p phase) String() string { return phaseNames[p] }
+
+// candidacy is a router that this member stands for, holds, or gives up.
+type candidacy struct {
+	id     uint64
+	want   []netip.Addr
+	rank   int
+	wanted bool // named by the last Wanted
+	phase  phase
+
+	// toClose must be read back as 0 before anything names them: addresses
+	// whose gate a predecessor may have left open, and those being given up (R8).
+	toClose []netip.Addr
+	closeAt int64 // next try
+
+	notBefore int64 // waiting: no probe before
+	heard     bool  // the own voter has promised it to somebody
+	backoff   int64 // no probe before, whatever the own voter says
+
+	poll  *poll
+	round *round
+
+	held     []netip.Addr // what the gate is open for
+	deadline int64
+	renewAt  int64
+	wideAt   int64 // no round with new addresses before
+
+	last       uint64         // latest round
+	asked      []fsm.MemberID // voters that may have promised since the last Release
+	askedUntil int64          // when the last of those promises ends, by this clock
+
+	tell      bool   // closing: the owner has to be told
+	noRelease bool   // the gate could not be read back: the promises run out instead
+	why       string // of giving up
+	since     int64  // removing: from
+	gone      bool   // removing: the owner is done
+
+	denied Reason // last denial, for people
+	by     fsm.MemberID
+	// known is who holds it, as far as this member heard, until knownUntil.
+	known      fsm.MemberID
+	knownUntil int64
+}
+
+// NewHolder starts a holder that wants nothing and is not fit.
+func NewHolder(self fsm.MemberID, boot Nonce, p Params, rng *rand.Rand) *Holder {
+	return &Holder{
+		self: self, boot: boot, p: p, rng: rng, unfit: "not yet reported as fit",
+		routers: map[uint64]*candidacy{}, releases: map[uint64]*releasing{},
+	}
+}
+
+// Stats returns the counters.
+func (h *Holder) Stats() HolderStats { return h.stats }
+
+// Idle reports whether nothing is held or asked for, and a majority of the
+// voters knows of each Release.
+func (h *Holder) Idle() bool {
+	for _, c := range h.routers {
+		if c.phase != waiting && c.phase != probing {
+			return false
+		}
+	}
+	for _, r := range h.releases {
+		if len(r.left) > r.enough {
+			return false
+		}
+	}
+	return true
+}
+
+// Step handles one event. What is overdue at now is ended first, so that an
+// answer that was read late finds its round dead, whichever the caller
+// delivers first.
+func (h *Holder) Step(now int64, ev Event) []Output {
+	h.out = nil
+	for _, id := range h.order {
+		h.expire(now, h.routers[id])
+	}
+	h.event(now, ev)
+	h.advance(now)
+	return h.out
+}
+
+func (h *Holder) event(now int64, ev Event) {
+	switch e := ev.(type) {
+	case Wanted:
+		h.want(now, e)
+	case Received:
+		h.receive(now, e.Msg)
+	case GateClosed:
+		h.closed(now, e)
+	case GateFailed:
+		if c := h.routers[e.Router]; c != nil {
+			h.giveUp(now, c, "the gate cannot be opened")
+		}
+	case Removed:
+		if c := h.routers[e.Router]; c != nil && c.phase == removing {
+			c.gone = true
+		}
+	case Promised:
+		h.promised(now, e)
+	case Fit:
+		h.fit, h.unfit = e.OK, e.Reason
+		h.dropUnfit(now)
+	case Resign:
+		h.ending = true
+		h.dropUnfit(now)
+	}
+}
+
+// dropUnfit gives up what may not be held any longer.
+func (h *Holder) dropUnfit(now int64) {
+	for _, id := range h.order {
+		c := h.routers[id]
+		if why := h.barred(c); why != "" {
+			h.giveUp(now, c, why)
+		}
+	}
+}
+
+// barred says why the member may not stand for c; "": it may.
+func (h *Holder) barred(c *candidacy) string {
+	switch {
+	case h.ending:
+		return "the daemon stops"
+	case !c.wanted:
+		return "the router is gone"
+	case len(c.want) == 0:
+		return "the router has no address"
+	case c.rank < 0:
+		return "this member does not stand for it"
+	case !h.fit:
+		return "not fit: " + h.unfit
+	}
+	return ""
+}
+
+// want takes over a new wish: routers appear, change their addresses or go.
+func (h *Holder) want(now int64, w Wanted) {
+	h.voters = w.Committed
+	for _, c := range h.routers {
+		c.wanted = false
+	}
+	for _, r := range w.Routers {
+		c := h.routers[r.ID]
+		if c == nil {
+			c = &candidacy{id: r.ID, rank: r.Rank, deadline: never}
+			c.notBefore = now + h.stagger(c)
+			h.routers[r.ID] = c
+		}
+		c.wanted, c.rank = true, r.Rank
+		h.rename(now, c, r.Addrs)
+	}
+	h.order = slices.Sorted(maps.Keys(h.routers))
+	h.dropUnfit(now)
+	h.forget()
+}
+
+// rename gives c new addresses. What is new is closed before it is named; what
+// is gone is closed at once and named no more (R18).
+func (h *Holder) rename(now int64, c *candidacy, addrs []netip.Addr) {
+	addrs = slices.Clone(addrs)
+	slices.SortFunc(addrs, netip.Addr.Compare)
+	addrs = slices.Compact(addrs)
+	fresh, old := without(without(addrs, c.want), c.held), c.want
+	c.want = addrs
+	if c.phase == holding {
+		h.narrow(now, c)
+	} else if !slices.Equal(old, addrs) && c.phase == probing {
+		c.phase, c.poll = waiting, nil
+	}
+	if len(fresh) > 0 && !h.bug.noClose {
+		h.shut(now, c, fresh)
+	}
+}
+
+// narrow closes what is held but not wanted any more, and tells the owner. A
+// tenure none of whose addresses is left ends.
+func (h *Holder) narrow(now int64, c *candidacy) {
+	gone := without(c.held, c.want)
+	if len(gone) == 0 {
+		return
+	}
+	if len(gone) == len(c.held) {
+		h.giveUp(now, c, "the router has other addresses")
+		return
+	}
+	c.held, c.round, c.renewAt = both(c.held, c.want), nil, now
+	h.shut(now, c, gone)
+	h.emit(Acquired{c.id, c.held, c.deadline})
+}
+
+// shut closes the gate of addrs and remembers to until it is read back.
+func (h *Holder) shut(now int64, c *candidacy, addrs []netip.Addr) {
+	for _, a := range addrs {
+		c.toClose = with(c.toClose, a)
+	}
+	h.close(now, c)
+}
+
+func (h *Holder) close(now int64, c *candidacy) {
+	c.closeAt = now + int64(h.p.Settle) + 1
+	h.emit(CloseGate{Router: c.id, Addrs: slices.Clone(c.toClose), Round: h.seq, Whole: c.phase != holding})
+}
+
+// closed notes which addresses were read back as 0.
+func (h *Holder) closed(now int64, e GateClosed) {
+	c := h.routers[e.Router]
+	if c == nil || !e.OK {
+		return // tried again at closeAt
+	}
+	c.toClose = without(c.toClose, e.Addrs)
+	if c.phase == closing && len(c.toClose) == 0 {
+		h.leave(now, c)
+	}
+	h.forget()
+}
+
+// promised hears what the own voter promised: the cheapest way to know that
+// somebody else holds the router, and when to stand (rule 3.6).
+func (h *Holder) promised(now int64, e Promised) {
+	c := h.routers[e.Router]
+	if c == nil || e.Holder == h.self && c.phase != waiting {
+		return
+	}
+	c.known, c.knownUntil = e.Holder, now+e.Remaining
+	after := now + max(0, e.Remaining) + h.stagger(c)
+	switch {
+	case e.Remaining > 0:
+		c.heard, c.notBefore = true, after
+	case c.heard: // released early
+		c.heard, c.notBefore = false, min(c.notBefore, after)
+	}
+}
+
+// stagger is how long c lets better candidates go first.
+func (h *Holder) stagger(c *candidacy) int64 { return int64(max(0, c.rank)) * int64(h.p.Stagger) }
+
+// forget drops routers that are not wanted and have nothing left to do.
+func (h *Holder) forget() {
+	for id, c := range h.routers {
+		if !c.wanted && (c.phase == waiting || c.phase == probing) && len(c.toClose) == 0 {
+			delete(h.routers, id)
+			h.order = slices.DeleteFunc(h.order, func(x uint64) bool { return x == id })
+		}
+	}
+}
+
+func (h *Holder) emit(o Output) { h.out = append(h.out, o) }
+
+func (h *Holder) send(to fsm.MemberID, m Message) {
+	m.From, m.Boot, m.Tag = h.self, h.boot, cmp.Or(m.Tag, h.voters.Tag)
+	h.emit(Send{Out{to, m}})
+}
+
+// Next is when the holder wants its next Step if nothing happens before; forever
+// when it waits for events only.
+func (h *Holder) Next() int64 {
+	t := forever
+	for _, c := range h.routers {
+		t = min(t, h.due(c))
+	}
+	for _, r := range h.releases {
+		t = min(t, r.nextAt, r.until)
+	}
+	return t
+}
+
+func (h *Holder) due(c *candidacy) int64 {
+	t := forever
+	if len(c.toClose) > 0 {
+		t = c.closeAt
+	}
+	switch c.phase {
+	case waiting:
+		if h.mayProbe(c) {
+			t = min(t, c.ready())
+		}
+	case probing:
+		t = min(t, c.poll.repeatAt, c.poll.end)
+	case asking:
+		t = min(t, c.round.repeatAt, c.round.t0+int64(h.p.Round))
+	case holding:
+		t = min(t, c.deadline)
+		if c.round == nil {
+			t = min(t, c.renewAt)
+		} else {
+			t = min(t, c.round.repeatAt, c.round.t0+int64(h.p.Round))
+		}
+	case closing:
+		t = min(t, max(c.deadline, c.since))
+	case removing:
+		t = min(t, h.leftAt(c))
+	}
+	return t
+}
+
+// jitter is the random pause after a failed round: U(R/2, 2R).
+func (h *Holder) jitter() int64 {
+	r := int64(h.p.Round)
+	return r/2 + h.rng.Int64N(r*3/2+1)
+}

@@ -1,0 +1,331 @@
+package lease
+
+import (
+	"context"
+	"log/slog"
+	"math/rand/v2"
+	"net/netip"
+	"runtime"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"lbcluster/dataplane/fence"
+	"lbcluster/fsm"
+)
+
+// loop is the one goroutine that owns voter, holder, gate and keys. It touches
+// no disk, takes no lock and writes no log itself (R12).
+type loop struct {
+	d      *Driver
+	conn   Conn
+	seal   *sealer
+	voter  *Voter
+	holder *Holder
+	keeper *keeper
+	clocks Clocks
+
+	packets <-chan []byte
+	lines   chan<- line
+	peers   map[fsm.MemberID]netip.AddrPort
+	want    Want
+
+	queue   []Event                    // for the holder
+	local   []Message                  // for the own voter
+	outbox  map[fsm.MemberID][]Message // until flush
+	order   []fsm.MemberID             // of the outbox
+	terms   map[uint64]*fence.Term
+	removed map[uint64]removal
+
+	dropped           map[string]uint64
+	sent, got, unsent uint64
+}
+
+// removal waits for an owner to remove a router's addresses.
+type removal struct {
+	done  <-chan struct{}
+	until int64
+}
+
+func newLoop(d *Driver, conn Conn, seal *sealer, packets <-chan []byte, lines chan<- line) *loop {
+	now := d.clocks.Raw()
+	rng := rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64()))
+	return &loop{
+		d: d, conn: conn, seal: seal, clocks: d.clocks,
+		voter:   NewVoter(d.cfg.Self, d.boot, d.cfg.Params, now, d.cfg.FreshIdentity),
+		holder:  NewHolder(d.cfg.Self, d.boot, d.cfg.Params, rng),
+		keeper:  newKeeper(d.cfg.Gate),
+		packets: packets, lines: lines,
+		outbox: map[fsm.MemberID][]Message{}, terms: map[uint64]*fence.Term{},
+		removed: map[uint64]removal{}, dropped: map[string]uint64{},
+	}
+}
+
+// resignWait bounds how long the end of the daemon waits for Releases.
+const resignWait = 150 * time.Millisecond
+
+func (l *loop) run(ctx context.Context) error {
+	runtime.LockOSThread() // the thread dies with the goroutine, and its priority with it
+	if err := unix.Setpriority(unix.PRIO_PROCESS, unix.Gettid(), -20); err != nil {
+		l.log(slog.LevelDebug, "lease thread keeps its priority", "err", err)
+	}
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	done, end := ctx.Done(), forever
+	for {
+		l.settle()
+		now := l.clocks.Boot()
+		if done == nil && (now >= end || l.holder.Idle()) {
+			l.publish(nil)
+			return nil
+		}
+		timer.Reset(time.Duration(l.wake(now, end) - now))
+		select {
+		case <-done:
+			done, end = nil, now+int64(resignWait)
+			l.queue = append(l.queue, Resign{})
+		case p := <-l.packets:
+			l.take(p)
+		case w := <-l.d.want:
+			l.adopt(w)
+		case f := <-l.d.fit:
+			l.queue = append(l.queue, f)
+		case ch := <-l.d.status:
+			l.publish(ch)
+		case <-timer.C:
+			l.queue = append(l.queue, Tick{})
+		}
+		l.poll()
+	}
+}
+
+// wake is when the loop has something to do if nothing comes.
+func (l *loop) wake(now, end int64) int64 {
+	t := min(l.holder.Next(), end, now+int64(time.Second))
+	if len(l.removed) > 0 {
+		t = min(t, now+int64(time.Millisecond))
+	}
+	return max(t, now+int64(50*time.Microsecond))
+}
+
+// settle runs everything that is queued, then sends what came of it: one
+// datagram a member, whatever the number of routers (rule 3.9).
+func (l *loop) settle() {
+	for {
+		switch {
+		case len(l.local) > 0:
+			m := l.local[0]
+			l.local = l.local[1:]
+			l.vote(m)
+		case len(l.queue) > 0:
+			ev := l.queue[0]
+			l.queue = l.queue[1:]
+			l.carryOut(l.holder.Step(l.clocks.Boot(), ev))
+		case len(l.packets) > 0 && len(l.order) < 64:
+			l.take(<-l.packets)
+		default:
+			l.flush()
+			return
+		}
+	}
+}
+
+// take opens a packet and hands its messages on.
+func (l *loop) take(p []byte) {
+	l.got++
+	ms, err := l.seal.open(p, func(id fsm.MemberID) bool { _, ok := l.peers[id]; return ok })
+	if err != nil {
+		l.dropped[err.Error()]++
+		return
+	}
+	for _, m := range ms {
+		switch m.Kind {
+		case Probe, Ask, Release:
+			l.vote(m)
+		default:
+			l.queue = append(l.queue, Received{m})
+		}
+	}
+}
+
+// vote lets the own voter answer, and tells the holder what it promised.
+func (l *loop) vote(m Message) {
+	for _, o := range l.voter.Step(l.clocks.Raw(), m) {
+		l.send(o)
+	}
+	holder, _, left := l.voter.Promise(l.clocks.Raw(), m.Router)
+	l.queue = append(l.queue, Promised{m.Router, holder, left})
+}
+
+func (l *loop) send(o Out) {
+	if o.To == l.d.cfg.Self {
+		switch o.Msg.Kind {
+		case Probe, Ask, Release:
+			l.local = append(l.local, o.Msg)
+		default:
+			l.queue = append(l.queue, Received{o.Msg})
+		}
+		return
+	}
+	if _, ok := l.outbox[o.To]; !ok {
+		l.order = append(l.order, o.To)
+	}
+	l.outbox[o.To] = append(l.outbox[o.To], o.Msg)
+}
+
+// adopt takes over a new Want.
+func (l *loop) adopt(w Want) {
+	l.want, l.peers = w, w.Peers
+	l.voter.SetFloor(w.Appended.Tag)
+	l.seal.forget(func(id fsm.MemberID) bool { _, ok := w.Peers[id]; return ok })
+	var routers []Router
+	for _, r := range w.Routers {
+		if l.d.cfg.Gate == nil || len(r.Addrs) > maxAddrs {
+			r.Rank = -1
+		}
+		routers = append(routers, r)
+	}
+	l.queue = append(l.queue, Wanted{w.Committed, routers})
+}
+
+// poll looks whether owners have removed what they lost.
+func (l *loop) poll() {
+	for id, r := range l.removed {
+		select {
+		case <-r.done:
+			l.queue = append(l.queue, Removed{id})
+			delete(l.removed, id)
+		default:
+			if l.clocks.Boot() >= r.until {
+				l.log(slog.LevelWarn, "addresses not removed in time; releasing the lease, the gate is closed", "router", id)
+				delete(l.removed, id)
+			}
+		}
+	}
+}
+
+// carryOut does what the holder wants, in its order.
+func (l *loop) carryOut(outs []Output) {
+	failed := map[uint64]bool{}
+	for _, out := range outs {
+		switch o := out.(type) {
+		case Send:
+			l.send(o.Out)
+		case Arm:
+			if err := l.keeper.arm(o); err != nil {
+				failed[o.Router] = true
+				l.log(slog.LevelError, "the gate cannot be opened", "router", o.Router, "err", err)
+				l.queue = append(l.queue, GateFailed{o.Router})
+			} else if t := l.terms[o.Router]; t != nil {
+				t.Extend(o.Deadline)
+			}
+		case Acquired:
+			if !failed[o.Router] {
+				l.acquired(o)
+			}
+		case CloseGate:
+			l.closeGate(o)
+		case Lost:
+			l.lost(o)
+		}
+	}
+}
+
+// acquired starts a term, or replaces one whose addresses changed.
+func (l *loop) acquired(o Acquired) {
+	old := l.terms[o.Router]
+	t := fence.NewTerm(o.Router, o.Addrs, o.Deadline, fence.Clock(l.clocks.Boot))
+	l.terms[o.Router] = t
+	delete(l.removed, o.Router)
+	l.d.cfg.Owner.Acquired(t.Permit())
+	if old != nil {
+		old.End()
+	}
+	l.log(slog.LevelInfo, "lease acquired", "router", o.Router, "addresses", o.Addrs)
+}
+
+// closeGate ends the term, so that nobody here speaks any more, then closes
+// the kernel's gate.
+func (l *loop) closeGate(o CloseGate) {
+	if t := l.terms[o.Router]; t != nil && o.Whole {
+		t.End()
+	}
+	var err error
+	if l.keeper.gate != nil {
+		err = l.keeper.close(o)
+	}
+	if err != nil {
+		l.log(slog.LevelError, "the gate does not read back as closed", "router", o.Router, "err", err)
+	}
+	l.queue = append(l.queue, GateClosed{o.Router, o.Addrs, err == nil})
+}
+
+// lost tells the owner, if it was ever told the opposite.
+func (l *loop) lost(o Lost) {
+	t := l.terms[o.Router]
+	if t == nil {
+		l.queue = append(l.queue, Removed{o.Router})
+		return
+	}
+	t.End()
+	delete(l.terms, o.Router)
+	l.log(slog.LevelInfo, "lease lost", "router", o.Router, "why", o.Why)
+	done := l.d.cfg.Owner.Lost(o.Router, o.Why)
+	if done == nil {
+		l.queue = append(l.queue, Removed{o.Router})
+		return
+	}
+	l.removed[o.Router] = removal{done, l.clocks.Boot() + int64(l.d.cfg.Params.RemoveWait)}
+}
+
+// log hands a line to the writer, or drops it.
+func (l *loop) log(level slog.Level, msg string, args ...any) {
+	select {
+	case l.lines <- line{level, msg, args}:
+	default:
+		l.d.quiet.Add(1)
+	}
+}
+
+// flush packs and sends the outbox.
+func (l *loop) flush() {
+	for _, to := range l.order {
+		ms := l.outbox[to]
+		for len(ms) > 0 {
+			n := batch(ms)
+			l.transmit(to, appendBody(nil, ms[0].Tag, ms[0].Echo, ms[:n]))
+			ms = ms[n:]
+		}
+	}
+	clear(l.outbox)
+	l.order = l.order[:0]
+}
+
+// batch is how many of ms go into one datagram: as many as share its head and fit.
+func batch(ms []Message) int {
+	size := 0
+	for i, m := range ms {
+		size += len(appendRecord(nil, m))
+		if i > 0 && (size > maxBody || m.Tag != ms[0].Tag || m.Echo != ms[0].Echo) {
+			return i
+		}
+	}
+	return len(ms)
+}
+
+func (l *loop) transmit(to fsm.MemberID, body []byte) {
+	addr, ok := l.peers[to]
+	if !ok {
+		l.unsent++
+		return
+	}
+	p, err := l.seal.seal(to, body)
+	if err == nil {
+		err = l.conn.Send(p, addr)
+	}
+	if err != nil {
+		l.unsent++ // as good as lost on the way
+		return
+	}
+	l.sent++
+}
