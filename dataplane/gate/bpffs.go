@@ -26,11 +26,12 @@ const (
 var ErrSuperseded = errors.New("another process has taken over the gate")
 
 // prepare makes dir, on a bpffs: the one that holds it or, where there is none,
-// one mounted at /sys/fs/bpf (for a dir below it) or on dir itself.
-func prepare(dir string) error {
+// one mounted at /sys/fs/bpf (for a dir below it) or on dir itself. It reports
+// whether it had to mount.
+func prepare(dir string) (mounted bool, err error) {
 	on, err := onBPFFS(dir)
 	if err != nil {
-		return err
+		return false, err
 	}
 	if !on {
 		at := dir
@@ -38,16 +39,16 @@ func prepare(dir string) error {
 			at = systemBPFFS
 		}
 		if err := os.MkdirAll(at, 0o700); err != nil {
-			return fmt.Errorf("make a place for bpffs: %w", err)
+			return false, fmt.Errorf("make a place for bpffs: %w", err)
 		}
 		if err := unix.Mount("bpffs", at, "bpf", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "mode=0700"); err != nil {
-			return explain(fmt.Errorf("no bpffs holds %s, and mounting one at %s failed: %w", dir, at, err))
+			return false, explain(fmt.Errorf("no bpffs holds %s, and mounting one at %s failed: %w", dir, at, err))
 		}
 	}
 	if err := os.MkdirAll(filepath.Join(dir, linksDir), 0o700); err != nil {
-		return fmt.Errorf("make the gate's folder: %w", err)
+		return false, fmt.Errorf("make the gate's folder: %w", err)
 	}
-	return nil
+	return !on, nil
 }
 
 // onBPFFS reports whether dir, or the nearest folder above that exists, is on a

@@ -37,7 +37,8 @@ type Config struct {
 	// bpffs is mounted if there is none.
 	PinDir string
 	Log    *slog.Logger // nil: discard
-	// Mode is ModeTCX, ModeClsact, or "" for tcx where the kernel has it.
+	// Mode is ModeTCX, ModeClsact, or "" for tcx where the kernel and a bpffs
+	// that was there before have it.
 	Mode string
 	// Known are the VIPs in the table or found on interfaces: closed from the
 	// first moment.
@@ -63,9 +64,8 @@ type Gate struct {
 }
 
 // Open probes the kernel, closes the gate of the process before this one, makes
-// a new map in which every address that the old one, Known, or this host's
-// interfaces of the old one had is 0, and only then swaps it in on every
-// interface. Until SetVIPs says otherwise the gate holds those addresses.
+// a new map in which every address of the old one and of Known is 0, and only
+// then swaps it in on every interface. Until SetVIPs says otherwise the gate holds those addresses.
 //
 // Errors: ErrPermission, ErrKernel, ErrTimeNamespace, ErrNotIPv4 wrapped with
 // what was being done. After an error what the earlier process left stays
@@ -85,10 +85,11 @@ func Open(cfg Config) (*Gate, error) {
 	if err := probe(); err != nil {
 		return nil, err
 	}
-	if err := g.choose(); err != nil {
+	mounted, err := prepare(g.dir)
+	if err != nil {
 		return nil, err
 	}
-	if err := prepare(g.dir); err != nil {
+	if err := g.choose(mounted); err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), openWait)
@@ -105,11 +106,13 @@ func Open(cfg Config) (*Gate, error) {
 	return g, nil
 }
 
-// choose settles the mode.
-func (g *Gate) choose() error {
+// choose settles the mode. A bpffs that had to be mounted may be private to this
+// process (a container, ip netns exec) and vanish with it, and with it the pins
+// that hold tcx links; filters need no pin.
+func (g *Gate) choose(mounted bool) error {
 	have := haveTCX()
 	switch {
-	case g.mode == "" && have:
+	case g.mode == "" && have && !mounted:
 		g.mode = ModeTCX
 	case g.mode == "":
 		g.mode = ModeClsact
@@ -117,6 +120,9 @@ func (g *Gate) choose() error {
 		return fmt.Errorf("mode tcx: the kernel has no tcx (Linux 6.6 and later): %w", ErrKernel)
 	case g.mode != ModeTCX && g.mode != ModeClsact:
 		return fmt.Errorf("mode %q: want %q, %q or none", g.mode, ModeTCX, ModeClsact)
+	}
+	if g.mode == ModeTCX && mounted {
+		g.log.Warn("bpffs had to be mounted; if that mount is private to this process, the gate's tcx links end with it", "dir", g.dir)
 	}
 	g.hook = hookOf(g.mode, g.dir)
 	return nil

@@ -23,6 +23,7 @@ const (
 	deadlinesName = "deadlines"
 	countersName  = "counters"
 	kernelPrefix  = "lbc_"
+	freshSuffix   = "-new" // of a pin on its way; bpffs takes no dots
 )
 
 // mapSet is what one process instance's programs read: no other process writes
@@ -93,7 +94,7 @@ func (m *mapSet) close() {
 func (m *mapSet) pin(dir string) error {
 	for _, one := range m.named() {
 		path := filepath.Join(dir, one.name)
-		fresh := path + ".new"
+		fresh := path + freshSuffix
 		if err := os.Remove(fresh); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return fmt.Errorf("remove a leftover pin: %w", err)
 		}

@@ -124,7 +124,7 @@ func unpin(dir string) error {
 		return err
 	}
 	for _, name := range []string{vipsName, deadlinesName, countersName} {
-		for _, suffix := range []string{"", ".new"} {
+		for _, suffix := range []string{"", freshSuffix} {
 			if err := unix.Unlink(filepath.Join(dir, name+suffix)); err != nil && err != unix.ENOENT {
 				return fmt.Errorf("unpin map %s: %w", name, err)
 			}

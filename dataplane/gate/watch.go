@@ -60,7 +60,7 @@ func (g *Gate) Run(ctx context.Context) error {
 			}
 			last = time.Now()
 		}
-		if event, err = wait(s, min(quantum, every)); err != nil {
+		if event, err = wait(s, min(quantum, max(time.Millisecond, every-time.Since(last)))); err != nil {
 			return err
 		}
 	}
@@ -106,6 +106,10 @@ func (g *Gate) look(ctx context.Context) error {
 // repair attaches what is missing, under the lock, unless another process has
 // taken over: a thawed process must not put its dead map back.
 func (g *Gate) repair(ctx context.Context, missing []netlink.Link) error {
+	if _, err := prepare(g.dir); err != nil { // the folder may be what was removed
+		g.failed("", err)
+		return nil
+	}
 	ctx, cancel := context.WithTimeout(ctx, repairWait)
 	defer cancel()
 	unlock, err := lock(ctx, g.dir)
@@ -118,7 +122,7 @@ func (g *Gate) repair(ctx context.Context, missing []netlink.Link) error {
 	switch {
 	case errors.Is(err, os.ErrNotExist):
 		g.log.Warn("the gate's pinned maps were removed; pinning them again", "dir", g.dir)
-		if err := errors.Join(prepare(g.dir), g.maps.pin(g.dir)); err != nil {
+		if err := g.maps.pin(g.dir); err != nil {
 			g.failed("", err)
 		}
 	case err != nil:

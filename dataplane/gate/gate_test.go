@@ -1,0 +1,447 @@
+package gate
+
+import (
+	"errors"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/link"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+var onlyVIP = []netip.Addr{vip}
+
+func TestDarkUntilArmedAndAfterTheDeadline(t *testing.T) {
+	eachMode(t, func(t *testing.T, s *site) {
+		s.mustAnswer("without a gate")
+		g := s.open(Config{Known: onlyVIP})
+		s.mustBeDark("after Open")
+
+		arm(t, g, vip, in(10*time.Second))
+		s.mustAnswer("armed")
+
+		// The last answer may not come after the deadline. Its time is taken
+		// after it arrived, so a stall of this test can only make it look late;
+		// 20 ms are allowed for that.
+		deadline := in(300 * time.Millisecond)
+		arm(t, g, vip, deadline)
+		var last int64
+		answers := 0
+		for BootNow() < deadline+int64(100*time.Millisecond) {
+			if s.client.arp(vip, 10*time.Millisecond) {
+				last = BootNow()
+				answers++
+			}
+		}
+		if answers < 10 || last > deadline+int64(20*time.Millisecond) {
+			t.Errorf("%d answers, the last %v after the deadline", answers, time.Duration(last-deadline))
+		}
+		s.mustBeDark("after the deadline")
+
+		arm(t, g, vip, in(10*time.Second))
+		s.mustAnswer("armed again")
+		if err := g.Close(onlyVIP); err != nil {
+			t.Fatal(err)
+		}
+		s.mustBeDark("closed")
+
+		c := g.Counters()[vip]
+		if c.ARPPassed == 0 || c.ARPDropped == 0 || c.IPPassed == 0 || c.IPDropped == 0 || c.EgressPassed == 0 ||
+			!slices.Equal(c.LastMAC, macB[:]) {
+			t.Errorf("counters %+v", c)
+		}
+	})
+}
+
+// A thawed process's gratuitous ARP, or one it sends too late, stays inside.
+func TestEgressIsGated(t *testing.T) {
+	eachMode(t, func(t *testing.T, s *site) {
+		g := s.open(Config{Known: onlyVIP})
+		out := newProberOn(t, s.host, "eth0")
+		garp := ether(ones, macA, etherARP, arpPacket(1, macA, vip, ones, vip))
+		heard := func() bool {
+			if _, err := unix.Write(out.fd, garp); err != nil && !errors.Is(err, unix.ENOBUFS) {
+				t.Fatal(err)
+			}
+			nothing := ether(macB, macB, 0x88b5, nil) // to have something to send
+			return s.client.exchange(nothing, 2*silent, func(b []byte) bool { return slices.Equal(b[:42], garp[:42]) })
+		}
+		if heard() {
+			t.Error("gratuitous ARP left with the gate closed")
+		}
+		arm(t, g, vip, in(10*time.Second))
+		if !heard() {
+			t.Error("gratuitous ARP did not leave with the gate open")
+		}
+	})
+}
+
+func TestKilledProcessLeavesTheGateClosed(t *testing.T) {
+	eachMode(t, func(t *testing.T, s *site) {
+		c := s.child()
+		s.mustAnswer("held by the child")
+		c.signal(t, unix.SIGKILL)
+		s.waitDark("killed", armFor+time.Second)
+		if n := s.gates(); n != 2 {
+			t.Fatalf("%d programs of the gate are left on eth0, want 2", n)
+		}
+
+		g := s.open(Config{})
+		s.mustBeDark("after a new process has opened the gate")
+		if n := s.gates(); n != 2 {
+			t.Fatalf("%d programs of the gate on eth0, want 2", n)
+		}
+		arm(t, g, vip, in(10*time.Second)) // known from the old map alone
+		s.mustAnswer("held by the new process")
+	})
+}
+
+func TestFrozenProcess(t *testing.T) {
+	eachMode(t, func(t *testing.T, s *site) {
+		c := s.child()
+		s.mustAnswer("held by the child")
+		c.signal(t, unix.SIGSTOP)
+		s.waitDark("frozen", armFor+time.Second)
+		c.signal(t, unix.SIGCONT)
+		s.mustAnswer("thawed, and nobody took over")
+
+		c.signal(t, unix.SIGSTOP)
+		g := s.open(Config{})
+		s.mustBeDark("a new process has opened the gate")
+		c.signal(t, unix.SIGCONT)
+		c.expect(t, "run: "+ErrSuperseded.Error())
+		s.mustBeDark("the thawed process arms a dead map")
+		arm(t, g, vip, in(10*time.Second))
+		s.mustAnswer("held by the new process")
+	})
+}
+
+// A process that opens closes the gate at once, even one armed far ahead.
+func TestTakeOverClosesFirst(t *testing.T) {
+	eachMode(t, func(t *testing.T, s *site) {
+		old := s.open(Config{Known: onlyVIP})
+		arm(t, old, vip, in(30*time.Second))
+		s.mustAnswer("held")
+		s.open(Config{})
+		s.mustBeDark("taken over")
+		arm(t, old, vip, in(30*time.Second))
+		s.mustBeDark("the old one armed its map again")
+	})
+}
+
+// Pins can be lost (a private mount); the programs still name the old map.
+func TestTakeOverWithoutPins(t *testing.T) {
+	eachMode(t, func(t *testing.T, s *site) {
+		old := s.open(Config{Known: []netip.Addr{vip, vip2}})
+		arm(t, old, vip, in(30*time.Second))
+		for _, name := range []string{vipsName, deadlinesName, countersName} {
+			if err := os.Remove(filepath.Join(s.pins, name)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		g := s.open(Config{})
+		s.mustBeDark("taken over")
+		if len(g.Status().VIPs) != 2 {
+			t.Errorf("knows %v, want both addresses of the old map", g.Status().VIPs)
+		}
+		if n := s.gates(); n != 2 {
+			t.Errorf("%d programs of the gate on eth0, want 2", n)
+		}
+	})
+}
+
+func TestModeChange(t *testing.T) {
+	needRoot(t)
+	if !haveTCX() {
+		t.Skip("this kernel has no tcx (6.6 and later), so only one mode")
+	}
+	s := newSite(t, "")
+	for _, mode := range []string{ModeClsact, ModeTCX, ModeClsact} {
+		g := s.open(Config{Mode: mode, Known: onlyVIP})
+		s.mustBeDark("opened as " + mode)
+		if n := s.gates(); n != 2 || !s.attached(g, "eth0") {
+			t.Errorf("as %s: %d programs on eth0, want 2; ours on: %v", mode, n, s.attached(g, "eth0"))
+		}
+		arm(t, g, vip, in(10*time.Second))
+		s.mustAnswer("armed as " + mode)
+	}
+}
+
+func TestNewInterfaceGetsTheGate(t *testing.T) {
+	eachMode(t, func(t *testing.T, s *site) {
+		g := s.open(Config{Known: onlyVIP})
+		stop := s.run(g)
+		s.do(func() error {
+			return netlink.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "eth1"}, PeerName: "peer1"})
+		})
+		want := []string{"eth0", "eth1", "peer1"}
+		eventually(t, "the gate is on the new interfaces", func() bool { return slices.Equal(g.Status().Interfaces, want) })
+		if !s.attached(g, "eth1") || g.Status().Reattached != 0 {
+			t.Errorf("attached: %v, status %+v", s.attached(g, "eth1"), g.Status())
+		}
+		s.do(func() error {
+			l, err := netlink.LinkByName("eth1")
+			return errors.Join(err, netlink.LinkDel(l))
+		})
+		eventually(t, "gone interfaces are forgotten", func() bool { return slices.Equal(g.Status().Interfaces, want[:1]) })
+		if s.mode == ModeTCX {
+			if pins, err := os.ReadDir(filepath.Join(s.pins, linksDir)); err != nil || len(pins) != 2 {
+				t.Errorf("%d pinned links (%v), want 2", len(pins), err)
+			}
+		}
+		if err := stop(); err != nil {
+			t.Errorf("Run: %v", err)
+		}
+		if !s.attached(g, "eth0") {
+			t.Error("the gate left with Run")
+		}
+		s.mustBeDark("after Run")
+	})
+}
+
+// ways of taking the gate off an interface.
+func detachments(mode string, s *site) map[string]func(ifindex int) error {
+	if mode == ModeTCX {
+		return map[string]func(int) error{
+			"link detached": func(i int) error {
+				l, err := link.LoadPinnedLink(tcx{dir: s.pins}.path(i, ingress), nil)
+				if err != nil {
+					return err
+				}
+				defer l.Close()
+				return l.Detach()
+			},
+			"pins removed": func(int) error { return os.RemoveAll(s.pins) },
+		}
+	}
+	return map[string]func(int) error{
+		"filter deleted": func(i int) error { return netlink.FilterDel(clsact{}.filter(i, egress)) },
+		"qdisc deleted": func(i int) error {
+			return netlink.QdiscDel(&netlink.Clsact{QdiscAttrs: netlink.QdiscAttrs{
+				LinkIndex: i, Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_CLSACT}})
+		},
+	}
+}
+
+func TestDetachedGateComesBack(t *testing.T) {
+	eachMode(t, func(t *testing.T, s *site) {
+		g := s.open(Config{Known: onlyVIP})
+		s.run(g)
+		for name, detach := range detachments(s.mode, s) {
+			before := g.Status().Reattached
+			start := time.Now()
+			s.do(func() error {
+				l, err := netlink.LinkByName("eth0")
+				return errors.Join(err, detach(l.Attrs().Index))
+			})
+			eventually(t, name+": the gate is back", func() bool { return g.Status().Reattached > before })
+			t.Logf("%s: back after %v", name, time.Since(start))
+			if !s.attached(g, "eth0") || s.gates() != 2 {
+				t.Errorf("%s: counted, but not there", name)
+			}
+			s.mustBeDark(name)
+		}
+	})
+}
+
+func TestAnotherProgramInFrontIsShown(t *testing.T) {
+	needRoot(t)
+	if !haveTCX() {
+		t.Skip("this kernel has no tcx (6.6 and later)")
+	}
+	s := newSite(t, ModeTCX)
+	g := s.open(Config{Known: onlyVIP})
+	s.run(g)
+	p, err := ebpf.NewProgram(&ebpf.ProgramSpec{Type: ebpf.SchedCLS, License: "Apache-2.0",
+		Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, verdictNext), asm.Return()}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	var other link.Link
+	s.do(func() error {
+		l, err := netlink.LinkByName("eth0")
+		if err != nil {
+			return err
+		}
+		other, err = link.AttachTCX(link.TCXOptions{Interface: l.Attrs().Index, Program: p, Attach: ebpf.AttachTCXIngress, Anchor: link.Head()})
+		return err
+	})
+	eventually(t, "the other program is noticed", func() bool { return slices.Equal(g.Status().Displaced, []string{"eth0"}) })
+	s.mustBeDark("behind another program")
+	other.Close()
+	eventually(t, "it has gone", func() bool { return len(g.Status().Displaced) == 0 })
+}
+
+func TestSetVIPs(t *testing.T) {
+	eachMode(t, func(t *testing.T, s *site) {
+		g := s.open(Config{})
+		if err := g.Arm(vip, in(time.Second)); !errors.Is(err, ErrUnknownVIP) {
+			t.Errorf("Arm of an unknown address: %v", err)
+		}
+		s.mustAnswer("not a VIP")
+		set := func(addrs ...netip.Addr) error { return s.try(func() error { return g.SetVIPs(addrs) }) }
+		if err := set(vip, vip2); err != nil {
+			t.Fatal(err)
+		}
+		s.mustBeDark("a VIP now")
+		arm(t, g, vip, in(10*time.Second))
+		if err := set(vip); err != nil {
+			t.Fatal(err)
+		}
+		s.mustAnswer("it stays armed when others go")
+
+		err := set()
+		if !errors.Is(err, ErrAddressPresent) {
+			t.Fatalf("SetVIPs without an address that is on eth0: %v", err)
+		}
+		s.mustBeDark("given up with its address still there")
+		s.do(func() error {
+			l, err := netlink.LinkByName("eth0")
+			a, err2 := netlink.ParseAddr(vip.String() + "/32")
+			return errors.Join(err, err2, netlink.AddrDel(l, a))
+		})
+		if err := set(); err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(g.Arm(vip, in(time.Second)), g.Close(onlyVIP)); !errors.Is(err, ErrUnknownVIP) {
+			t.Errorf("after removal: %v", err)
+		}
+		s.do(func() error { return addAddr("eth0", vip.String()+"/32") })
+		s.mustAnswer("not a VIP any more")
+	})
+}
+
+func TestRemove(t *testing.T) {
+	eachMode(t, func(t *testing.T, s *site) {
+		s.open(Config{Known: onlyVIP})
+		s.do(func() error { return Remove(s.pins) })
+		if n := s.gates(); n != 0 {
+			t.Errorf("%d programs left", n)
+		}
+		if _, err := os.Stat(s.pins); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("pins left: %v", err)
+		}
+		s.mustAnswer("removed")
+		s.do(func() error { return Remove(s.pins) }) // again: nothing to do
+	})
+}
+
+func TestOpenMountsBPFFS(t *testing.T) {
+	needRoot(t)
+	h := newHost(t)
+	dir := filepath.Join(t.TempDir(), "pins")
+	t.Cleanup(func() { unix.Unmount(dir, unix.MNT_DETACH) })
+	var g *Gate
+	h.do(func() (err error) { g, err = Open(Config{PinDir: dir}); return err })
+	defer g.Abandon()
+	if on, err := onBPFFS(dir); err != nil || !on {
+		t.Errorf("on bpffs: %v, %v", on, err)
+	}
+	if g.mode != ModeClsact {
+		t.Errorf("mode %s: pins in a mount that may be private must not hold the gate", g.mode)
+	}
+	h.do(func() error { return Remove(dir) })
+}
+
+func TestOpenRefuses(t *testing.T) {
+	needRoot(t)
+	dir := mountPins(t)
+	for name, c := range map[string]struct {
+		cfg  Config
+		want error
+	}{
+		"ipv6":         {Config{PinDir: dir, Known: []netip.Addr{netip.MustParseAddr("2001:db8::1")}}, ErrNotIPv4},
+		"unknown mode": {Config{PinDir: dir, Mode: "xdp"}, nil},
+	} {
+		g, err := Open(c.cfg)
+		if err == nil || g != nil || c.want != nil && !errors.Is(err, c.want) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// An ordinary user gets a sentence, not an errno.
+func TestOpenWithoutPrivilege(t *testing.T) {
+	needRoot(t)
+	dir := t.TempDir()
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Env = append(os.Environ(), childEnv+"="+dir+" "+ModeClsact)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	out, err := cmd.CombinedOutput()
+	if err == nil || !strings.Contains(string(out), ErrPermission.Error()) {
+		t.Errorf("%v: %s", err, out)
+	}
+}
+
+func TestArmRefusesOddDeadlines(t *testing.T) {
+	g := bare(t, vip)
+	for _, d := range []int64{0, -1, in(2 * MaxAhead), 1 << 62} {
+		if err := g.Arm(vip, d); !errors.Is(err, ErrDeadline) {
+			t.Errorf("Arm(%d): %v", d, err)
+		}
+	}
+}
+
+// A slot that belongs to another address by now must not be opened by an Arm
+// that found it before.
+func TestRetiredSlotStaysShut(t *testing.T) {
+	g := bare(t, vip)
+	s := (*g.slots.Load())[vip]
+	if err := g.change([]netip.Addr{vip2}, []netip.Addr{vip}); err != nil {
+		t.Fatal(err)
+	}
+	if err := g.change([]netip.Addr{client}, nil); err != nil {
+		t.Fatal(err)
+	}
+	if now := (*g.slots.Load())[client]; now.index != s.index {
+		t.Fatalf("the test expects slot %d to be used again, got %d", s.index, now.index)
+	}
+	if s.set(in(time.Second)) || *s.word != 0 {
+		t.Error("a retired slot was opened")
+	}
+}
+
+func TestTooManyVIPs(t *testing.T) {
+	g := bare(t)
+	var many []netip.Addr
+	for a := netip.MustParseAddr("10.0.0.0"); len(many) <= MaxVIPs; a = a.Next() {
+		many = append(many, a)
+	}
+	if err := g.SetVIPs(many); err == nil {
+		t.Error("more addresses than slots were accepted")
+	}
+	if n := len(g.Status().VIPs); n != MaxVIPs {
+		t.Errorf("%d addresses are in, want %d: what fits must be closed rather than open", n, MaxVIPs)
+	}
+}
+
+func TestClockShifted(t *testing.T) {
+	for text, want := range map[string]bool{
+		"monotonic           0         0\nboottime            0         0\n":  false,
+		"monotonic           5         0\nboottime            0         0\n":  false,
+		"monotonic           0         0\nboottime          -86400       0\n": true,
+		"": false,
+	} {
+		path := filepath.Join(t.TempDir(), "offsets")
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := clockShifted(path); err != nil || got != want {
+			t.Errorf("%q: %v, %v", text, got, err)
+		}
+	}
+	if shifted, err := clockShifted("/nonexistent"); shifted || err != nil {
+		t.Errorf("a kernel without time namespaces: %v, %v", shifted, err)
+	}
+}
