@@ -43,9 +43,9 @@ func (l *Lab) Capture(h *Host, name, filter string) (stop func() string) {
 	return func() string {
 		l.t.Helper()
 		c.end()
-		out, err := exec.CommandContext(context.Background(), "tcpdump", "-r", c.file, "-e", "-n", "-tttt").Output()
+		out, err := exec.CommandContext(context.Background(), "tcpdump", "-Z", "root", "-r", c.file, "-e", "-n", "-tttt").CombinedOutput()
 		if err != nil {
-			l.t.Errorf("lab: reading capture %s: %v", name, err)
+			l.t.Errorf("lab: reading capture %s: %v: %s", name, err, out)
 		}
 		return string(out)
 	}
