@@ -1,0 +1,192 @@
+package cluster
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"sync"
+
+	"github.com/hashicorp/raft"
+
+	"lbcluster/fsm"
+)
+
+// floor remembers the Raft configurations that this member has in its log,
+// for the lease's rules R15 and R17: a voter refuses whoever judges by an
+// older configuration than the newest one *appended* here, committed or not.
+// Raft tells neither an entry's term nor the committed configuration.
+//
+// A configuration is remembered, on disk, before it is written to the log;
+// it is forgotten when the log is truncated below it, or at start when it
+// turns out never to have reached the log. Being too high for a while costs
+// a vote; being too low costs safety.
+type floor struct {
+	path string
+
+	mu        sync.Mutex
+	epoch     uint64
+	appended  []fsm.VoterSet // by index; at least those from committed on
+	committed fsm.VoterSet
+}
+
+// openFloor reads the configurations noted at path, if any. What it holds
+// means nothing before reconcile.
+func openFloor(path string, epoch uint64) (*floor, error) {
+	f := &floor{path: path, epoch: epoch}
+	b, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return f, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading the configurations: %w", err)
+	}
+	if err := json.Unmarshal(b, &f.appended); err != nil {
+		return nil, fmt.Errorf("%s is damaged (%w): move it aside; it is made again from the log", path, err)
+	}
+	return f, nil
+}
+
+// reconcile brings the notes in line with the log: configurations that are in
+// the log are in, noted ones that should be in the log and are not go out,
+// and those from before its first entry stay.
+func (f *floor) reconcile(logs raft.LogStore) error {
+	first, err := logs.FirstIndex()
+	if err != nil {
+		return fmt.Errorf("reading the start of the Raft log: %w", err)
+	}
+	last, err := logs.LastIndex()
+	if err != nil {
+		return fmt.Errorf("reading the end of the Raft log: %w", err)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	keep := slices.DeleteFunc(f.appended, func(v fsm.VoterSet) bool { return first == 0 || v.Tag.Index >= first })
+	if first == 0 {
+		// An empty log: only a snapshot can hold configurations, and it brings its own.
+		last = 0
+	}
+	for i := max(first, 1); i <= last; i++ {
+		var l raft.Log
+		if err := logs.GetLog(i, &l); err != nil {
+			if errors.Is(err, raft.ErrLogNotFound) {
+				continue // a gap below a snapshot that was received
+			}
+			return fmt.Errorf("reading entry %d of the Raft log: %w", i, err)
+		}
+		if v, ok := f.voterSet(&l); ok {
+			keep = append(keep, v)
+		}
+	}
+	f.appended = keep
+	return f.save()
+}
+
+// voterSet reads a configuration entry.
+func (f *floor) voterSet(l *raft.Log) (fsm.VoterSet, bool) {
+	if l.Type != raft.LogConfiguration {
+		return fsm.VoterSet{}, false
+	}
+	return fsm.VoterSet{
+		Tag:    fsm.ConfigTag{Epoch: f.epoch, Term: l.Term, Index: l.Index},
+		Voters: votersOf(raft.DecodeConfiguration(l.Data)),
+	}, true
+}
+
+func votersOf(c raft.Configuration) []fsm.MemberID {
+	var ids []fsm.MemberID
+	for _, s := range c.Servers {
+		if s.Suffrage == raft.Voter {
+			ids = append(ids, fsm.MemberID(s.ID))
+		}
+	}
+	slices.SortFunc(ids, compareIDs)
+	return ids
+}
+
+// appending notes the configurations among entries that are about to be
+// written; the notes are on disk when it returns.
+func (f *floor) appending(logs []*raft.Log) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	changed := false
+	for _, l := range logs {
+		if v, ok := f.voterSet(l); ok {
+			f.appended = append(f.appended, v)
+			changed = true
+		}
+	}
+	if !changed {
+		return nil
+	}
+	return f.save()
+}
+
+// truncated forgets the configurations at and above index, which have left
+// the log.
+func (f *floor) truncated(index uint64) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	n := len(f.appended)
+	f.appended = slices.DeleteFunc(f.appended, func(v fsm.VoterSet) bool { return v.Tag.Index >= index })
+	if len(f.appended) == n {
+		return nil
+	}
+	return f.save()
+}
+
+// commit notes that the configuration at index is committed. Older ones are
+// of no further use.
+func (f *floor) commit(index uint64, c raft.Configuration) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	v := fsm.VoterSet{Tag: fsm.ConfigTag{Epoch: f.epoch, Index: index}, Voters: votersOf(c)}
+	for _, a := range f.appended {
+		if a.Tag.Index == index {
+			v.Tag.Term = a.Tag.Term
+		}
+	}
+	f.setCommitted(v, index)
+}
+
+// restored takes over the committed configuration that came with a snapshot
+// of the log up to applied: nothing else from there down counts any more.
+func (f *floor) restored(v fsm.VoterSet, applied uint64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.appended = slices.DeleteFunc(f.appended, func(a fsm.VoterSet) bool { return a.Tag.Index <= applied })
+	f.appended = slices.Insert(f.appended, 0, v)
+	f.setCommitted(v, v.Tag.Index)
+}
+
+func (f *floor) setCommitted(v fsm.VoterSet, index uint64) {
+	if f.committed.Tag.Index > index {
+		return // an entry that is applied again after a restart of Raft alone
+	}
+	f.committed = v
+	f.appended = slices.DeleteFunc(f.appended, func(a fsm.VoterSet) bool { return a.Tag.Index < index })
+}
+
+// sets returns the committed configuration and the floor.
+func (f *floor) sets() (committed, appended fsm.VoterSet) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	appended = f.committed
+	for _, v := range f.appended {
+		if !v.Tag.Less(appended.Tag) {
+			appended = v
+		}
+	}
+	return f.committed, appended
+}
+
+// save writes the notes. f.mu is held.
+func (f *floor) save() error {
+	b, err := json.Marshal(f.appended)
+	if err != nil {
+		return fmt.Errorf("noting a configuration: %w", err)
+	}
+	return writeFile(f.path, b)
+}

@@ -1,0 +1,213 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"lbcluster/fsm"
+)
+
+// proposeLimit bounds a proposal whose context has no deadline.
+const proposeLimit = 10 * time.Second
+
+// Propose puts a command into the log and returns what it did once it is
+// committed and applied by the leader. Any member takes it and forwards it.
+// A zero Version, At or By is filled in. The table's refusals come back as
+// fsm's errors, and nothing was changed then, nor on ErrNoLeader; after
+// ErrUncertain nobody knows yet.
+//
+// This member's own table may be a moment behind: see WaitRevision.
+func (n *Node) Propose(ctx context.Context, cmd fsm.Command) (fsm.Result, error) {
+	if _, ok := ctx.Deadline(); !ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, proposeLimit)
+		defer cancel()
+	}
+	s, err := n.current(ctx)
+	if err != nil {
+		return fsm.Result{}, err
+	}
+	if cmd.Version == 0 {
+		cmd.Version = fsm.CommandVersion
+	}
+	if cmd.At.IsZero() {
+		cmd.At = time.Now()
+	}
+	if cmd.By == "" {
+		cmd.By = string(s.id.ID)
+	}
+	data, err := cmd.Encode()
+	if err != nil {
+		return fsm.Result{}, err
+	}
+	return s.propose(ctx, data)
+}
+
+// propose looks for the leader until it has answered or ctx ends.
+func (s *session) propose(ctx context.Context, data []byte) (fsm.Result, error) {
+	for {
+		res, err := s.proposeOnce(ctx, data)
+		if err == nil || !errors.Is(err, errNotLeader) {
+			return res, err
+		}
+		if ctx.Err() != nil {
+			return fsm.Result{}, s.noLeader(err)
+		}
+		sleep(ctx, min(50*time.Millisecond, s.n.t.Heartbeat/4))
+	}
+}
+
+// proposeOnce hands a command to whoever leads now. errNotLeader: it surely
+// was not taken.
+func (s *session) proposeOnce(ctx context.Context, data []byte) (fsm.Result, error) {
+	leader, err := s.leader()
+	if err != nil {
+		return fsm.Result{}, err
+	}
+	if leader == s.id.ID {
+		return s.applyHere(ctx, data)
+	}
+	var res fsm.Result
+	sent, err := s.call(ctx, leader, http.MethodPost, "/v1/propose", data, &res)
+	var remote *remoteError
+	switch {
+	case err == nil, errors.As(err, &remote):
+		return res, err
+	case !sent:
+		return res, fmt.Errorf("%w: %w", errNotLeader, err)
+	default:
+		return res, fmt.Errorf("%w: the leader %s was lost before it answered; the change may still take effect: %w", ErrUncertain, leader, err)
+	}
+}
+
+// leader names the leader as far as this member knows: from Raft, or from
+// what others say while Raft does not run here.
+func (s *session) leader() (fsm.MemberID, error) {
+	inst, err := s.instance()
+	if err == nil {
+		if _, id := inst.raft.LeaderWithID(); id != "" {
+			return fsm.MemberID(id), nil
+		}
+		return "", fmt.Errorf("%w: %s knows no leader", errNotLeader, s.id.ID)
+	}
+	for _, k := range s.contacts.all() {
+		if k.Err == "" && k.Hello.Leader != "" && k.Hello.Leader != s.id.ID {
+			return k.Hello.Leader, nil
+		}
+	}
+	return "", fmt.Errorf("%w: %w", errNotLeader, err)
+}
+
+// applyHere puts a command into the log; this member must lead.
+func (s *session) applyHere(ctx context.Context, data []byte) (fsm.Result, error) {
+	inst, err := s.leading()
+	if err != nil {
+		return fsm.Result{}, err
+	}
+	if err := s.rehearse(inst, data); err != nil {
+		return fsm.Result{}, err
+	}
+	limit := proposeLimit
+	if d, ok := ctx.Deadline(); ok {
+		limit = max(time.Until(d), time.Millisecond)
+	}
+	// Raft's own time limit covers only the way into its queue.
+	done := make(chan outcome, 1)
+	go func() { done <- applied(inst.raft.Apply(data, limit)) }()
+	select {
+	case o := <-done:
+		return o.result, o.err
+	case <-ctx.Done():
+		return fsm.Result{}, fmt.Errorf("%w: the change was not committed in time, but may still take effect: %w", ErrUncertain, context.Cause(ctx))
+	}
+}
+
+// rehearse applies a command to the leader's table without keeping the result,
+// so that what would be refused does not get into the log: not a wrong token,
+// above all. Only a leader that has applied all of its predecessors' log can.
+func (s *session) rehearse(inst *instance, data []byte) error {
+	t, _, halted := inst.machine.state()
+	if halted != nil {
+		return halted
+	}
+	cmd, err := fsm.Decode(data)
+	if err != nil {
+		return err
+	}
+	if !s.steward.settled(inst.raft.CurrentTerm()) {
+		return nil
+	}
+	_, _, err = t.Apply(cmd)
+	return err
+}
+
+// applied reads what became of an entry.
+func applied(f raft.ApplyFuture) outcome {
+	switch err := f.Error(); {
+	case err == nil:
+		return f.Response().(outcome)
+	case errors.Is(err, raft.ErrNotLeader), errors.Is(err, raft.ErrEnqueueTimeout),
+		errors.Is(err, raft.ErrLeadershipTransferInProgress):
+		return outcome{err: fmt.Errorf("%w: %w", errNotLeader, err)}
+	default:
+		return outcome{err: fmt.Errorf("%w: the leader was lost before the change was seen committed; it may still take effect: %w", ErrUncertain, err)}
+	}
+}
+
+// noLeader says, for people, why there is none.
+func (s *session) noLeader(cause error) error {
+	committed, _ := s.floor.sets()
+	reachable, missing := s.reachable(committed.Voters, time.Now())
+	text := fmt.Sprintf("%d of %d voters reachable from %s", reachable, len(committed.Voters), s.id.ID)
+	if len(missing) > 0 {
+		text += " (not: " + strings.Join(missing, ", ") + ")"
+	}
+	return fmt.Errorf("%w: %s; nothing was changed: %w", ErrNoLeader, text, cause)
+}
+
+// reachable counts the voters in contact and describes the others.
+func (s *session) reachable(voters []fsm.MemberID, now time.Time) (int, []string) {
+	seen := s.contacts.all()
+	count := 0
+	var missing []string
+	for _, id := range voters {
+		k, ok := seen[id]
+		switch {
+		case id == s.id.ID:
+			count++
+		case !ok || k.Last.IsZero():
+			missing = append(missing, string(id)+" never heard")
+		case now.Sub(k.Last) > s.n.t.Silent:
+			missing = append(missing, fmt.Sprintf("%s since %v", id, now.Sub(k.Last).Round(time.Second)))
+		default:
+			count++
+		}
+	}
+	slices.Sort(missing)
+	return count, missing
+}
+
+// Ask asks another member, or this one, what its Config.Answers tell.
+func (n *Node) Ask(ctx context.Context, id fsm.MemberID, what string) ([]byte, error) {
+	s, err := n.current(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if id == s.id.ID {
+		answer, ok := n.cfg.Answers[what]
+		if !ok {
+			return nil, fmt.Errorf("%w: %s does not answer %q", fsm.ErrNotFound, id, what)
+		}
+		return answer(ctx)
+	}
+	var b []byte
+	_, err = s.call(ctx, id, http.MethodGet, "/v1/ask/"+what, nil, &b)
+	return b, err
+}
