@@ -106,12 +106,9 @@ func (t tcx) attach(ifindex int, d direction, p *ebpf.Program) error {
 		return explain(err)
 	}
 	defer l.Close()
-	// The pin of a link that is dead (its interface went, somebody detached it)
-	// or not the first; and links whose pin is gone with its bpffs.
-	if err := os.Remove(t.path(ifindex, d)); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("unpin the earlier link: %w", err)
-	}
-	if err := t.detachLinks(ifindex, d, id); err != nil {
+	// Links that were not the first, or whose pin is gone with its bpffs; and
+	// the pin of one that is dead (its interface went, somebody detached it).
+	if err := t.remove(ifindex, d, id); err != nil {
 		return err
 	}
 	if err := l.Pin(t.path(ifindex, d)); err != nil {
@@ -142,11 +139,19 @@ func (t tcx) update(ifindex int, d direction, p *ebpf.Program, id ebpf.ProgramID
 	return true, l.Update(p)
 }
 
-func (t tcx) detach(ifindex int, d direction) error {
+func (t tcx) detach(ifindex int, d direction) error { return t.remove(ifindex, d, 0) }
+
+// remove detaches every gate's link but that of one program, then the pin. The
+// order matters: a link that merely loses its last reference is taken off by
+// the kernel some time later.
+func (t tcx) remove(ifindex int, d direction, but ebpf.ProgramID) error {
+	if err := t.detachLinks(ifindex, d, but); err != nil {
+		return err
+	}
 	if err := os.Remove(t.path(ifindex, d)); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("unpin the link: %w", err)
 	}
-	return t.detachLinks(ifindex, d, 0)
+	return nil
 }
 
 // detachLinks detaches the links of all gates' programs but one.
