@@ -120,7 +120,7 @@ func (e *edit) tellApply(set string, changes []Change) {
 		texts[i] = c.Op + " " + c.Path
 	}
 	e.event("apply", "set %s: %d added, %d changed, %d deleted: %s", set,
-		numbers[OpAdd], numbers[OpChange], numbers[OpDelete], someOf(texts, 8))
+		numbers[OpAdd], numbers[OpChange], numbers[OpDelete], someOf(texts, 5))
 }
 
 // forget drops what was said about routers, servers and targets that are no more.

@@ -13,15 +13,16 @@ const (
 	maxGlobal = 256
 )
 
-// clean makes free text fit for the table: valid UTF-8 (what JSON can carry
-// unchanged) on one line, at most limit bytes.
+// clean makes free text fit for the table: on one line, at most limit bytes,
+// and valid UTF-8 in the way that JSON makes it valid (strings.Map, too, makes
+// U+FFFD of each bad byte), so that it does not matter which comes first.
 func clean(s string, limit int) string {
 	s = strings.Map(func(r rune) rune {
 		if r < ' ' || r == 0x7f {
 			return ' '
 		}
 		return r
-	}, strings.ToValidUTF8(s, "?"))
+	}, s)
 	if len(s) <= limit {
 		return s
 	}

@@ -1,0 +1,243 @@
+package fsm
+
+import (
+	"net/netip"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// The language of the transcripts: "verb word word key=value...". Every
+// changing command takes by=WHO, at=DURATION after epoch and if=REVISION.
+
+var epoch = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+
+type args struct {
+	t     *testing.T
+	verb  string
+	words []string
+	keys  map[string]string
+}
+
+func parseArgs(t *testing.T, line string) args {
+	fields := strings.Fields(line)
+	a := args{t: t, verb: fields[0], keys: map[string]string{}}
+	for _, f := range fields[1:] {
+		if k, v, ok := strings.Cut(f, "="); ok {
+			a.keys[k] = v
+		} else {
+			a.words = append(a.words, f)
+		}
+	}
+	return a
+}
+
+func (a args) word(i int) string {
+	if i >= len(a.words) {
+		return ""
+	}
+	return a.words[i]
+}
+
+func (a args) number(key string, otherwise int) int {
+	if a.keys[key] == "" {
+		return otherwise
+	}
+	n, err := strconv.Atoi(a.keys[key])
+	if err != nil {
+		a.t.Fatalf("%s: %v", key, err)
+	}
+	return n
+}
+
+func (a args) delay(key string, otherwise time.Duration) Duration {
+	if a.keys[key] == "" {
+		return Duration(otherwise)
+	}
+	d, err := time.ParseDuration(a.keys[key])
+	if err != nil {
+		a.t.Fatalf("%s: %v", key, err)
+	}
+	return Duration(d)
+}
+
+func parseAddrPort(s string) netip.AddrPort { a, _ := netip.ParseAddrPort(s); return a }
+
+func parseKey(t *testing.T, s string) ServiceKey {
+	proto, addr, ok := strings.Cut(s, "/")
+	a, err := netip.ParseAddrPort(addr)
+	if !ok || err != nil {
+		t.Fatalf("service key %q: %v", s, err)
+	}
+	return ServiceKey{Addr: a.Addr(), Port: a.Port(), Protocol: Protocol(proto)}
+}
+
+// id is a member's id for a name or an id.
+func (s *story) id(word string) MemberID {
+	if m, ok := s.table.MemberByName(word); ok {
+		return m.ID
+	}
+	return MemberID(word)
+}
+
+// hash is a token's hash for a hex digit.
+func hash(digit string) string { return strings.Repeat(digit, 64) }
+
+// command makes the command of a line and its config lines.
+func (s *story) command(a args, lines []string) Command {
+	c := Command{By: a.keys["by"], At: epoch.Add(a.delay("at", 0).D()), IfRevision: Revision(a.number("if", 0))}
+	if c.By == "" {
+		c.By = "root@dir1"
+	}
+	switch a.verb {
+	case "found":
+		c.Found = &Found{Cluster: a.word(0), Name: a.word(1), Addr: parseAddrPort(a.word(2)), Profile: a.word(3)}
+	case "token":
+		c.AddToken = &Token{Hash: hash(a.word(0)), Role: Role(a.keys["role"]), Uses: a.number("uses", 1),
+			Expires: epoch.Add(a.delay("expires", time.Hour).D())}
+	case "enrol":
+		c.Enrol = &Enrol{Name: a.word(0), Role: Role(a.word(1)), Addr: parseAddrPort(a.word(2)),
+			TokenHash: hash(a.keys["token"]), Request: a.keys["request"]}
+	case "member":
+		c.Member = &SetMember{ID: s.id(a.word(0))}
+		if v, ok := a.keys["state"]; ok {
+			state := MemberState(v)
+			c.Member.State = &state
+		}
+		if v, ok := a.keys["silent"]; ok {
+			silent := v == "true"
+			c.Member.Silent = &silent
+		}
+	case "remove":
+		c.Remove = &Remove{ID: s.id(a.word(0))}
+	case "apply":
+		c.Apply = &ApplySet{Set: a.word(0), Config: parseConfig(s.t, lines)}
+	case "vote":
+		c.Votes = s.votes(a)
+	case "override":
+		c.Override = &SetOverride{Server: parseAddrPort(a.word(0)), State: AdminState(a.keys["state"])}
+		if a.keys["of"] != "" {
+			c.Override.Service = parseKey(s.t, a.keys["of"])
+		}
+		if a.keys["weight"] != "" {
+			weight := a.number("weight", 0)
+			c.Override.Weight = &weight
+		}
+	case "settings":
+		c.Settings = &Settings{Profile: a.word(0)}
+	case "owner":
+		r, _ := s.table.RouterByName(a.word(0))
+		c.Ownership = &Ownership{Router: r.ID, Member: s.id(a.word(1)), Owns: a.word(2) == "took", Why: strings.Join(a.words[3:], " ")}
+	case "nothing":
+	default:
+		s.t.Fatalf("unknown verb %q", a.verb)
+	}
+	return c
+}
+
+// votes: "vote dir1 SERVER=up SERVER=down:detail" on all targets of the server,
+// or on an unknown target.
+func (s *story) votes(a args) *CastVotes {
+	v := &CastVotes{Member: s.id(a.word(0))}
+	for _, server := range sortedKeys(a.keys) {
+		addr := parseAddrPort(server)
+		if !addr.IsValid() && !strings.HasPrefix(server, "unknown") {
+			continue
+		}
+		word, detail, _ := strings.Cut(a.keys[server], ":")
+		vote := Vote{Up: word == "up", Detail: strings.ReplaceAll(detail, "_", " ")}
+		if !addr.IsValid() {
+			v.Opinions = append(v.Opinions, Opinion{Target(server), vote})
+		}
+		for _, info := range s.table.Targets() {
+			if info.Server == addr {
+				v.Opinions = append(v.Opinions, Opinion{info.Target, vote})
+			}
+		}
+	}
+	return v
+}
+
+// parseConfig reads lines "globals", "router", "service" and, below a service,
+// "server".
+func parseConfig(t *testing.T, lines []string) Config {
+	var cfg Config
+	for _, line := range lines {
+		a := parseArgs(t, line)
+		switch a.verb {
+		case "globals":
+			cfg.Globals.RouterID = a.keys["router_id"]
+			if a.keys["mail"] != "" {
+				cfg.Globals.NotificationEmail = strings.Split(a.keys["mail"], ",")
+			}
+		case "router":
+			cfg.Routers = append(cfg.Routers, a.router())
+		case "service":
+			cfg.Services = append(cfg.Services, a.service())
+		case "server":
+			v := &cfg.Services[len(cfg.Services)-1]
+			v.RealServers = append(v.RealServers, a.server())
+		default:
+			t.Fatalf("unknown config line %q", line)
+		}
+	}
+	return cfg
+}
+
+// router: "router NAME IFACE VRID ADDR,ADDR".
+func (a args) router() Router {
+	vrid, _ := strconv.Atoi(a.word(2))
+	r := Router{
+		Name: a.word(0), Interface: a.word(1), VRID: uint8(vrid), Priority: uint8(a.number("prio", 100)),
+		Version: uint8(a.number("version", 2)), AdvertInterval: a.delay("advert", time.Second),
+		AuthPass: a.keys["pass"], Initial: a.keys["state"],
+	}
+	for _, s := range strings.Split(a.word(3), ",") {
+		if s == "" {
+			continue
+		}
+		prefix, err := netip.ParsePrefix(s)
+		if addr, err2 := netip.ParseAddr(s); err2 == nil {
+			prefix, err = netip.PrefixFrom(addr, addr.BitLen()), nil
+		}
+		if err != nil {
+			prefix = netip.Prefix{}
+		}
+		r.Addresses = append(r.Addresses, Address{Prefix: prefix, Dev: a.keys["dev"], Label: a.keys["label"]})
+	}
+	return r
+}
+
+// service: "service KEY SCHEDULER".
+func (a args) service() VirtualServer {
+	v := VirtualServer{
+		ServiceKey: parseKey(a.t, a.word(0)), Scheduler: a.word(1), Method: DirectRouting,
+		Persistence: a.delay("persist", 0), PersistenceMask: uint8(a.number("mask", 0)),
+	}
+	if a.keys["method"] != "" {
+		v.Method = Method(a.keys["method"])
+	}
+	return v
+}
+
+// server: "server ADDR:PORT [tcp]...", each tcp one check.
+func (a args) server() RealServer {
+	addr := parseAddrPort(a.word(0))
+	r := RealServer{
+		Addr: addr.Addr(), Port: addr.Port(), Weight: a.number("weight", 1), Inhibit: a.keys["inhibit"] == "yes",
+		UpperThreshold: uint32(a.number("upper", 0)), LowerThreshold: uint32(a.number("lower", 0)),
+	}
+	for _, kind := range a.words[1:] {
+		c := Check{
+			Kind: CheckKind(kind), Dest: addr, ConnectTimeout: a.delay("timeout", 3*time.Second),
+			Retry: a.number("retry", 3), DelayBeforeRetry: Duration(3 * time.Second),
+			DelayLoop: a.delay("loop", 6*time.Second), Warmup: a.delay("warmup", 6*time.Second),
+		}
+		if a.keys["dest"] != "" {
+			c.Dest = parseAddrPort(a.keys["dest"])
+		}
+		r.Checks = append(r.Checks, c)
+	}
+	return r
+}

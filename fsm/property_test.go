@@ -1,0 +1,308 @@
+package fsm
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+)
+
+// The generators draw from small pools, so that commands meet: same names,
+// same addresses, same servers under several virtual servers, stale ids.
+
+func addr4(last int) netip.Addr { return netip.AddrFrom4([4]byte{10, 0, 0, byte(last)}) }
+
+func drawRouter(t *rapid.T) Router {
+	r := Router{
+		Name:           rapid.SampledFrom([]string{"VI_1", "VI_2", "VI_3"}).Draw(t, "router"),
+		Interface:      rapid.SampledFrom([]string{"eth0", "eth1"}).Draw(t, "interface"),
+		VRID:           uint8(rapid.IntRange(1, 3).Draw(t, "vrid")),
+		Priority:       uint8(rapid.IntRange(1, 255).Draw(t, "priority")),
+		Version:        2,
+		AdvertInterval: Duration(time.Second),
+	}
+	for range rapid.IntRange(1, 2).Draw(t, "addresses") {
+		r.Addresses = append(r.Addresses, Address{Prefix: netip.PrefixFrom(addr4(rapid.IntRange(100, 104).Draw(t, "vip")), 32)})
+	}
+	return r
+}
+
+func drawService(t *rapid.T) VirtualServer {
+	v := VirtualServer{
+		ServiceKey: ServiceKey{addr4(rapid.IntRange(100, 104).Draw(t, "vip")), 80, rapid.SampledFrom([]Protocol{TCP, UDP}).Draw(t, "protocol")},
+		Scheduler:  rapid.SampledFrom(Schedulers).Draw(t, "scheduler"),
+		Method:     DirectRouting,
+	}
+	for _, last := range rapid.SliceOfNDistinct(rapid.IntRange(1, 4), 0, 3, rapid.ID[int]).Draw(t, "servers") {
+		r := RealServer{Addr: addr4(last), Port: 80, Weight: rapid.IntRange(0, 3).Draw(t, "weight"), Inhibit: rapid.Bool().Draw(t, "inhibit")}
+		for range rapid.IntRange(0, 2).Draw(t, "checks") {
+			r.Checks = append(r.Checks, Check{
+				Kind: CheckTCP, Dest: r.AddrPort(), ConnectTimeout: Duration(time.Second),
+				Retry: rapid.IntRange(0, 1).Draw(t, "retry"), DelayLoop: Duration(time.Second),
+			})
+		}
+		v.RealServers = append(v.RealServers, r)
+	}
+	return v
+}
+
+func drawConfig(t *rapid.T) Config {
+	var c Config
+	c.Globals.RouterID = rapid.SampledFrom([]string{"", "LVS"}).Draw(t, "router_id")
+	for range rapid.IntRange(0, 2).Draw(t, "routers") {
+		c.Routers = append(c.Routers, drawRouter(t))
+	}
+	for range rapid.IntRange(0, 3).Draw(t, "services") {
+		c.Services = append(c.Services, drawService(t))
+	}
+	return c
+}
+
+func drawID(t *rapid.T) MemberID { return memberID(uint64(rapid.IntRange(1, 7).Draw(t, "id"))) }
+
+func drawVotes(t *rapid.T, table *Table) *CastVotes {
+	v := &CastVotes{Member: drawID(t)}
+	targets := []Target{"", "no such target"}
+	for _, info := range table.Targets() {
+		targets = append(targets, info.Target, info.Target, info.Target)
+	}
+	for range rapid.IntRange(0, 4).Draw(t, "opinions") {
+		v.Opinions = append(v.Opinions, Opinion{rapid.SampledFrom(targets).Draw(t, "target"), Vote{
+			rapid.Bool().Draw(t, "up"), rapid.SampledFrom([]string{"", "refused", "time-out\n\xff"}).Draw(t, "detail"),
+		}})
+	}
+	return v
+}
+
+func drawOverride(t *rapid.T, table *Table) *SetOverride {
+	o := &SetOverride{
+		Server: netip.AddrPortFrom(addr4(rapid.IntRange(1, 4).Draw(t, "server")), 80),
+		State:  rapid.SampledFrom([]AdminState{Enabled, Drained, Disabled}).Draw(t, "state"),
+	}
+	if len(table.Services) > 0 && rapid.Bool().Draw(t, "one service") {
+		o.Service = rapid.SampledFrom(table.Services).Draw(t, "service").ServiceKey
+	}
+	if rapid.Bool().Draw(t, "has weight") {
+		weight := rapid.IntRange(-1, 5).Draw(t, "weight")
+		o.Weight = &weight
+	}
+	return o
+}
+
+func drawSetMember(t *rapid.T) *SetMember {
+	s := &SetMember{ID: drawID(t)}
+	if rapid.Bool().Draw(t, "sets state") {
+		state := rapid.SampledFrom([]MemberState{Present, Present, Leaving, Joining}).Draw(t, "state")
+		s.State = &state
+	}
+	if rapid.Bool().Draw(t, "sets silence") {
+		silent := rapid.Bool().Draw(t, "silent")
+		s.Silent = &silent
+	}
+	return s
+}
+
+func drawEnrol(t *rapid.T) *Enrol {
+	n := rapid.IntRange(1, 8).Draw(t, "machine")
+	return &Enrol{
+		TokenHash: hash(rapid.SampledFrom([]string{"a", "b"}).Draw(t, "token")),
+		Request:   fmt.Sprint("r", rapid.IntRange(n, n+1).Draw(t, "request")),
+		Name:      fmt.Sprint("dir", n),
+		Role:      rapid.SampledFrom([]Role{Director, Director, Director, Witness}).Draw(t, "role"),
+		// 10.0.0.3 and .4 are real servers at times.
+		Addr: netip.AddrPortFrom(addr4(n+2), 7946),
+	}
+}
+
+// drawCommand draws a command that may or may not work on table.
+func drawCommand(t *rapid.T, table *Table) Command {
+	c := Command{By: "root@dir1", At: epoch.Add(time.Duration(rapid.IntRange(0, 100).Draw(t, "at")) * time.Second)}
+	if rapid.IntRange(0, 9).Draw(t, "cas") == 0 {
+		c.IfRevision = Revision(rapid.IntRange(1, 5).Draw(t, "revision"))
+	}
+	switch rapid.SampledFrom([]string{
+		"found", "enrol", "enrol", "enrol", "member", "member", "member", "remove", "token", "apply", "apply", "apply",
+		"votes", "votes", "votes", "votes", "override", "override", "settings", "owner",
+	}).Draw(t, "command") {
+	case "found":
+		c.Found = &Found{Cluster: "lab", Name: "dir0", Addr: netip.AddrPortFrom(addr4(200), 7946)}
+	case "enrol":
+		c.Enrol = drawEnrol(t)
+	case "member":
+		c.Member = drawSetMember(t)
+	case "remove":
+		c.Remove = &Remove{ID: drawID(t)}
+	case "token":
+		c.AddToken = &Token{Hash: hash(rapid.SampledFrom([]string{"a", "b"}).Draw(t, "token")), Uses: rapid.IntRange(1, 4).Draw(t, "uses"),
+			Expires: epoch.Add(time.Minute)}
+	case "apply":
+		c.Apply = &ApplySet{Set: rapid.SampledFrom([]string{"default", "web"}).Draw(t, "set"), Config: drawConfig(t)}
+	case "votes":
+		c.Votes = drawVotes(t, table)
+	case "override":
+		c.Override = drawOverride(t, table)
+	case "settings":
+		c.Settings = &Settings{Profile: rapid.SampledFrom([]string{"default", "fast", "slow"}).Draw(t, "profile")}
+	case "owner":
+		c.Ownership = &Ownership{Router: uint64(rapid.IntRange(1, 4).Draw(t, "router")), Member: drawID(t), Owns: rapid.Bool().Draw(t, "owns"), Why: "w"}
+	}
+	return c
+}
+
+// founded is a table with a director and tokens, so that most commands can work.
+func founded(t interface{ Fatal(...any) }) *Table {
+	table := New()
+	for _, c := range []Command{
+		{At: epoch, Found: &Found{Cluster: "lab", Name: "dir0", Addr: netip.AddrPortFrom(addr4(200), 7946)}},
+		{At: epoch, AddToken: &Token{Hash: hash("a"), Uses: 50, Expires: epoch.Add(time.Hour)}},
+	} {
+		next, _, err := table.Apply(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		table = next
+	}
+	return table
+}
+
+func TestApplyProperties(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		table := founded(t)
+		if rapid.IntRange(0, 9).Draw(t, "from nothing") == 0 {
+			table = New()
+		}
+		replica := table // follows through encoded commands, restored now and then
+		given := map[MemberID]bool{}
+		for range rapid.IntRange(1, 40).Draw(t, "steps") {
+			c := drawCommand(t, table)
+			before := mustSnapshot(t, table)
+			next, result, err := table.Apply(c)
+			if !bytes.Equal(before, mustSnapshot(t, table)) {
+				t.Fatalf("Apply changed its input: %+v", c)
+			}
+			checkStep(t, table, next, c, result, err)
+			if result.Changed && result.Member != "" {
+				if given[result.Member] {
+					t.Fatalf("id %s was given twice", result.Member)
+				}
+				given[result.Member] = true
+			}
+			replica = replay(t, replica, c)
+			if rapid.IntRange(0, 4).Draw(t, "restart") == 0 {
+				replica = restored(t, replica)
+			}
+			table = next
+			if !bytes.Equal(mustSnapshot(t, table), mustSnapshot(t, replica)) {
+				t.Fatalf("the replica differs:\n%s\n%s", mustSnapshot(t, table), mustSnapshot(t, replica))
+			}
+		}
+	})
+}
+
+// checkStep holds one Apply to its promises.
+func checkStep(t *rapid.T, table, next *Table, c Command, result Result, err error) {
+	if err := next.Check(); err != nil {
+		t.Fatalf("after %+v: %v", c, err)
+	}
+	if result.Revision != next.Revision {
+		t.Fatalf("the result says revision %d, the table %d", result.Revision, next.Revision)
+	}
+	if (err != nil || !result.Changed) && next != table {
+		t.Fatal("a command that changed nothing made a new table")
+	}
+	if err != nil && !slices.ContainsFunc([]error{ErrConflict, ErrInvalid, ErrNotFound, ErrUnknownCommand, ErrDenied},
+		func(sentinel error) bool { return errors.Is(err, sentinel) }) {
+		t.Fatalf("an error of no kind: %v", err)
+	}
+	if result.Changed && (next.Revision != table.Revision+1 || next.Events[len(next.Events)-1].Revision != next.Revision) {
+		t.Fatalf("revision %d to %d without its event", table.Revision, next.Revision)
+	}
+	if c.Apply != nil && err == nil {
+		if differs := len(table.Diff(c.Apply.Set, c.Apply.Config)) > 0; differs != result.Changed {
+			t.Fatalf("diff says %v, apply %v", differs, result.Changed)
+		}
+		if left := next.Diff(c.Apply.Set, c.Apply.Config); len(left) > 0 {
+			t.Fatalf("after the apply there is a difference left: %v", left)
+		}
+	}
+	checkHealth(t, table, next)
+	checkEffective(t, next)
+}
+
+// checkHealth counts votes in its own naive way.
+func checkHealth(t *rapid.T, table, next *Table) {
+	for _, info := range next.Targets() {
+		balance := 0
+		for _, m := range next.Members {
+			vote, ok := next.Votes[info.Target][m.ID]
+			if ok && m.Role == Director && m.State == Present && !m.Silent {
+				if vote.Up {
+					balance++
+				} else {
+					balance--
+				}
+			}
+		}
+		was, is := table.Health[info.Target].Down, next.Health[info.Target].Down
+		want := was
+		if balance != 0 {
+			want = balance < 0
+		}
+		if is != want {
+			t.Fatalf("%s: balance %d, was down=%v, is down=%v", info.Target, balance, was, is)
+		}
+		if is != was && next.Health[info.Target].Since != next.Revision {
+			t.Fatalf("%s: turned, but says since %d", info.Target, next.Health[info.Target].Since)
+		}
+	}
+}
+
+// checkEffective compares the two views of the same thing.
+func checkEffective(t *rapid.T, table *Table) {
+	services := table.Effective()
+	if len(services) != len(table.Services) {
+		t.Fatalf("%d services are effective of %d", len(services), len(table.Services))
+	}
+	for _, s := range services {
+		weights := map[netip.AddrPort]int{}
+		for _, d := range s.Dests {
+			weights[netip.AddrPortFrom(d.Addr, d.Port)] = d.Weight
+		}
+		for _, state := range table.ServerStates(s.ServiceKey) {
+			weight, in := weights[state.Server]
+			if in != state.InKernel || weight != state.Effective {
+				t.Fatalf("%s: effective %d (%v), state %+v", state.Server, weight, in, state)
+			}
+			if in && state.Admin == Disabled || weight > 0 && (state.Admin == Drained || state.Health.Down) {
+				t.Fatalf("%s: it is served: %+v", state.Server, state)
+			}
+		}
+	}
+}
+
+// replay applies c as the log would bring it.
+func replay(t *rapid.T, table *Table, c Command) *Table {
+	b, err := c.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	back, err := Decode(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	next, _, _ := table.Apply(back)
+	return next
+}
+
+func restored(t *rapid.T, table *Table) *Table {
+	next, err := Restore(mustSnapshot(t, table))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return next
+}
