@@ -2,7 +2,6 @@ package conf
 
 import (
 	"net"
-	"strings"
 	"time"
 
 	"lbcluster/fsm"
@@ -18,6 +17,14 @@ var globalRules = map[string]rule{
 	"vrrp_garp_interval":       {min: 1, max: 1, do: func(b *builder, n *node) { b.pause(n, &b.cfg.Globals.GARPInterval) }},
 	"vrrp_gna_interval":        {min: 1, max: 1, do: func(b *builder, n *node) { b.pause(n, &b.cfg.Globals.GNAInterval) }},
 	"vrrp_version":             {min: 1, max: 1, do: func(b *builder, n *node) { b.readVersion(n, &b.version) }},
+}
+
+func (b *builder) readGlobals(n *node) {
+	b.places.element("global_defs", place{n.pos, n.word})
+	for _, k := range n.kids {
+		b.places.value("global_defs", k.word, place{k.pos, k.word})
+	}
+	b.each(n.kids, n.word, globalRules)
 }
 
 func (b *builder) aboutMail(n *node) {
@@ -109,7 +116,3 @@ func (b *builder) readBool(n *node, to *bool) {
 	}
 	*to = v
 }
-
-// printable reports whether s can be written into a keepalived.conf and read
-// back as one word.
-func printable(s string) bool { return !strings.ContainsAny(s, "\"\x00\r\n") }

@@ -17,11 +17,11 @@ func Parse(name string, open func(string) ([]byte, error), glob func(pattern str
 	r := &report{order: map[string]int{name: 0}}
 	l := &lexer{report: r, open: open, glob: glob}
 	l.file(name, pos{})
-	b := &builder{report: r, places: places{"": {pos: pos{file: name}}}}
+	b := &builder{report: r, places: places{"": {place: place{pos: pos{file: name}}}}}
 	b.each(tree(r, l.tokens), "the top level", topRules)
 	b.finish()
 	r.sort()
-	return Result{Config: b.cfg, Notices: r.notices}, r.problems
+	return Result{Config: b.cfg, Notices: r.notices, places: b.places}, r.problems
 }
 
 // rule says what a keyword takes and what it does.
@@ -121,7 +121,7 @@ var topRules map[string]rule
 // language allows only in an init.
 func init() {
 	topRules = map[string]rule{
-		"global_defs":    {block: true, repeat: true, do: func(b *builder, n *node) { b.each(n.kids, n.word, globalRules) }},
+		"global_defs":    {block: true, repeat: true, do: (*builder).readGlobals},
 		"vrrp_instance":  {min: 1, max: 1, block: true, repeat: true, do: (*builder).readRouter},
 		"virtual_server": {min: 1, max: 2, block: true, repeat: true, do: (*builder).readService},
 	}

@@ -13,6 +13,8 @@ import (
 type Result struct {
 	Config  fsm.Config
 	Notices []Notice // in the order of the file
+
+	places places
 }
 
 // Problem is one reason why a file cannot be applied.
@@ -84,25 +86,4 @@ func (r *report) sort() {
 		return cmp.Or(cmp.Compare(r.order[a.File], r.order[b.File]), cmp.Compare(a.Line, b.Line))
 	})
 	r.notices = slices.Compact(r.notices)
-}
-
-// places maps paths of a fsm.Config ("services[0].real_servers[1].weight") to
-// where the file says them, so that what validation finds gets a line.
-type places map[string]place
-
-type place struct {
-	pos
-	keyword string
-}
-
-// find returns the place of the longest recorded beginning of path.
-func (p places) find(path string) (place, bool) {
-	for path != "" {
-		if at, ok := p[path]; ok {
-			return at, true
-		}
-		path = path[:max(strings.LastIndexByte(path, '.'), strings.LastIndexByte(path, '['), 0)]
-	}
-	at, ok := p[""]
-	return at, ok
 }

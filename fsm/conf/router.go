@@ -1,7 +1,6 @@
 package conf
 
 import (
-	"fmt"
 	"math"
 	"time"
 
@@ -13,6 +12,8 @@ type routerDraft struct {
 	fsm.Router
 	at       *node
 	said     map[string]*node // by keyword
+	vips     []*node          // of Addresses, by index
+	badVIP   *node            // an address that could not be read
 	authType string
 }
 
@@ -115,11 +116,13 @@ func (b *builder) readAddresses(n *node) {
 			b.problem(k.pos, k.word, "an address takes no block")
 			continue
 		}
-		if a, ok := b.readAddress(k); ok {
-			path := fmt.Sprintf("routers[%d].addresses[%d]", len(b.routers)-1, len(b.router.Addresses))
-			b.places[path] = place{k.pos, k.word}
-			b.router.Addresses = append(b.router.Addresses, a)
+		a, ok := b.readAddress(k)
+		if !ok {
+			b.router.badVIP = k
+			continue
 		}
+		b.router.Addresses = append(b.router.Addresses, a)
+		b.router.vips = append(b.router.vips, k)
 	}
 }
 
@@ -167,16 +170,7 @@ func (b *builder) addressOption(n *node, a *fsm.Address, option, value string) b
 
 // addRouter fills in keepalived's defaults and hands the router over.
 func (b *builder) addRouter(d *routerDraft) {
-	path := fmt.Sprintf("routers[%d]", len(b.cfg.Routers))
-	b.places[path] = place{d.at.pos, d.at.word}
-	for keyword, field := range map[string]string{
-		"interface": "interface", "virtual_router_id": "vrid", "priority": "priority", "state": "initial",
-		"advert_int": "advert_interval", "auth_pass": "auth_pass", "virtual_ipaddress": "addresses",
-	} {
-		if n := d.said[keyword]; n != nil {
-			b.places[path+"."+field] = place{n.pos, n.word}
-		}
-	}
+	b.placeRouter(d)
 	if d.said["virtual_router_id"] == nil {
 		b.problem(d.at.pos, d.at.word, "%s has no virtual_router_id", d.Name)
 	}
@@ -193,6 +187,28 @@ func (b *builder) addRouter(d *routerDraft) {
 	b.wholeSeconds(d)
 	b.checkAuth(d)
 	b.cfg.Routers = append(b.cfg.Routers, d.Router)
+}
+
+// placeRouter notes where the router says what.
+func (b *builder) placeRouter(d *routerDraft) {
+	path := routerPath(d.Name, len(b.cfg.Routers))
+	b.places.element(path, place{d.at.pos, d.at.word})
+	for keyword, n := range d.said {
+		b.places.value(path, keyword, place{n.pos, n.word})
+	}
+	if n := d.said["version"]; n != nil {
+		b.places.value(path, "VRRP", place{n.pos, n.word})
+	}
+	for i, n := range d.vips {
+		at := place{n.pos, "virtual_ipaddress"}
+		b.places.value(path, "virtual_ipaddress "+d.Addresses[i].Prefix.Addr().String(), at)
+		b.places.value(path, "virtual_ipaddress "+d.Addresses[i].Prefix.String(), at)
+		b.places.value(path, "virtual_ipaddress dev", at)
+		b.places.value(path, "virtual_ipaddress label", at)
+	}
+	if n := d.badVIP; n != nil { // "virtual_ipaddress is empty" is no news then
+		b.places.value(path, "virtual_ipaddress is", place{n.pos, n.word})
+	}
 }
 
 func (b *builder) defaultPriority(d *routerDraft) {

@@ -1,9 +1,7 @@
 package conf
 
 import (
-	"fmt"
 	"net/netip"
-	"slices"
 	"strings"
 	"time"
 
@@ -136,14 +134,11 @@ func (b *builder) readService(n *node) {
 
 func (b *builder) readScheduler(n *node) {
 	b.service.Scheduler = n.args[0]
-	b.service.said["scheduler"] = n
-	if !slices.Contains(schedulers, n.args[0]) {
-		b.problem(n.pos, n.word, "%q is not a scheduler: %s", n.args[0], strings.Join(schedulers, ", "))
-	}
+	b.service.said["scheduler"] = n // package fsm knows which there are
 }
 
 func (b *builder) readMethod(n *node) {
-	b.service.said["method"] = n
+	b.service.said["forwarding"] = n
 	if b.method(n) {
 		b.service.Method = fsm.DirectRouting
 	}
@@ -197,7 +192,7 @@ func (b *builder) readPersistence(n *node) {
 }
 
 func (b *builder) readGranularity(n *node) {
-	b.service.said["persistence_mask"] = n
+	b.service.said["mask"] = n
 	length, err := mask(n.args[0])
 	if err != nil {
 		b.wrong(n, err)
@@ -217,7 +212,7 @@ func (b *builder) readWeight(n *node, to **int) {
 }
 
 func (b *builder) readThreshold(n *node, to *uint32) {
-	b.server.said[n.word] = n
+	b.server.said[map[string]string{"uthreshold": "upper", "lthreshold": "lower"}[n.word]] = n
 	v, err := number(n.args[0], 0, 1<<32-1)
 	if err != nil {
 		b.wrong(n, err)
@@ -251,16 +246,11 @@ func (b *builder) readServer(n *node) {
 // addService fills in keepalived's defaults, from the virtual server to the
 // checker, and hands the service over.
 func (b *builder) addService(d *serviceDraft) {
-	path := fmt.Sprintf("services[%d]", len(b.cfg.Services))
-	b.places[path] = place{d.at.pos, d.at.word}
-	for field, n := range d.said {
-		b.places[path+"."+field] = place{n.pos, n.word}
-	}
 	if d.said["scheduler"] == nil {
 		d.Scheduler = "wlc"
 		b.notice(d.at.pos, d.at.word, "no lb_algo: wlc, as in keepalived")
 	}
-	if d.said["method"] == nil {
+	if d.said["forwarding"] == nil {
 		b.problem(d.at.pos, d.at.word, "no lb_kind: keepalived takes NAT, which is not supported yet (say lb_kind DR if that is meant)")
 	}
 	if d.said["protocol"] == nil {
@@ -270,25 +260,33 @@ func (b *builder) addService(d *serviceDraft) {
 	if d.Persistence > 0 && d.PersistenceMask == 0 {
 		d.PersistenceMask = 32
 	}
-	if n := d.said["persistence_mask"]; n != nil && d.Persistence == 0 && d.said["persistence"] == nil {
+	if n := d.said["mask"]; n != nil && d.Persistence == 0 && d.said["persistence"] == nil {
 		b.problem(n.pos, n.word, "has no meaning without persistence_timeout")
 	}
-	for i, s := range d.servers {
-		d.RealServers = append(d.RealServers, b.addServer(d, s, fmt.Sprintf("%s.real_servers[%d]", path, i)))
+	path := servicePath(d.ServiceKey)
+	b.places.element(path, place{d.at.pos, d.at.word})
+	for word, n := range d.said {
+		b.places.value(path, word, place{n.pos, n.word})
+	}
+	for _, s := range d.servers {
+		d.RealServers = append(d.RealServers, b.addServer(d, s))
 	}
 	b.cfg.Services = append(b.cfg.Services, d.VirtualServer)
 }
 
-func (b *builder) addServer(d *serviceDraft, s *serverDraft, path string) fsm.RealServer {
-	b.places[path] = place{s.at.pos, s.at.word}
-	for keyword, n := range s.said {
-		field := map[string]string{"weight": "weight", "uthreshold": "upper_threshold", "lthreshold": "lower_threshold"}[keyword]
-		b.places[path+"."+field] = place{n.pos, n.word}
+func (b *builder) addServer(d *serviceDraft, s *serverDraft) fsm.RealServer {
+	path := serverPath(d.ServiceKey, s.AddrPort())
+	b.places.element(path, place{s.at.pos, s.at.word})
+	for word, n := range s.said {
+		b.places.value(path, word, place{n.pos, n.word})
 	}
 	s.Weight = *first(s.weight, d.weight, ptr(1))
 	s.Inhibit = *first(s.inhibit, &d.inhibit)
+	if len(s.checks) == 0 {
+		b.notice(s.at.pos, s.at.word, "no check: always taken as up")
+	}
 	for i, c := range s.checks {
-		b.places[fmt.Sprintf("%s.checks[%d]", path, i)] = place{c.at.pos, c.at.word}
+		b.places.element(checkPath(path, i), place{c.at.pos, c.at.word})
 		s.Checks = append(s.Checks, b.addCheck(d, s, c))
 	}
 	return s.RealServer

@@ -1,0 +1,106 @@
+package conf
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"lbcluster/fsm"
+)
+
+// drawConfig draws a configuration that package fsm finds valid.
+func drawConfig(t *rapid.T) fsm.Config {
+	var cfg fsm.Config
+	if rapid.Bool().Draw(t, "globals") {
+		cfg.Globals = drawGlobals(t)
+	}
+	for i := range rapid.IntRange(0, 3).Draw(t, "routers") {
+		cfg.Routers = append(cfg.Routers, drawRouter(t, i))
+	}
+	for i := range rapid.IntRange(0, 3).Draw(t, "services") {
+		cfg.Services = append(cfg.Services, drawService(t, i))
+	}
+	if bad := fsm.ValidateConfig(cfg); len(bad) > 0 {
+		t.Fatalf("drew what is not valid: %v", bad)
+	}
+	return cfg
+}
+
+func text(t *rapid.T, label string) string {
+	return rapid.StringMatching(`[a-zA-Z0-9@.:+_-]{1,8}`).Draw(t, label)
+}
+
+func micros(t *rapid.T, label string, low, high time.Duration) fsm.Duration {
+	return fsm.Duration(rapid.Int64Range(low.Microseconds(), high.Microseconds()).Draw(t, label) * 1000)
+}
+
+func drawGlobals(t *rapid.T) fsm.Globals {
+	g := fsm.Globals{
+		RouterID: text(t, "id"), EmailFrom: text(t, "from"),
+		SMTPServer: rapid.SampledFrom([]string{"", "127.0.0.1", "mail:25"}).Draw(t, "smtp"), SMTPTimeout: micros(t, "timeout", time.Second, time.Minute),
+		SkipCheckAdvAddr: rapid.Bool().Draw(t, "skip"), GARPInterval: micros(t, "garp", 0, time.Second), GNAInterval: micros(t, "gna", 0, time.Second),
+	}
+	for i := range rapid.IntRange(0, 2).Draw(t, "mails") {
+		g.NotificationEmail = append(g.NotificationEmail, fmt.Sprintf("u%d@example", i))
+	}
+	return g
+}
+
+func drawRouter(t *rapid.T, i int) fsm.Router {
+	r := fsm.Router{
+		Name: fmt.Sprintf("VI_%d", i), Interface: rapid.SampledFrom([]string{"eth0", "bond0.7"}).Draw(t, "if"), VRID: uint8(i + 1),
+		Priority: rapid.Uint8Range(1, 255).Draw(t, "priority"), Version: 2,
+		Initial:        rapid.SampledFrom([]string{"", "MASTER", "BACKUP"}).Draw(t, "initial"),
+		AdvertInterval: fsm.Duration(time.Duration(rapid.IntRange(1, 255).Draw(t, "advert")) * time.Second),
+		AuthPass:       rapid.StringMatching(`[ -!#-~]{0,8}`).Draw(t, "pass"),
+	}
+	for j := range rapid.IntRange(1, 3).Draw(t, "addresses") {
+		a := netip.AddrFrom4([4]byte{10, 1, byte(i), byte(j + 1)})
+		r.Addresses = append(r.Addresses, fsm.Address{
+			Prefix: netip.PrefixFrom(a, rapid.IntRange(1, 32).Draw(t, "length")),
+			Dev:    rapid.SampledFrom([]string{"", "eth1"}).Draw(t, "dev"), Label: rapid.SampledFrom([]string{"", "eth1:5"}).Draw(t, "label"),
+		})
+	}
+	return r
+}
+
+func drawService(t *rapid.T, i int) fsm.VirtualServer {
+	s := fsm.VirtualServer{
+		ServiceKey: fsm.ServiceKey{Addr: netip.AddrFrom4([4]byte{10, 2, 0, byte(i + 1)}), Port: rapid.Uint16Range(1, 65535).Draw(t, "port"),
+			Protocol: rapid.SampledFrom([]fsm.Protocol{fsm.TCP, fsm.UDP}).Draw(t, "protocol")},
+		Scheduler: rapid.SampledFrom(fsm.Schedulers).Draw(t, "scheduler"), Method: fsm.DirectRouting,
+	}
+	if rapid.Bool().Draw(t, "persistent") {
+		s.Persistence = fsm.Duration(time.Duration(rapid.IntRange(1, 3600).Draw(t, "persistence")) * time.Second)
+		s.PersistenceMask = rapid.Uint8Range(1, 32).Draw(t, "mask")
+	}
+	for j := range rapid.IntRange(0, 3).Draw(t, "servers") {
+		s.RealServers = append(s.RealServers, drawServer(t, netip.AddrFrom4([4]byte{10, 3, byte(i), byte(j + 1)}), s.Port))
+	}
+	return s
+}
+
+func drawServer(t *rapid.T, a netip.Addr, port uint16) fsm.RealServer {
+	r := fsm.RealServer{Addr: a, Port: port, Weight: rapid.IntRange(0, 65535).Draw(t, "weight"), Inhibit: rapid.Bool().Draw(t, "inhibit")}
+	r.UpperThreshold = rapid.Uint32().Draw(t, "upper")
+	r.LowerThreshold = rapid.Uint32Range(0, r.UpperThreshold).Draw(t, "lower")
+	for range rapid.IntRange(0, 2).Draw(t, "checks") {
+		r.Checks = append(r.Checks, drawCheck(t, r.AddrPort()))
+	}
+	return r
+}
+
+func drawCheck(t *rapid.T, server netip.AddrPort) fsm.Check {
+	c := fsm.Check{
+		Kind: fsm.CheckTCP, Dest: server, ConnectTimeout: micros(t, "connect", time.Millisecond, time.Minute), Retry: rapid.IntRange(0, 10).Draw(t, "retry"),
+		DelayBeforeRetry: micros(t, "before", 0, time.Minute), DelayLoop: micros(t, "loop", time.Millisecond, time.Hour),
+		Warmup: micros(t, "warmup", 0, time.Hour),
+	}
+	if rapid.Bool().Draw(t, "elsewhere") {
+		c.Dest = netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 4, 4, 4}), rapid.Uint16Range(1, 65535).Draw(t, "destport"))
+		c.Bind = netip.AddrFrom4([4]byte{10, 5, 5, 5})
+	}
+	return c
+}

@@ -1,0 +1,340 @@
+package conf
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"lbcluster/fsm"
+)
+
+// Parts from which the tests below put files together: a router and a service
+// that are right, with a line to vary.
+func routerWith(line string) string {
+	return "vrrp_instance V {\ninterface eth0\nvirtual_router_id 5\npriority 90\n" + line + "\nvirtual_ipaddress {\n10.0.0.100\n}\n}\n"
+}
+
+func serviceWith(line string) string {
+	return "virtual_server 10.0.0.100 80 {\nlb_algo rr\nlb_kind DR\nprotocol TCP\ndelay_loop 7\n" + line + "\nreal_server 10.0.0.2 80 {\nTCP_CHECK {\n}\n}\n}\n"
+}
+
+func serverWith(line string) string {
+	return "virtual_server 10.0.0.100 80 {\nlb_algo rr\nlb_kind DR\nprotocol TCP\ndelay_loop 7\nreal_server 10.0.0.2 80 {\n" + line + "\nTCP_CHECK {\n}\n}\n}\n"
+}
+
+func checkWith(line string) string {
+	return "virtual_server 10.0.0.100 80 {\nlb_algo rr\nlb_kind DR\nprotocol TCP\ndelay_loop 7\nreal_server 10.0.0.2 80 {\nTCP_CHECK {\n" + line + "\n}\n}\n}\n"
+}
+
+func globalWith(line string) string { return "global_defs {\n" + line + "\n}\n" }
+
+// TestKeywords: what each keyword makes of each value.
+func TestKeywords(t *testing.T) {
+	for _, c := range []struct {
+		text string
+		get  func(fsm.Config) any
+		want any
+	}{
+		{globalWith("router_id LVS_1"), func(c fsm.Config) any { return c.Globals.RouterID }, "LVS_1"},
+		{globalWith("notification_email {\na@b\nc@d\n}"), func(c fsm.Config) any { return c.Globals.NotificationEmail }, "[a@b c@d]"},
+		{globalWith("notification_email { a@b }"), func(c fsm.Config) any { return c.Globals.NotificationEmail }, "[a@b]"},
+		{globalWith("notification_email_from x@y"), func(c fsm.Config) any { return c.Globals.EmailFrom }, "x@y"},
+		{globalWith("smtp_server mail.example"), func(c fsm.Config) any { return c.Globals.SMTPServer }, "mail.example"},
+		{globalWith("smtp_server 127.0.0.1 2525"), func(c fsm.Config) any { return c.Globals.SMTPServer }, "127.0.0.1:2525"},
+		{globalWith("smtp_connect_timeout 30"), func(c fsm.Config) any { return c.Globals.SMTPTimeout }, "30s"},
+		{globalWith("vrrp_skip_check_adv_addr"), func(c fsm.Config) any { return c.Globals.SkipCheckAdvAddr }, true},
+		{globalWith("vrrp_skip_check_adv_addr off"), func(c fsm.Config) any { return c.Globals.SkipCheckAdvAddr }, false},
+		{globalWith("vrrp_garp_interval 0"), func(c fsm.Config) any { return c.Globals.GARPInterval }, "0s"},
+		{globalWith("vrrp_garp_interval 0.001"), func(c fsm.Config) any { return c.Globals.GARPInterval }, "1ms"},
+		{globalWith("vrrp_gna_interval 1.5"), func(c fsm.Config) any { return c.Globals.GNAInterval }, "1.5s"},
+		{globalWith("vrrp_version 2") + routerWith(""), func(c fsm.Config) any { return c.Routers[0].Version }, 2},
+
+		{routerWith(""), func(c fsm.Config) any { return c.Routers[0].Name }, "V"},
+		{routerWith(""), func(c fsm.Config) any { return c.Routers[0].AdvertInterval }, "1s"},
+		{routerWith(""), func(c fsm.Config) any { return c.Routers[0].VRID }, 5},
+		{routerWith("state BACKUP"), func(c fsm.Config) any { return c.Routers[0].Initial }, "BACKUP"},
+		{routerWith("state MASTER"), func(c fsm.Config) any { return c.Routers[0].Priority }, 90},
+		{routerWith("advert_int 3"), func(c fsm.Config) any { return c.Routers[0].AdvertInterval }, "3s"},
+		{routerWith("advert_int 1.6"), func(c fsm.Config) any { return c.Routers[0].AdvertInterval }, "2s"},
+		{routerWith("advert_int 0.2"), func(c fsm.Config) any { return c.Routers[0].AdvertInterval }, "1s"},
+		{routerWith("version 2"), func(c fsm.Config) any { return c.Routers[0].Version }, 2},
+		{routerWith("interface bond0.7"), func(c fsm.Config) any { return c.Routers[0].Interface }, "bond0.7"},
+		{routerWith("authentication {\nauth_type PASS\nauth_pass secret\n}"), func(c fsm.Config) any { return c.Routers[0].AuthPass }, "secret"},
+		{routerWith("authentication {\nauth_type PASS\nauth_pass longersecret\n}"), func(c fsm.Config) any { return c.Routers[0].AuthPass }, "longerse"},
+		{routerWith("authentication {\nauth_type PASS\nauth_pass k@l!ve1\n}"), func(c fsm.Config) any { return c.Routers[0].AuthPass }, "k@l"},
+		{routerWith("authentication {\nauth_type PASS\nauth_pass \"k@l!ve1\"\n}"), func(c fsm.Config) any { return c.Routers[0].AuthPass }, "k@l!ve1"},
+		{routerWith(`authentication {` + "\nauth_type PASS\n" + `auth_pass a\#b\!c` + "\n}"), func(c fsm.Config) any { return c.Routers[0].AuthPass }, "a#b!c"},
+		{routerWith("authentication{auth_type PASS\nauth_pass \"a b{}\"}"), func(c fsm.Config) any { return c.Routers[0].AuthPass }, "a b{}"},
+		{routerWith("virtual_ipaddress {\n10.0.0.7/24 brd 10.0.0.255 dev eth1 scope global label eth1:7\n}"),
+			func(c fsm.Config) any { return c.Routers[0].Addresses[0] }, "{10.0.0.7/24 eth1 eth1:7}"},
+		{routerWith("virtual_ipaddress {\n10.0.0.7 dev eth1\n}"), func(c fsm.Config) any { return c.Routers[0].Addresses }, "[{10.0.0.7/32 eth1 } {10.0.0.100/32  }]"},
+
+		{serviceWith(""), func(c fsm.Config) any { return c.Services[0].ServiceKey }, "tcp/10.0.0.100:80"},
+		{serviceWith("lvs_sched wrr"), func(c fsm.Config) any { return c.Services[0].Scheduler }, "wrr"},
+		{serviceWith("lvs_method DR"), func(c fsm.Config) any { return c.Services[0].Method }, "dr"},
+		{serviceWith("protocol udp"), func(c fsm.Config) any { return c.Services[0].Protocol }, "udp"},
+		{serviceWith("persistence_timeout 50"), func(c fsm.Config) any { return c.Services[0].Persistence }, "50s"},
+		{serviceWith("persistence_timeout"), func(c fsm.Config) any { return c.Services[0].Persistence }, "6m0s"},
+		{serviceWith("persistence_timeout 50"), func(c fsm.Config) any { return c.Services[0].PersistenceMask }, 32},
+		{serviceWith("persistence_timeout 50\npersistence_granularity 255.255.255.0"), func(c fsm.Config) any { return c.Services[0].PersistenceMask }, 24},
+		{serviceWith("inhibit_on_failure"), func(c fsm.Config) any { return c.Services[0].RealServers[0].Inhibit }, true},
+		{serviceWith("weight 4"), func(c fsm.Config) any { return c.Services[0].RealServers[0].Weight }, 4},
+
+		{serverWith(""), func(c fsm.Config) any { return c.Services[0].RealServers[0].Weight }, 1},
+		{serverWith("weight 0"), func(c fsm.Config) any { return c.Services[0].RealServers[0].Weight }, 0},
+		{serverWith("weight 65535"), func(c fsm.Config) any { return c.Services[0].RealServers[0].Weight }, 65535},
+		{serverWith("inhibit_on_failure"), func(c fsm.Config) any { return c.Services[0].RealServers[0].Inhibit }, true},
+		{serverWith("inhibit_on_failure no"), func(c fsm.Config) any { return c.Services[0].RealServers[0].Inhibit }, false},
+		{serverWith("uthreshold 100\nlthreshold 50"), func(c fsm.Config) any { return c.Services[0].RealServers[0].UpperThreshold }, 100},
+		{serverWith("uthreshold 100\nlthreshold 50"), func(c fsm.Config) any { return c.Services[0].RealServers[0].LowerThreshold }, 50},
+		{serverWith("lb_kind DR"), func(c fsm.Config) any { return c.Services[0].Method }, "dr"},
+		{serverWith("TCP_CHECK {\nconnect_port 81\n}"), func(c fsm.Config) any { return len(c.Services[0].RealServers[0].Checks) }, 2},
+
+		{checkWith("connect_ip 10.9.9.9"), func(c fsm.Config) any { return c.Services[0].RealServers[0].Checks[0].Dest }, "10.9.9.9:80"},
+		{checkWith("connect_port 8080"), func(c fsm.Config) any { return c.Services[0].RealServers[0].Checks[0].Dest }, "10.0.0.2:8080"},
+		{checkWith("connect_port 8080\nconnect_ip 10.9.9.9"), func(c fsm.Config) any { return c.Services[0].RealServers[0].Checks[0].Dest }, "10.9.9.9:8080"},
+		{checkWith("bindto 10.0.0.11"), func(c fsm.Config) any { return c.Services[0].RealServers[0].Checks[0].Bind }, "10.0.0.11"},
+		{checkWith("connect_timeout 0.5"), func(c fsm.Config) any { return c.Services[0].RealServers[0].Checks[0].ConnectTimeout }, "500ms"},
+		{checkWith("retry 0"), func(c fsm.Config) any { return c.Services[0].RealServers[0].Checks[0].Retry }, 0},
+		{checkWith("delay_before_retry 2"), func(c fsm.Config) any { return c.Services[0].RealServers[0].Checks[0].DelayBeforeRetry }, "2s"},
+		{checkWith("delay_loop 11"), func(c fsm.Config) any { return c.Services[0].RealServers[0].Checks[0].DelayLoop }, "11s"},
+		{checkWith("delay_loop 11"), func(c fsm.Config) any { return c.Services[0].RealServers[0].Checks[0].Warmup }, "11s"},
+		{checkWith("warmup 0"), func(c fsm.Config) any { return c.Services[0].RealServers[0].Checks[0].Warmup }, "0s"},
+	} {
+		r, problems := read(c.text)
+		if len(problems) > 0 {
+			t.Errorf("%s\n%s", c.text, lines(problems))
+			continue
+		}
+		if got := fmt.Sprint(c.get(r.Config)); got != fmt.Sprint(c.want) {
+			t.Errorf("%s\ngot %s, want %v", c.text, got, c.want)
+		}
+	}
+}
+
+// TestErrors: each wrong line is one problem, at its own line, with its keyword.
+// In the files made by routerWith the varied line is 5, serviceWith 6,
+// serverWith 7, checkWith 8, globalWith 2.
+func TestErrors(t *testing.T) {
+	for _, c := range []struct {
+		text    string
+		line    int
+		keyword string
+		says    string
+	}{
+		{globalWith("vrrp_strict"), 2, "vrrp_strict", "not supported yet"},
+		{globalWith("vrrp_strikt"), 2, "vrrp_strikt", "unknown keyword in global_defs"},
+		{globalWith("vrrp_version 3"), 2, "vrrp_version", "not supported yet"},
+		{globalWith("vrrp_version 4"), 2, "vrrp_version", "2 or 3"},
+		{globalWith("smtp_connect_timeout soon"), 2, "smtp_connect_timeout", "not a number of seconds"},
+		{globalWith("smtp_connect_timeout 0"), 2, "smtp_connect_timeout", "at least"},
+		{globalWith("smtp_server a 99999"), 2, "smtp_server", "from 1 to 65535"},
+		{globalWith("router_id"), 2, "router_id", "needs one value"},
+		{globalWith("router_id a b"), 2, "router_id", `not also "b"`},
+		{globalWith("notification_email a@b"), 2, "notification_email", "{ is missing"},
+		{globalWith("notification_email {\na@b {\n}\n}"), 3, "a@b", "no block"},
+		{globalWith("vrrp_skip_check_adv_addr maybe"), 2, "vrrp_skip_check_adv_addr", "not one of on, off"},
+		{globalWith("priority 100"), 2, "priority", "belongs in vrrp_instance"},
+		{"global_defs\n", 1, "global_defs", "{ is missing"},
+		{"global_defs x {\n}\n", 1, "global_defs", "takes nothing"},
+		{"vrrp_sync_group G {\ngroup {\nV\n}\n}\n", 1, "vrrp_sync_group", "not supported yet"},
+		{"virtual_servr 10.0.0.1 80 {\nfoo\nbar {\n}\n}\n", 1, "virtual_servr", "unknown keyword"},
+
+		{routerWith("virtual_router_id 0"), 5, "virtual_router_id", "from 1 to 255"},
+		{routerWith("virtual_router_id 256"), 5, "virtual_router_id", "from 1 to 255"},
+		{routerWith("priority high"), 5, "priority", "from 1 to 255"},
+		{routerWith("state FAULT"), 5, "state", "neither MASTER nor BACKUP"},
+		{routerWith("advert_int 300"), 5, "advert_int", "at most 255"},
+		{routerWith("advert_int -1"), 5, "advert_int", "not a number of seconds"},
+		{routerWith("advert_int 0.0001"), 5, "advert_int", "at least 10ms"},
+		{routerWith("nopreempt"), 5, "nopreempt", "not supported yet"},
+		{routerWith("unicast_peer {\n10.0.0.2\n}"), 5, "unicast_peer", "not supported yet"},
+		{routerWith("notify_master /bin/true"), 5, "notify_master", "not supported yet"},
+		{routerWith("interface averyveryverylongname"), 5, "interface", "no interface name"},
+		{routerWith("authentication {\nauth_type AH\nauth_pass x\n}"), 6, "auth_type", "use PASS"},
+		{routerWith("authentication {\nauth_type NONE\n}"), 6, "auth_type", "neither PASS nor AH"},
+		{routerWith("authentication {\nauth_type PASS\n}"), 5, "authentication", "auth_pass is missing"},
+		{routerWith("authentication {\nauth_pass x\n}"), 5, "authentication", "auth_type is missing"},
+		{routerWith("authentication {\nauth_type PASS\nauth_pass \"\"\n}"), 7, "auth_pass", "empty"},
+		{routerWith("virtual_ipaddress {\nten\n}"), 6, "ten", "not an IP address"},
+		{routerWith("virtual_ipaddress {\n10.0.0.1/33\n}"), 6, "10.0.0.1/33", "prefix length"},
+		{routerWith("virtual_ipaddress {\nfe80::1\n}"), 6, "fe80::1", "IPv6 is not supported yet"},
+		{routerWith("virtual_ipaddress {\n10.0.0.1 dev\n}"), 6, "dev", "needs one value"},
+		{routerWith("virtual_ipaddress {\n10.0.0.1 no_track\n}"), 6, "no_track", "not supported yet"},
+		{routerWith("virtual_ipaddress {\n10.0.0.1 scope link\n}"), 6, "scope", "not supported yet"},
+		{routerWith("virtual_ipaddress {\n127.0.0.1\n}"), 6, "virtual_ipaddress", "127.0.0.1/32"},
+		{routerWith("virtual_ipaddress {\n10.0.0.100\n}"), 9, "virtual_ipaddress", "twice"},
+		{routerWith("") + routerWith(""), 10, "vrrp_instance", "already in line 1"},
+		{"vrrp_instance V {\ninterface eth0\nvirtual_ipaddress {\n10.0.0.1\n}\n}\n", 1, "vrrp_instance", "no virtual_router_id"},
+		{"vrrp_instance V {\ninterface eth0\nvirtual_router_id 9\n}\n", 1, "vrrp_instance", "no virtual_ipaddress"},
+		{"vrrp_instance V {\ninterface eth0\nvirtual_router_id 9\nvirtual_ipaddress {\n}\n}\n", 4, "virtual_ipaddress", "empty"},
+		{"vrrp_instance V {\ninterface eth0\nvirtual_router_id 9\nvirtual_ipaddress {\nten\n}\n}\n", 5, "ten", "not an IP address"},
+
+		{serviceWith("lb_algo fastest"), 6, "lb_algo", "unknown"},
+		{serviceWith("lb_kind NAT"), 6, "lb_kind", "not supported yet"},
+		{serviceWith("lb_kind dr"), 6, "lb_kind", "not a forwarding method"},
+		{serviceWith("protocol SCTP"), 6, "protocol", "not supported yet"},
+		{serviceWith("protocol ICMP"), 6, "protocol", "TCP or UDP"},
+		{serviceWith("persistence_timeout 0"), 6, "persistence_timeout", "from 1 to"},
+		{serviceWith("persistence_granularity 255.255.255.0"), 6, "persistence_granularity", "without persistence_timeout"},
+		{serviceWith("persistence_timeout 5\npersistence_granularity 255.0.255.0"), 7, "persistence_granularity", "ones must stand together"},
+		{serviceWith("persistence_timeout 5\npersistence_granularity 24"), 7, "persistence_granularity", "not a netmask"},
+		{serviceWith("delay_loop 0"), 6, "delay_loop", "at least"},
+		{serviceWith("delay_loop 99999999"), 6, "delay_loop", "more than"},
+		{serviceWith("delay_loop 1.0000001"), 6, "delay_loop", "finer"},
+		{serviceWith("sorry_server 10.0.0.9 80"), 6, "sorry_server", "not supported yet"},
+		{serviceWith("quorum 2"), 6, "quorum", "not supported yet"},
+		{serviceWith("weight -1"), 6, "weight", "from 0 to 65535"},
+		{serviceWith("real_server 10.0.0.2 80 {\n}"), 8, "real_server", "twice"},
+		{serviceWith("") + serviceWith(""), 12, "virtual_server", "twice"},
+		{"virtual_server fwmark 3 {\n}\n", 1, "virtual_server", "not supported yet"},
+		{"virtual_server group G {\n}\n", 1, "virtual_server", "not supported yet"},
+		{"virtual_server 10.0.0.1 {\n}\n", 1, "virtual_server", "all ports"},
+		{"virtual_server 10.0.0.1 http {\n}\n", 1, "virtual_server", "from 1 to 65535"},
+		{"virtual_server fd00::1 80 {\n}\n", 1, "virtual_server", "IPv6 is not supported yet"},
+		{"virtual_server 10.0.0.1 80 {\nprotocol TCP\n}\n", 1, "virtual_server", "no lb_kind"},
+
+		{serverWith("weight x"), 7, "weight", "from 0 to 65535"},
+		{serverWith("weight 65536"), 7, "weight", "from 0 to 65535"},
+		{serverWith("uthreshold 5\nlthreshold 6"), 8, "lthreshold", "above the upper one"},
+		{serverWith("lthreshold -1"), 7, "lthreshold", "whole number"},
+		{serverWith("lb_kind TUN"), 7, "lb_kind", "not supported yet"},
+		{serverWith("HTTP_GET {\nurl {\npath /\n}\n}"), 7, "HTTP_GET", "not supported yet"},
+		{serverWith("HTTP_GETT {\nurl {\npath /\n}\n}"), 7, "HTTP_GETT", "unknown keyword in real_server"},
+		{serverWith("notify_down \"/bin/x y\""), 7, "notify_down", "not supported yet"},
+		{serverWith("lb_algo rr"), 7, "lb_algo", "belongs in virtual_server"},
+		{serverWith("delay_loop 5 {\n}"), 7, "delay_loop", "takes no block"},
+
+		{checkWith("connect_port 0"), 8, "connect_port", "from 1 to 65535"},
+		{checkWith("connect_ip host"), 8, "connect_ip", "not an IP address"},
+		{checkWith("bindto ::1"), 8, "bindto", "IPv6"},
+		{checkWith("connect_timeout 0"), 8, "connect_timeout", "at least"},
+		{checkWith("retry 1001"), 8, "retry", "from 0 to 1000"},
+		{checkWith("retry 1.5"), 8, "retry", "whole number"},
+		{checkWith("bind_if eth0"), 8, "bind_if", "not supported yet"},
+		{checkWith("connect_timeout 3 retry 3"), 8, "connect_timeout", `not also "retry 3"`},
+		{checkWith("connect_ip 224.0.0.1"), 7, "TCP_CHECK", "224.0.0.1"},
+	} {
+		_, problems := read(c.text)
+		if len(problems) != 1 {
+			t.Errorf("%s\nwant one problem (%s), got:\n%s", c.text, c.says, lines(problems))
+			continue
+		}
+		if p := problems[0]; p.File != "f" || p.Line != c.line || p.Keyword != c.keyword || !strings.Contains(p.Text, c.says) {
+			t.Errorf("%s\ngot %s\nwant line %d, keyword %s: ...%s...", c.text, p, c.line, c.keyword, c.says)
+		}
+	}
+}
+
+// TestAllInOneRun: every problem of a file is told at once, in its order.
+func TestAllInOneRun(t *testing.T) {
+	_, problems := read(strings.Join([]string{
+		"global_defs {", "  vrrp_strict", "}",
+		"vrrp_instance A {", "  interface eth0", "  virtual_router_id 7", "  garlic 1", "  virtual_ipaddress {", "    10.0.0.1", "  }", "}",
+		"vrrp_instance B {", "  interface eth0", "  virtual_router_id 7", "  virtual_ipaddress {", "    10.0.0.1", "  }", "}",
+		"virtual_server 10.0.0.1 80 {", "  lb_kind NAT", "  protocol TCP", "  lb_algo fast",
+		"  real_server 10.0.0.2 80 {", "    weight heavy", "  }", "  real_server 10.0.0.2 80 {", "  }", "}", "}",
+	}, "\n"))
+	want := []string{"2 vrrp_strict", "7 garlic", "14 virtual_router_id", "16 virtual_ipaddress", "20 lb_kind", "22 lb_algo",
+		"24 weight", "26 real_server", "29 }"}
+	var got []string
+	for _, p := range problems {
+		got = append(got, fmt.Sprint(p.Line, " ", p.Keyword))
+	}
+	if strings.Join(got, "; ") != strings.Join(want, "; ") {
+		t.Errorf("got %s", lines(problems))
+	}
+}
+
+// TestInheritance: a timer comes from the checker, the real server, the virtual
+// server or keepalived's default, in that order, wherever in its block it stands.
+func TestInheritance(t *testing.T) {
+	sec := func(n float64) fsm.Duration { return fsm.Duration(n * float64(time.Second)) }
+	for _, c := range []struct {
+		name, service, server, check string
+		want                         fsm.Check
+	}{
+		{"keepalived's defaults", "", "", "", fsm.Check{ConnectTimeout: sec(5), Retry: 1, DelayBeforeRetry: sec(1), DelayLoop: sec(60), Warmup: sec(60)}},
+		{"virtual server", "connect_timeout 2\nretry 5\ndelay_before_retry 4\ndelay_loop 9\nwarmup 8", "", "",
+			fsm.Check{ConnectTimeout: sec(2), Retry: 5, DelayBeforeRetry: sec(4), DelayLoop: sec(9), Warmup: sec(8)}},
+		{"real server over virtual server", "retry 5\ndelay_loop 9", "retry 0\ndelay_loop 3", "",
+			fsm.Check{ConnectTimeout: sec(5), Retry: 0, DelayBeforeRetry: sec(1), DelayLoop: sec(3), Warmup: sec(3)}},
+		{"checker over all", "retry 5\nwarmup 1", "retry 4\nwarmup 2", "retry 3\nwarmup 0",
+			fsm.Check{ConnectTimeout: sec(5), Retry: 3, DelayBeforeRetry: sec(1), DelayLoop: sec(60), Warmup: 0}},
+		{"warmup of the virtual server, loop of the checker", "warmup 5", "", "delay_loop 2",
+			fsm.Check{ConnectTimeout: sec(5), Retry: 1, DelayBeforeRetry: sec(1), DelayLoop: sec(2), Warmup: sec(5)}},
+	} {
+		text := fmt.Sprintf("virtual_server 10.0.0.1 80 {\nlb_kind DR\nprotocol TCP\nlb_algo rr\nreal_server 10.0.0.2 80 {\nTCP_CHECK {\n%s\n}\n%s\n}\n%s\n}\n", c.check, c.server, c.service)
+		r, problems := read(text)
+		if len(problems) > 0 {
+			t.Errorf("%s: %s", c.name, lines(problems))
+			continue
+		}
+		c.want.Kind, c.want.Dest = fsm.CheckTCP, netip.MustParseAddrPort("10.0.0.2:80")
+		if got := r.Config.Services[0].RealServers[0].Checks[0]; got != c.want {
+			t.Errorf("%s: got %+v", c.name, got)
+		}
+	}
+}
+
+// TestNotices: what is accepted, but should be known.
+func TestNotices(t *testing.T) {
+	for _, c := range []struct {
+		text string
+		line int
+		says string
+	}{
+		{globalWith("smtp_server a"), 2, "no mail is sent"},
+		{globalWith("vrrp_garp_interval 1"), 2, "not acted on yet"},
+		{globalWith("router_id a\nrouter_id b"), 3, "the last one counts"},
+		{routerWith("state MASTER"), 5, "lease decides"},
+		{routerWith("advert_int 1.2"), 5, "taken as 1"},
+		{routerWith("authentication {\nauth_type PASS\nauth_pass 123456789\n}"), 7, "first 8 bytes"},
+		{routerWith("authentication {\nauth_type PASS\nauth_pass a!b\n}"), 7, "comment in the middle"},
+		{routerWith("virtual_ipaddress {\n10.0.0.7/24 brd +\n}"), 6, "without a broadcast"},
+		{"vrrp_instance V {\nvirtual_router_id 5\npriority 9\nvirtual_ipaddress {\n10.0.0.1\n}\n}\n", 1, "names no interface"},
+		{"vrrp_instance V {\ninterface eth0\nstate MASTER\nvirtual_router_id 5\nvirtual_ipaddress {\n10.0.0.1\n}\n}\n", 1, "255"},
+		{"virtual_server 10.0.0.1 80 {\nlb_kind DR\nlb_algo rr\n}\n", 1, "UDP"},
+		{"virtual_server 10.0.0.1 80 {\nlb_kind DR\nprotocol TCP\n}\n", 1, "wlc"},
+		{"virtual_server 10.0.0.1 80 {\nlb_kind DR\nprotocol TCP\nlb_algo rr\nreal_server 10.0.0.2 80 {\nTCP_CHECK {\n}\n}\n}\n", 1, "every 60 seconds"},
+		{"virtual_server 10.0.0.1 80 {\nlb_kind DR\nprotocol TCP\nlb_algo rr\nreal_server 10.0.0.2 80 {\n}\n}\n", 5, "always taken as up"},
+		{serviceWith("real_server 10.0.0.3 8080 {\nTCP_CHECK {\n}\n}"), 6, "8080 is taken as"},
+		{"\n", 0, "no vrrp_instance"},
+	} {
+		r, problems := read(c.text)
+		if len(problems) > 0 {
+			t.Errorf("%s\n%s", c.text, lines(problems))
+		}
+		found := false
+		for _, n := range r.Notices {
+			found = found || n.Line == c.line && strings.Contains(n.Text, c.says)
+		}
+		if !found {
+			t.Errorf("%s\nno notice in line %d that says %q:\n%s", c.text, c.line, c.says, lines(r.Notices))
+		}
+	}
+}
+
+// TestQuiet: a file without surprises has no notices.
+func TestQuiet(t *testing.T) {
+	for _, text := range []string{routerWith(""), serviceWith(""), checkWith("retry 2"), globalWith("vrrp_garp_interval 0") + routerWith("state BACKUP")} {
+		if r, problems := read(text); len(problems)+len(r.Notices) > 0 {
+			t.Errorf("%s\n%s%s", text, lines(problems), lines(r.Notices))
+		}
+	}
+}
+
+// TestPortFollows: with direct routing a real server has the virtual server's port.
+func TestPortFollows(t *testing.T) {
+	for _, args := range []string{"10.0.0.3", "10.0.0.3 0", "10.0.0.3 8080"} {
+		r, problems := read(serviceWith("real_server " + args + " {\nTCP_CHECK {\n}\n}"))
+		if len(problems) > 0 {
+			t.Fatal(lines(problems))
+		}
+		if s := r.Config.Services[0].RealServers[0]; s.Port != 80 || s.Checks[0].Dest.Port() != 80 {
+			t.Errorf("%s: %+v", args, s)
+		}
+	}
+}

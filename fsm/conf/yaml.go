@@ -1,0 +1,209 @@
+package conf
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"path"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// The YAML format. Keys are those of the table's JSON. Durations are written
+// with a unit ("1.5s"). Nothing is inherited, and unlike in keepalived.conf a
+// service must say its protocol and its forwarding method.
+type (
+	yamlFile struct {
+		Globals  *yamlGlobals  `yaml:"globals,omitempty"`
+		Routers  []yamlRouter  `yaml:"routers,omitempty"`
+		Services []yamlService `yaml:"services,omitempty"`
+	}
+	yamlGlobals struct {
+		RouterID          string   `yaml:"router_id,omitempty"`
+		NotificationEmail []string `yaml:"notification_email,omitempty"`
+		EmailFrom         string   `yaml:"email_from,omitempty"`
+		SMTPServer        string   `yaml:"smtp_server,omitempty"`
+		SMTPTimeout       string   `yaml:"smtp_connect_timeout,omitempty"`
+		SkipCheckAdvAddr  bool     `yaml:"vrrp_skip_check_adv_addr,omitempty"`
+		GARPInterval      string   `yaml:"vrrp_garp_interval,omitempty"`
+		GNAInterval       string   `yaml:"vrrp_gna_interval,omitempty"`
+	}
+	yamlRouter struct {
+		Name           string        `yaml:"name"`
+		Interface      string        `yaml:"interface,omitempty"`
+		VRID           int           `yaml:"vrid"`
+		Priority       *int          `yaml:"priority,omitempty"` // 100
+		Version        *int          `yaml:"version,omitempty"`  // 2
+		Initial        string        `yaml:"initial,omitempty"`
+		AdvertInterval string        `yaml:"advert_interval,omitempty"` // 1s
+		AuthPass       string        `yaml:"auth_pass,omitempty"`
+		Addresses      []yamlAddress `yaml:"addresses"`
+	}
+	yamlAddress struct {
+		Prefix string `yaml:"prefix"` // length 32 unless given
+		Dev    string `yaml:"dev,omitempty"`
+		Label  string `yaml:"label,omitempty"`
+	}
+	yamlService struct {
+		Address         string       `yaml:"address"` // with port
+		Protocol        string       `yaml:"protocol"`
+		Method          string       `yaml:"method"`
+		Scheduler       string       `yaml:"scheduler,omitempty"` // wlc
+		Persistence     string       `yaml:"persistence,omitempty"`
+		PersistenceMask *int         `yaml:"persistence_mask,omitempty"` // 32
+		RealServers     []yamlServer `yaml:"real_servers"`
+	}
+	yamlServer struct {
+		Address        string      `yaml:"address"`          // the port may be left out
+		Weight         *int        `yaml:"weight,omitempty"` // 1
+		UpperThreshold uint32      `yaml:"upper_threshold,omitempty"`
+		LowerThreshold uint32      `yaml:"lower_threshold,omitempty"`
+		Inhibit        bool        `yaml:"inhibit,omitempty"`
+		Checks         []yamlCheck `yaml:"checks,omitempty"`
+	}
+	yamlCheck struct {
+		Kind             string `yaml:"kind"`
+		Dest             string `yaml:"dest,omitempty"` // the server
+		Bind             string `yaml:"bind,omitempty"`
+		ConnectTimeout   string `yaml:"connect_timeout,omitempty"`    // 3s
+		Retry            *int   `yaml:"retry,omitempty"`              // 2
+		DelayBeforeRetry string `yaml:"delay_before_retry,omitempty"` // 1s
+		DelayLoop        string `yaml:"delay_loop,omitempty"`         // 5s
+		Warmup           string `yaml:"warmup,omitempty"`             // delay_loop
+	}
+)
+
+// yamlAddressKeys are yamlAddress's, which reads itself and so must refuse
+// strangers itself.
+var yamlAddressKeys = map[string]bool{"prefix": true, "dev": true, "label": true}
+
+// UnmarshalYAML reads a bare address as well as a mapping.
+func (a *yamlAddress) UnmarshalYAML(n *yaml.Node) error {
+	if n.Kind == yaml.ScalarNode {
+		a.Prefix = n.Value
+		return nil
+	}
+	if n.Kind == yaml.MappingNode {
+		for i := 0; i+1 < len(n.Content); i += 2 {
+			if k := n.Content[i]; !yamlAddressKeys[k.Value] {
+				return &yaml.TypeError{Errors: []string{fmt.Sprintf("line %d: field %s not found in type address", k.Line, k.Value)}}
+			}
+		}
+	}
+	type plain yamlAddress // without this method
+	return n.Decode((*plain)(a))
+}
+
+// Read reads a configuration of either format: YAML where the name ends in
+// .yaml, .yml or .json, keepalived.conf otherwise. See [Parse].
+func Read(name string, open func(string) ([]byte, error), glob func(string) ([]string, error)) (Result, []Problem) {
+	switch strings.ToLower(path.Ext(name)) {
+	case ".yaml", ".yml", ".json":
+	default:
+		return Parse(name, open, glob)
+	}
+	data, err := open(name)
+	if err != nil {
+		return Result{}, []Problem{{File: name, Text: "cannot read it: " + reason(err)}}
+	}
+	return ParseYAML(name, data)
+}
+
+// ParseYAML reads our own format; name is for messages only. As with [Parse],
+// one problem means that the result must not be applied.
+func ParseYAML(name string, data []byte) (Result, []Problem) {
+	whole := place{pos: pos{file: name}}
+	y := &yamlReader{report: &report{order: map[string]int{}}, keys: map[string]place{"": whole}, places: places{"": {place: whole}}}
+	y.read(name, data)
+	y.sort()
+	return Result{Config: y.cfg, Notices: y.notices, places: y.places}, y.problems
+}
+
+func (y *yamlReader) read(name string, data []byte) {
+	var root yaml.Node
+	if err := yaml.Unmarshal(data, &root); err != nil {
+		y.syntax(name, err)
+		return
+	}
+	if len(root.Content) > 0 {
+		y.index(name, "", "", root.Content[0], 0)
+	}
+	var file yamlFile
+	d := yaml.NewDecoder(bytes.NewReader(data))
+	d.KnownFields(true)
+	if err := d.Decode(&file); err != nil && !errors.Is(err, io.EOF) {
+		y.syntax(name, err)
+		return
+	}
+	if err := d.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
+		y.wrong("", "only one document is read from a file; there is a second one after ---")
+		return
+	}
+	y.convert(file)
+	if len(y.problems) == 0 && len(y.cfg.Routers)+len(y.cfg.Services) == 0 {
+		y.notice(pos{file: name}, "", "the file names no routers and no services")
+	}
+	validate(y.report, y.places, y.cfg)
+}
+
+var (
+	yamlLine  = regexp.MustCompile(`(?s)^(?:yaml: )?line (\d+): (.*)$`)
+	yamlField = regexp.MustCompile(`^field (.*) not found in type .*$`)
+)
+
+// syntax reports what the YAML library found; it names lines in its texts.
+func (y *yamlReader) syntax(name string, err error) {
+	texts := []string{err.Error()}
+	var te *yaml.TypeError
+	if errors.As(err, &te) {
+		texts = te.Errors
+	}
+	for _, text := range texts {
+		at, keyword := pos{file: name}, ""
+		if m := yamlLine.FindStringSubmatch(text); m != nil {
+			at.line, _ = strconv.Atoi(m[1])
+			text = m[2]
+		}
+		if m := yamlField.FindStringSubmatch(text); m != nil {
+			keyword, text = m[1], "unknown key"
+		}
+		y.problem(at, keyword, "%s", strings.TrimPrefix(text, "yaml: "))
+	}
+}
+
+// index records where each key stands, by its path: "services[0].protocol".
+func (y *yamlReader) index(file, path, keyword string, n *yaml.Node, depth int) {
+	if depth > 20 {
+		return
+	}
+	if _, ok := y.keys[path]; !ok {
+		y.keys[path] = place{pos{file, n.Line}, keyword}
+	}
+	switch n.Kind {
+	case yaml.MappingNode:
+		for i := 0; i+1 < len(n.Content); i += 2 {
+			key := n.Content[i]
+			at := strings.TrimPrefix(path+"."+key.Value, ".")
+			y.keys[at] = place{pos{file, key.Line}, key.Value}
+			y.index(file, at, key.Value, n.Content[i+1], depth+1)
+		}
+	case yaml.SequenceNode:
+		for i, item := range n.Content {
+			y.index(file, fmt.Sprintf("%s[%d]", path, i), keyword, item, depth+1)
+		}
+	}
+}
+
+// key returns the place of the longest recorded beginning of path.
+func (y *yamlReader) key(path string) place {
+	for {
+		if at, ok := y.keys[path]; ok || path == "" {
+			return at
+		}
+		path = path[:max(strings.LastIndexByte(path, '.'), strings.LastIndexByte(path, '['), 0)]
+	}
+}

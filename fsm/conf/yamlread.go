@@ -1,0 +1,279 @@
+package conf
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+
+	"lbcluster/fsm"
+)
+
+// yamlReader turns the raw YAML into a configuration.
+type yamlReader struct {
+	*report
+	keys   map[string]place // by path in the file
+	places places           // by path in the configuration
+	cfg    fsm.Config
+}
+
+// Defaults of the YAML format: a dead server is out within 10 seconds.
+const (
+	yamlConnectTimeout = 3 * time.Second
+	yamlRetry          = 2
+	yamlBeforeRetry    = time.Second
+	yamlDelayLoop      = 5 * time.Second
+)
+
+// wrong reports a problem with the value at path.
+func (y *yamlReader) wrong(path, format string, args ...any) {
+	at := y.key(path)
+	y.problem(at.pos, at.keyword, format, args...)
+}
+
+func (y *yamlReader) convert(f yamlFile) {
+	if g := f.Globals; g != nil {
+		y.cfg.Globals = fsm.Globals{
+			RouterID: g.RouterID, NotificationEmail: g.NotificationEmail, EmailFrom: g.EmailFrom,
+			SMTPServer: g.SMTPServer, SMTPTimeout: y.duration("globals.smtp_connect_timeout", g.SMTPTimeout, 0),
+			SkipCheckAdvAddr: g.SkipCheckAdvAddr,
+			GARPInterval:     y.duration("globals.vrrp_garp_interval", g.GARPInterval, 0),
+			GNAInterval:      y.duration("globals.vrrp_gna_interval", g.GNAInterval, 0),
+		}
+		y.mail(g)
+	}
+	for i, r := range f.Routers {
+		path := fmt.Sprintf("routers[%d]", i)
+		y.cfg.Routers = append(y.cfg.Routers, y.router(path, r))
+		y.placeRouter(path, y.cfg.Routers[i], i)
+	}
+	for i, s := range f.Services {
+		path := fmt.Sprintf("services[%d]", i)
+		y.cfg.Services = append(y.cfg.Services, y.service(path, s))
+		y.placeService(path, y.cfg.Services[i])
+	}
+}
+
+// placeRouter notes where the router says what, under package fsm's words.
+func (y *yamlReader) placeRouter(path string, r fsm.Router, i int) {
+	element := routerPath(r.Name, i)
+	y.places.element(element, y.key(path))
+	for word, key := range map[string]string{
+		"interface": "interface", "virtual_router_id": "vrid", "priority": "priority", "state": "initial",
+		"VRRP": "version", "advert_int": "advert_interval", "auth_pass": "auth_pass", "the": "name",
+		"virtual_ipaddress": "addresses",
+	} {
+		y.places.value(element, word, y.key(path+"."+key))
+	}
+	for i, a := range r.Addresses {
+		at := y.key(fmt.Sprintf("%s.addresses[%d]", path, i))
+		for _, word := range []string{a.Prefix.String(), a.Prefix.Addr().String(), "dev", "label", "an"} {
+			y.places.value(element, "virtual_ipaddress "+word, at)
+		}
+	}
+}
+
+func (y *yamlReader) placeService(path string, s fsm.VirtualServer) {
+	element := servicePath(s.ServiceKey)
+	y.places.element(element, y.key(path))
+	for word, key := range map[string]string{
+		"protocol": "protocol", "port": "address", "scheduler": "scheduler", "forwarding": "method",
+		"persistence": "persistence", "persistence mask": "persistence_mask",
+	} {
+		y.places.value(element, word, y.key(path+"."+key))
+	}
+	for i, r := range s.RealServers {
+		at := fmt.Sprintf("%s.real_servers[%d]", path, i)
+		server := serverPath(s.ServiceKey, r.AddrPort())
+		y.places.element(server, y.key(at))
+		for word, key := range map[string]string{"weight": "weight", "lower": "lower_threshold", "its": "address", "direct": "address"} {
+			y.places.value(server, word, y.key(at+"."+key))
+		}
+		for j := range r.Checks {
+			y.places.element(checkPath(server, j), y.key(fmt.Sprintf("%s.checks[%d]", at, j)))
+		}
+	}
+}
+
+func (y *yamlReader) mail(g *yamlGlobals) {
+	if len(g.NotificationEmail) > 0 || g.EmailFrom != "" || g.SMTPServer != "" {
+		at := y.key("globals")
+		y.notice(at.pos, at.keyword, "mail settings are stored and exported, but no mail is sent yet")
+	}
+}
+
+func (y *yamlReader) router(path string, r yamlRouter) fsm.Router {
+	if r.Name == "" {
+		y.wrong(path, "name is missing")
+	}
+	vrid := &r.VRID
+	if r.VRID == 0 {
+		vrid = nil
+		y.wrong(path, "vrid is missing")
+	}
+	out := fsm.Router{
+		Name: r.Name, Interface: r.Interface, Initial: r.Initial, AuthPass: r.AuthPass,
+		VRID:           uint8(y.bounded(path+".vrid", vrid, 0, 1, 255)),
+		Priority:       uint8(y.bounded(path+".priority", r.Priority, 100, 1, 255)),
+		Version:        uint8(y.bounded(path+".version", r.Version, 2, 2, 3)),
+		AdvertInterval: y.duration(path+".advert_interval", r.AdvertInterval, time.Second),
+	}
+	if out.Version == 3 {
+		y.wrong(path+".version", "VRRP version 3 is not supported yet")
+	}
+	for i, a := range r.Addresses {
+		at := fmt.Sprintf("%s.addresses[%d]", path, i)
+		p, err := prefix(a.Prefix)
+		if err != nil {
+			y.wrong(at, "%v", err)
+		}
+		out.Addresses = append(out.Addresses, fsm.Address{Prefix: p, Dev: a.Dev, Label: a.Label})
+	}
+	return out
+}
+
+func (y *yamlReader) service(path string, s yamlService) fsm.VirtualServer {
+	out := fsm.VirtualServer{
+		Scheduler:   s.Scheduler,
+		Method:      fsm.Method(s.Method),
+		Persistence: y.duration(path+".persistence", s.Persistence, 0),
+	}
+	out.Protocol = fsm.Protocol(s.Protocol)
+	if out.Scheduler == "" {
+		out.Scheduler = "wlc"
+	}
+	y.required(path, "address", s.Address)
+	y.required(path, "protocol", s.Protocol, string(fsm.TCP), string(fsm.UDP))
+	y.required(path, "method", s.Method, string(fsm.DirectRouting))
+	at := y.addrPort(path+".address", s.Address, -1)
+	out.Addr, out.Port = at.Addr(), at.Port()
+	switch {
+	case s.PersistenceMask != nil:
+		out.PersistenceMask = uint8(y.bounded(path+".persistence_mask", s.PersistenceMask, 32, 1, 32))
+		if out.Persistence == 0 {
+			y.wrong(path+".persistence_mask", "has no meaning without persistence")
+		}
+	case out.Persistence > 0:
+		out.PersistenceMask = 32
+	}
+	for i, r := range s.RealServers {
+		out.RealServers = append(out.RealServers, y.server(fmt.Sprintf("%s.real_servers[%d]", path, i), r, at.Port()))
+	}
+	return out
+}
+
+// required reports a missing key, or a value that is not among those allowed.
+func (y *yamlReader) required(path, key, value string, allowed ...string) {
+	if value == "" {
+		y.wrong(path, "%s is missing", key)
+		return
+	}
+	for _, a := range allowed {
+		if value == a {
+			return
+		}
+	}
+	if len(allowed) > 0 {
+		y.wrong(path+"."+key, "%q is not supported; %s is", value, strings.Join(allowed, " or "))
+	}
+}
+
+func (y *yamlReader) server(path string, s yamlServer, port uint16) fsm.RealServer {
+	if s.Address == "" {
+		y.wrong(path, "address is missing")
+	}
+	at := y.addrPort(path+".address", s.Address, int(port))
+	if at.IsValid() && port != 0 && at.Port() != port {
+		y.wrong(path+".address", "direct routing cannot change the port: leave it out, or say the service's %d", port)
+	}
+	out := fsm.RealServer{
+		Addr: at.Addr(), Port: port, Weight: y.bounded(path+".weight", s.Weight, 1, 0, 65535),
+		UpperThreshold: s.UpperThreshold, LowerThreshold: s.LowerThreshold, Inhibit: s.Inhibit,
+	}
+	if len(s.Checks) == 0 {
+		at := y.key(path)
+		y.notice(at.pos, at.keyword, "no checks: always taken as up")
+	}
+	for i, c := range s.Checks {
+		out.Checks = append(out.Checks, y.check(fmt.Sprintf("%s.checks[%d]", path, i), c, out.AddrPort()))
+	}
+	return out
+}
+
+func (y *yamlReader) check(path string, c yamlCheck, server netip.AddrPort) fsm.Check {
+	y.required(path, "kind", c.Kind, string(fsm.CheckTCP))
+	out := fsm.Check{
+		Kind: fsm.CheckKind(c.Kind), Dest: server,
+		ConnectTimeout:   y.duration(path+".connect_timeout", c.ConnectTimeout, yamlConnectTimeout),
+		Retry:            y.bounded(path+".retry", c.Retry, yamlRetry, 0, 1000),
+		DelayBeforeRetry: y.duration(path+".delay_before_retry", c.DelayBeforeRetry, yamlBeforeRetry),
+		DelayLoop:        y.duration(path+".delay_loop", c.DelayLoop, yamlDelayLoop),
+	}
+	out.Warmup = y.duration(path+".warmup", c.Warmup, out.DelayLoop.D())
+	if c.Dest != "" {
+		out.Dest = y.addrPort(path+".dest", c.Dest, int(server.Port()))
+	}
+	if c.Bind != "" {
+		a, err := address(c.Bind)
+		if err != nil {
+			y.wrong(path+".bind", "%v", err)
+		}
+		out.Bind = a
+	}
+	return out
+}
+
+// addrPort reads "1.2.3.4:80", and "1.2.3.4" if there is a port to fall back
+// to (-1: none). It returns the zero AddrPort for what it has complained about.
+func (y *yamlReader) addrPort(path, s string, port int) netip.AddrPort {
+	if s == "" {
+		return netip.AddrPort{} // reported as missing
+	}
+	host, p, found := strings.Cut(s, ":")
+	if strings.Contains(p, ":") {
+		y.wrong(path, "%s: IPv6 is not supported yet", s)
+		return netip.AddrPort{}
+	}
+	a, err := address(host)
+	if err != nil {
+		y.wrong(path, "%v", err)
+		return netip.AddrPort{}
+	}
+	if !found && port >= 0 {
+		return netip.AddrPortFrom(a, uint16(port))
+	}
+	v, err := number(p, 1, 65535)
+	if err != nil {
+		y.wrong(path, "%q needs a port from 1 to 65535 after a colon", s)
+		return netip.AddrPort{}
+	}
+	return netip.AddrPortFrom(a, uint16(v))
+}
+
+// bounded reads a number; nil: the default.
+func (y *yamlReader) bounded(path string, v *int, otherwise, low, high int) int {
+	if v == nil {
+		return otherwise
+	}
+	if *v < low || *v > high {
+		y.wrong(path, "%d is not from %d to %d", *v, low, high)
+		return otherwise
+	}
+	return *v
+}
+
+// duration reads "1.5s"; empty: the default.
+func (y *yamlReader) duration(path, s string, otherwise time.Duration) fsm.Duration {
+	if s == "" {
+		return fsm.Duration(otherwise)
+	}
+	if s == "0" {
+		return 0
+	}
+	d, err := time.ParseDuration(s)
+	if err != nil || d < 0 || d > maxTimer {
+		y.wrong(path, "%q is not a duration such as 500ms, 3s or 1m", s)
+		return fsm.Duration(otherwise)
+	}
+	return fsm.Duration(d)
+}

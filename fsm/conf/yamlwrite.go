@@ -1,0 +1,105 @@
+package conf
+
+import (
+	"bytes"
+	"fmt"
+	"net/netip"
+
+	"go.yaml.in/yaml/v3"
+
+	"lbcluster/fsm"
+)
+
+// WriteYAML writes a configuration so that [ParseYAML] reads the same back;
+// nothing is left to defaults.
+func WriteYAML(cfg fsm.Config) ([]byte, error) {
+	var f yamlFile
+	f.Globals = globalsToYAML(cfg.Globals)
+	for _, r := range cfg.Routers {
+		f.Routers = append(f.Routers, routerToYAML(r))
+	}
+	for _, s := range cfg.Services {
+		f.Services = append(f.Services, serviceToYAML(s))
+	}
+	var b bytes.Buffer
+	e := yaml.NewEncoder(&b)
+	e.SetIndent(2)
+	if err := e.Encode(f); err != nil {
+		return nil, fmt.Errorf("writing YAML: %w", err)
+	}
+	if err := e.Close(); err != nil {
+		return nil, fmt.Errorf("writing YAML: %w", err)
+	}
+	return b.Bytes(), nil
+}
+
+// optional leaves zero out.
+func optional(d fsm.Duration) string {
+	if d == 0 {
+		return ""
+	}
+	return d.String()
+}
+
+func globalsToYAML(g fsm.Globals) *yamlGlobals {
+	y := yamlGlobals{
+		RouterID: g.RouterID, NotificationEmail: g.NotificationEmail, EmailFrom: g.EmailFrom,
+		SMTPServer: g.SMTPServer, SMTPTimeout: optional(g.SMTPTimeout), SkipCheckAdvAddr: g.SkipCheckAdvAddr,
+		GARPInterval: optional(g.GARPInterval), GNAInterval: optional(g.GNAInterval),
+	}
+	if len(g.NotificationEmail) == 0 && g.RouterID+g.EmailFrom+y.SMTPServer+y.SMTPTimeout+y.GARPInterval+y.GNAInterval == "" && !g.SkipCheckAdvAddr {
+		return nil
+	}
+	return &y
+}
+
+func routerToYAML(r fsm.Router) yamlRouter {
+	y := yamlRouter{
+		Name: r.Name, Interface: r.Interface, VRID: int(r.VRID), Priority: ptr(int(r.Priority)),
+		Version: ptr(int(r.Version)), Initial: r.Initial, AdvertInterval: r.AdvertInterval.String(), AuthPass: r.AuthPass,
+	}
+	for _, a := range r.Addresses {
+		y.Addresses = append(y.Addresses, yamlAddress{Prefix: bare(a.Prefix), Dev: a.Dev, Label: a.Label})
+	}
+	return y
+}
+
+// bare writes a prefix without its length where that is the whole address.
+func bare(p netip.Prefix) string {
+	if p.IsSingleIP() {
+		return p.Addr().String()
+	}
+	return p.String()
+}
+
+func serviceToYAML(s fsm.VirtualServer) yamlService {
+	y := yamlService{
+		Address: netip.AddrPortFrom(s.Addr, s.Port).String(), Protocol: string(s.Protocol), Method: string(s.Method),
+		Scheduler: s.Scheduler, Persistence: optional(s.Persistence),
+	}
+	if s.Persistence > 0 {
+		y.PersistenceMask = ptr(int(s.PersistenceMask))
+	}
+	for _, r := range s.RealServers {
+		y.RealServers = append(y.RealServers, serverToYAML(r))
+	}
+	return y
+}
+
+func serverToYAML(r fsm.RealServer) yamlServer {
+	y := yamlServer{
+		Address: r.Addr.String(), Weight: ptr(r.Weight), UpperThreshold: r.UpperThreshold,
+		LowerThreshold: r.LowerThreshold, Inhibit: r.Inhibit,
+	}
+	for _, c := range r.Checks {
+		check := yamlCheck{
+			Kind: string(c.Kind), Dest: c.Dest.String(), ConnectTimeout: c.ConnectTimeout.String(), Retry: ptr(c.Retry),
+			DelayBeforeRetry: c.DelayBeforeRetry.String(), DelayLoop: c.DelayLoop.String(), Warmup: c.Warmup.String(),
+		}
+		if c.Bind.IsValid() {
+			check.Bind = c.Bind.String()
+		}
+		y.Checks = append(y.Checks, check)
+	}
+	return y
+}
