@@ -1,0 +1,157 @@
+package vrrp
+
+import (
+	"cmp"
+	"maps"
+	"net/netip"
+	"slices"
+	"time"
+)
+
+const (
+	// maxPeers bounds the sources that are listed for one router.
+	maxPeers = 32
+	// logPeerEvery bounds how often one source can make us log.
+	logPeerEvery = 10 * time.Second
+)
+
+// Peer is a source of adverts for one of our VRIDs, that is not us.
+type Peer struct {
+	Addr     netip.Addr
+	Version  uint8
+	Priority uint8
+	Interval time.Duration
+	Addrs    []netip.Addr
+	Count    uint64
+	// LastSeen is CLOCK_BOOTTIME ns.
+	LastSeen int64
+	// Accepted: a keepalived configured like us would take the last advert. It
+	// has no effect on ours.
+	Accepted bool
+	Reason   string   // why not
+	Warnings []string // differences that are accepted
+}
+
+// peer is a Peer with what only the Listener needs.
+type peer struct {
+	Peer
+	logged int64 // when it was last logged
+}
+
+// RouterStatus is what an operator wants to know of one router.
+type RouterStatus struct {
+	ID        uint64
+	Name      string
+	VRID      uint8
+	Interface string
+	State     State
+	// LinkError says why the interface is not open; empty: it is.
+	LinkError string
+	Sent      uint64 // adverts
+	Farewells uint64 // priority-0 adverts
+	Refused   uint64 // not sent because the lease did not hold
+	LastError string // of the last send; empty: it went well
+	Peers     []Peer // by address
+	Rejected  map[string]uint64
+}
+
+// Status is the state of all routers, by id, and the packets of protocol 112
+// that belong to none, by the key of their rejection.
+type Status struct {
+	Routers []RouterStatus
+	Unknown map[string]uint64
+}
+
+// Status reports what is sent and heard.
+func (l *Listener) Status() Status {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	st := Status{Unknown: maps.Clone(l.unknown)}
+	for _, r := range l.routers {
+		conf := r.speaker.Router
+		rs := RouterStatus{
+			ID: conf.ID, Name: conf.Name, VRID: conf.VRID, Interface: conf.Interface, State: r.speaker.State,
+			Sent: r.sent, Farewells: r.farewell, Refused: r.refused, LastError: r.lastErr, Rejected: maps.Clone(r.rejected),
+		}
+		if s := l.links[conf.Interface]; s == nil || s.wire == nil {
+			rs.LinkError = "not open"
+			if s != nil && s.err != "" {
+				rs.LinkError = s.err
+			}
+		}
+		for _, p := range r.heard {
+			rs.Peers = append(rs.Peers, p.Peer)
+		}
+		slices.SortFunc(rs.Peers, func(a, b Peer) int { return a.Addr.Compare(b.Addr) })
+		st.Routers = append(st.Routers, rs)
+	}
+	slices.SortFunc(st.Routers, func(a, b RouterStatus) int { return cmp.Compare(a.ID, b.ID) })
+	return st
+}
+
+// packet records what came in on an interface and tells the router's machine.
+func (l *Listener) packet(name string, p Packet) {
+	a, rej := Parse(p.Payload, p.Src, p.Dst, p.TTL)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	r := l.find(name, a.VRID)
+	if r == nil {
+		key := RejectUnknownVRID
+		if rej != nil {
+			key = rej.Key
+		}
+		l.unknown[key]++
+		return
+	}
+	if rej != nil {
+		r.rejected[rej.Key]++ // broken on the wire: says nothing about a peer
+		return
+	}
+	warnings, rej := r.speaker.Router.Expect().Check(a)
+	l.note(r, p.Src, a, warnings, rej)
+	before := r.speaker.Next
+	l.step(r, Event{Kind: Heard, Accepted: rej == nil, Priority: a.Priority})
+	if r.speaker.Next != before {
+		l.poke()
+	}
+}
+
+// find is the router for a VRID on an interface. Invariant of the table: there
+// is at most one.
+func (l *Listener) find(name string, vrid uint8) *router {
+	for _, r := range l.routers {
+		if c := r.speaker.Router; c.Interface == name && c.VRID == vrid {
+			return r
+		}
+	}
+	return nil
+}
+
+// note keeps the table of sources, and logs a new one, and one that changed.
+func (l *Listener) note(r *router, src netip.Addr, a Advert, warnings []string, rej *Reject) {
+	p := r.heard[src]
+	if rej != nil {
+		r.rejected[rej.Key]++
+	}
+	if p == nil && len(r.heard) >= maxPeers {
+		r.rejected[RejectMoreSpeakers]++
+		return
+	}
+	next := Peer{Addr: src, Version: a.Version, Priority: a.Priority, Interval: a.Interval, Addrs: a.Addrs,
+		LastSeen: l.clock(), Accepted: rej == nil, Warnings: warnings}
+	if rej != nil {
+		next.Reason = rej.Reason
+	}
+	if p == nil {
+		p = &peer{}
+		r.heard[src] = p
+	}
+	next.Count = p.Count + 1
+	changed := p.Accepted != next.Accepted || p.Reason != next.Reason || p.Priority != next.Priority
+	p.Peer = next
+	if p.logged == 0 || changed && next.LastSeen-p.logged >= int64(logPeerEvery) {
+		p.logged = next.LastSeen
+		l.log.Warn("another VRRP speaker has our VRID; it is not obeyed", "router", r.speaker.Router.Name,
+			"from", src, "version", a.Version, "priority", a.Priority, "accepted", next.Accepted, "why_not", next.Reason, "warnings", warnings)
+	}
+}
