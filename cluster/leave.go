@@ -25,21 +25,19 @@ func (n *Node) Leave(ctx context.Context) error {
 	if len(n.Table().Members) == 1 {
 		return ErrLastMember
 	}
-	leaving := fsm.Leaving
-	_, err = n.Propose(ctx, fsm.Command{Member: &fsm.SetMember{ID: s.id.ID, State: &leaving}})
-	if err != nil && !errors.Is(err, fsm.ErrNotFound) {
-		return fmt.Errorf("leaving: %w", err)
+	// A member that was removed, or that is out since an earlier call, can
+	// propose nothing any more.
+	if st, err := s.askStanding(ctx); !errors.Is(err, ErrRemoved) && (err != nil || st.InConfig) {
+		leaving := fsm.Leaving
+		_, err := n.Propose(ctx, fsm.Command{Member: &fsm.SetMember{ID: s.id.ID, State: &leaving}})
+		if err != nil && !errors.Is(err, fsm.ErrNotFound) {
+			return fmt.Errorf("leaving: %w", err)
+		}
+		if err := s.awaitOut(ctx); err != nil {
+			return err
+		}
 	}
-	if err := s.awaitOut(ctx); err != nil {
-		return err
-	}
-	s.stop_()
-	select {
-	case <-s.ended:
-	case <-ctx.Done():
-		return fmt.Errorf("leaving: the member is out, but does not stop: %w", ctx.Err())
-	}
-	return n.forget()
+	return n.forget(ctx, s)
 }
 
 // awaitOut waits until the leader says that this member is in no Raft
@@ -77,14 +75,27 @@ func (s *session) askStanding(ctx context.Context) (standing, error) {
 	return standing{InConfig: true}, err
 }
 
-// forget sets the identity aside.
-func (n *Node) forget() error {
-	aside, err := n.dir.setAside(time.Now())
+// forget ends the session and sets the identity aside. In memory the identity
+// goes first, or Run would serve it again.
+func (n *Node) forget(ctx context.Context, s *session) error {
+	n.mu.Lock()
+	newly := n.newly
+	n.mu.Unlock()
+	n.setIdentity(nil, false)
+	s.stop_()
+	var err error
+	var aside string
+	select {
+	case <-s.ended:
+		aside, err = n.dir.setAside(time.Now())
+	case <-ctx.Done():
+		err = fmt.Errorf("the member is out of the cluster, but does not stop: %w", ctx.Err())
+	}
 	if err != nil {
-		return err
+		n.setIdentity(s.id, newly)
+		return fmt.Errorf("leaving: %w; call again", err)
 	}
 	n.log.Info("left the cluster", "old_files", aside)
-	n.setIdentity(nil, false)
 	n.board.reset()
 	return nil
 }

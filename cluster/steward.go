@@ -91,8 +91,8 @@ func marks(v view) change {
 		switch {
 		case !m.Silent && quiet >= v.Silent:
 			return change{Kind: markSilent, ID: m.ID, Why: fmt.Sprintf("no contact for %v", quiet.Round(100*time.Millisecond))}
-		case m.Silent && quiet < v.Silent && v.Now.Sub(since) >= v.Back:
-			return change{Kind: markBack, ID: m.ID, Why: fmt.Sprintf("in contact for %v", v.Now.Sub(since).Round(100*time.Millisecond))}
+		case m.Silent && quiet < v.Silent && last.Sub(since) >= v.Back:
+			return change{Kind: markBack, ID: m.ID, Why: fmt.Sprintf("in contact for %v", last.Sub(since).Round(100*time.Millisecond))}
 		}
 	}
 	return change{}
@@ -106,11 +106,8 @@ func (v view) contact(id fsm.MemberID) (last, since time.Time) {
 		return v.Now, v.Now.Add(-v.Back)
 	}
 	p, ok := v.Progress[id]
-	if !ok || p.Since.IsZero() {
+	if !ok || p.Since.IsZero() || p.Last.Before(v.Settled) {
 		return v.Settled, v.Now
-	}
-	if p.Last.Before(v.Settled) {
-		return v.Settled, p.Since
 	}
 	return p.Last, p.Since
 }

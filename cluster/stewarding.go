@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -163,8 +164,14 @@ func (w *steward) stepDown(inst *instance) error {
 // look gathers the view.
 func (w *steward) look(inst *instance, t *fsm.Table) view {
 	now := time.Now()
+	committed, appended := w.s.floor.sets()
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if !slices.Equal(committed.Voters, appended.Voters) {
+		// A change whose commit was not seen in time: the pause begins with
+		// the commit, whenever that is.
+		w.changed = now
+	}
 	v := view{
 		Now: now, Self: w.s.id.ID, Members: t.Members, Settled: w.at, Changed: w.changed,
 		Spacing: w.s.n.t.spacing(t.Settings.Profile), Silent: w.s.n.t.Silent, Back: w.s.n.t.Back,

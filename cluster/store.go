@@ -190,12 +190,14 @@ func (s *store) waitFor(done <-chan error) error {
 // park does f until it succeeds. Raft panics on errors of these operations.
 func (s *store) park(f func() error) error {
 	waiting := false
+	defer func() { // also when the goroutine is ended
+		if waiting {
+			s.counts.parked.Add(-1)
+		}
+	}()
 	for {
 		err := s.waitFor(s.run(f))
 		if err == nil || !s.parking.Load() {
-			if waiting {
-				s.counts.parked.Add(-1)
-			}
 			return err
 		}
 		s.counts.retries.Add(1)
@@ -206,7 +208,6 @@ func (s *store) park(f func() error) error {
 		select {
 		case <-time.After(s.retry):
 		case <-s.closed:
-			s.counts.parked.Add(-1)
 			runtime.Goexit()
 		}
 	}

@@ -161,7 +161,7 @@ func (v *Voter) embargoEnd() int64 {
 	case v.bug.noEmbargo:
 		return never
 	case v.bug.shortEmbargo:
-		return v.embargo - int64(v.p.Embargo())/2
+		return v.embargo - int64(v.p.Embargo())*3/4
 	}
 	return v.embargo
 }
