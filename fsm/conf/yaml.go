@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"path"
 	"regexp"
 	"strconv"
 	"strings"
@@ -96,21 +95,6 @@ func (a *yamlAddress) UnmarshalYAML(n *yaml.Node) error {
 	}
 	type plain yamlAddress // without this method
 	return n.Decode((*plain)(a))
-}
-
-// Read reads a configuration of either format: YAML where the name ends in
-// .yaml, .yml or .json, keepalived.conf otherwise. See [Parse].
-func Read(name string, open func(string) ([]byte, error), glob func(string) ([]string, error)) (Result, []Problem) {
-	switch strings.ToLower(path.Ext(name)) {
-	case ".yaml", ".yml", ".json":
-	default:
-		return Parse(name, open, glob)
-	}
-	data, err := open(name)
-	if err != nil {
-		return Result{}, []Problem{{File: name, Text: "cannot read it: " + reason(err)}}
-	}
-	return ParseYAML(name, data)
 }
 
 // ParseYAML reads our own format; name is for messages only. As with [Parse],
