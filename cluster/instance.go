@@ -173,7 +173,7 @@ func lostStore(f folder, path string, err error) error {
 
 // openRaft starts one life of Raft.
 func (s *session) openRaft(ctx context.Context) (*instance, error) {
-	raw, err := openStore(s.n.dir, false)
+	raw, err := s.n.open(s.n.dir, false)
 	if err != nil {
 		return nil, err
 	}

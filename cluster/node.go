@@ -26,6 +26,8 @@ type Node struct {
 	dir    folder
 	board  *board
 	counts diskCounts
+	// open opens the Raft store of the folder; tests put a bad disk below it.
+	open func(f folder, create bool) (rawStore, error)
 
 	enrolling sync.Mutex // one Init, Join or Leave at a time
 
@@ -52,7 +54,7 @@ func New(cfg Config) (*Node, error) {
 	}
 	n := &Node{
 		cfg: cfg, t: cfg.Timing.withDefaults(), log: log, dir: folder(cfg.Dir),
-		board: newBoard(), changed: make(chan struct{}),
+		board: newBoard(), changed: make(chan struct{}), open: openStore,
 	}
 	id, err := n.dir.identity()
 	if err != nil || id == nil {
@@ -314,7 +316,7 @@ func (n *Node) makeStore(id *identityFile, first *raft.Configuration) error {
 	if err := os.RemoveAll(n.dir.path(dirRaft)); err != nil {
 		return fmt.Errorf("clearing an unfinished start: %w", err)
 	}
-	raw, err := openStore(n.dir, true)
+	raw, err := n.open(n.dir, true)
 	if err != nil {
 		return err
 	}

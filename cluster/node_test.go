@@ -30,6 +30,7 @@ type machineUnderTest struct {
 	cfg  Config
 	node *Node
 	stop func()
+	open func(folder, bool) (rawStore, error) // nil: the real one
 }
 
 // freeAddr finds a loopback address with two free ports in a row.
@@ -78,6 +79,9 @@ func (m *machineUnderTest) start() {
 	n, err := New(m.cfg)
 	if err != nil {
 		m.t.Fatalf("%s: %v", m.cfg.Name, err)
+	}
+	if m.open != nil {
+		n.open = m.open
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
