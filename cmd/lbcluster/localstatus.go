@@ -1,0 +1,164 @@
+package main
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"lbcluster/cluster"
+	"lbcluster/cluster/api"
+	"lbcluster/cluster/lease"
+	"lbcluster/dataplane/gate"
+)
+
+// Local implements api.Observer: each part's own account, in the API's words.
+func (d *theDaemon) Local() api.DirectorStatus {
+	st := d.node.Status()
+	out := api.DirectorStatus{
+		Enrolled: st.Enrolled, ID: st.ID, Name: d.cfg.Name, Version: buildVersion(), Started: d.started,
+		TableRevision: st.Revision, Raft: raftStatus(st),
+	}
+	if id, ok := d.node.Identity(); ok {
+		out.Role = id.Role
+	}
+	for _, w := range []string{st.Trouble, st.Gossip} {
+		if w != "" {
+			out.Warnings = append(out.Warnings, w)
+		}
+	}
+	if m := d.part.Load(); m != nil {
+		m.fill(&out)
+	} else if st.Enrolled {
+		out.Warnings = append(out.Warnings, "this member's parts are starting")
+	}
+	return out
+}
+
+func raftStatus(st cluster.Status) api.RaftStatus {
+	contact := st.LastContact.Milliseconds()
+	if st.LastContact == 0 && st.Leader != st.ID {
+		contact = -1
+	}
+	state := map[string]string{"Leader": api.RaftLeader, "Follower": api.RaftFollower, "Candidate": api.RaftCandidate}[st.State]
+	if state == "" {
+		state = api.RaftStopped
+	}
+	return api.RaftStatus{
+		State: state, Leader: st.Leader, Term: st.Term, Applied: st.Applied, LastContactMS: contact,
+		Voters: st.Voters, Halted: st.Halted,
+		DiskErrors: uint64(st.Disk.AppendErrors + st.Disk.AppendTimeouts + st.Disk.Retries),
+	}
+}
+
+// fill adds what the member's parts know.
+func (m *member) fill(out *api.DirectorStatus) {
+	ls := m.lease.Status()
+	out.Leases = m.leaseStatus(ls)
+	if m.broken != nil {
+		out.Gate.Error = m.broken.Error()
+	}
+	if m.plane == nil {
+		return
+	}
+	m.fillGate(out)
+	m.fillKernel(out)
+	m.fillVRRP(out)
+	for _, c := range m.checks.Status() {
+		s := api.CheckStatus{Target: c.Target, Known: c.Known, Up: c.Up, Since: c.Since}
+		for _, one := range c.Checks {
+			if one.Detail != "" {
+				s.Detail = one.Detail
+			}
+		}
+		out.Checks = append(out.Checks, s)
+	}
+}
+
+func (m *member) leaseStatus(ls lease.Status) []api.LeaseStatus {
+	var out []api.LeaseStatus
+	for _, r := range ls.Routers {
+		s := api.LeaseStatus{
+			Router: r.ID, State: leaseState(r), Holder: r.Holder, RemainingMS: r.Remaining.Milliseconds(),
+			Rank: r.Rank + 1, Unfit: r.Barred, EmbargoMS: ls.Embargo.Milliseconds(),
+		}
+		if r.Denied != "" {
+			s.Denial = string(r.By) + ": " + r.Denied
+		}
+		if m.tenure != nil {
+			since, n := m.tenure.of(r.ID)
+			s.HeldSince, s.Acquired, s.Lost = since, n.acquired, n.lost
+		}
+		out = append(out, s)
+	}
+	return out
+}
+
+func leaseState(r lease.RouterStatus) string {
+	switch {
+	case r.Own:
+		return api.LeaseHolder
+	case r.Rank < 0 || r.Barred != "" || r.State == "waiting":
+		return api.LeaseIdle
+	default:
+		return api.LeaseCandidate
+	}
+}
+
+func (m *member) fillGate(out *api.DirectorStatus) {
+	gs := m.gate.Status()
+	out.Gate.Mode, out.Gate.Interfaces = gs.Mode, gs.Interfaces
+	for dev, why := range gs.Failing {
+		out.Gate.Error = strings.TrimPrefix(dev+": "+why, ": ")
+	}
+	for _, dev := range gs.Displaced {
+		out.Warnings = append(out.Warnings, "another program runs before the gate on "+dev)
+	}
+	now := gate.BootNow()
+	for addr, c := range m.gate.Counters() {
+		out.Gate.Addresses = append(out.Gate.Addresses, gateAddress(addr, c, gs.VIPs[addr] > 0, now))
+	}
+	slices.SortFunc(out.Gate.Addresses, func(a, b api.GateAddress) int { return a.Addr.Compare(b.Addr) })
+}
+
+func gateAddress(addr netip.Addr, c gate.Counters, open bool, now int64) api.GateAddress {
+	a := api.GateAddress{
+		Addr: addr, Open: open, ARPPassed: c.ARPPassed, ARPDropped: c.ARPDropped,
+		InPassed: c.IPPassed, InDropped: c.IPDropped, OutDropped: c.EgressDropped,
+		LastPassedAgeMS: -1, LastDropAgeMS: -1,
+	}
+	if c.LastMAC != nil {
+		a.LastMAC = c.LastMAC.String()
+		age := (now - c.LastSeen) / int64(time.Millisecond)
+		if open {
+			a.LastPassedAgeMS = age
+		} else {
+			a.LastDropAgeMS = age
+		}
+	}
+	return a
+}
+
+func (m *member) fillKernel(out *api.DirectorStatus) {
+	ps := m.plane.Status()
+	k := &out.Kernel
+	k.Applied, k.Revision, k.Error, k.Repairs = ps.Whole, ps.Applied, ps.Failing, ps.DriftRepaired
+	if k.Error == "" {
+		k.Error = ps.Waiting
+	}
+	k.Services = len(ps.Services)
+	for _, s := range ps.Services {
+		k.Servers += len(s.Dests)
+	}
+	for _, f := range ps.ForeignServices {
+		k.Foreign = append(k.Foreign, api.Foreign{Kind: "service", What: f.Service, Fix: f.Remove})
+	}
+	for _, f := range ps.ForeignVIPs {
+		k.Foreign = append(k.Foreign, api.Foreign{Kind: "address", What: f.Prefix.String() + " on " + f.Interface, Fix: f.Remove})
+	}
+	for _, v := range ps.VIPs {
+		out.Addresses = append(out.Addresses, api.AddressStatus{
+			Router: v.Router, Prefix: v.Prefix, Interface: v.Interface, On: v.On, Restored: v.Restored, Error: v.Problem,
+		})
+	}
+}

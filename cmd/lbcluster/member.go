@@ -1,0 +1,233 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/vishvananda/netns"
+	"golang.org/x/sync/errgroup"
+
+	"lbcluster/checks"
+	"lbcluster/cluster"
+	"lbcluster/cluster/lease"
+	"lbcluster/dataplane"
+	"lbcluster/dataplane/gate"
+	"lbcluster/dataplane/ipvs"
+	"lbcluster/dataplane/vip"
+	"lbcluster/dataplane/vrrp"
+	"lbcluster/fsm"
+)
+
+// member is what runs while this machine is in a cluster. A witness has the
+// lease alone, and so has a director whose kernel can't be used (see broken).
+type member struct {
+	id     cluster.Identity
+	d      *theDaemon
+	lease  *lease.Driver
+	broken error // why a director has no data plane; nil: it has one
+
+	// nil without a data plane:
+	gate   *gate.Gate
+	kernel *ipvs.Handle
+	vips   *vip.Host
+	vrrp   *vrrp.Listener
+	plane  *dataplane.Plane
+	checks *checks.Runner
+	tenure *tenures
+}
+
+// brokenRetry is how often a director looks whether its kernel can be used now.
+const brokenRetry = 10 * time.Second
+
+// newMember builds the parts and, on a director, takes over the gate of the
+// process before this one, closed.
+func newMember(d *theDaemon, id cluster.Identity, profile string) (*member, error) {
+	m := &member{id: id, d: d}
+	params, err := lease.Profile(profile)
+	if err != nil {
+		return nil, err
+	}
+	cfg := lease.Config{
+		Self: id.ID, Cluster: id.Cluster, Key: id.LeaseKey, Listen: id.Addr, Params: params,
+		FreshIdentity: id.NewlyEnrolled && d.freshOnce(id), Log: d.log.With("part", "lease"),
+	}
+	if id.Role == fsm.Director {
+		if m.broken = m.buildDataPlane(d.node.Table().VIPs()); m.broken != nil {
+			d.log.Error("this machine cannot hold VIPs; it votes, and looks again from time to time", "err", m.broken)
+		} else {
+			cfg.Gate, cfg.Owner = m.gate, m.tenure
+		}
+	}
+	if m.lease, err = lease.New(cfg); err != nil {
+		m.close()
+		return nil, err
+	}
+	return m, nil
+}
+
+// freshOnce says yes once for each identity: its voter has promised nothing
+// only before it ran for the first time.
+func (d *theDaemon) freshOnce(id cluster.Identity) bool {
+	key := id.Cluster + "/" + string(id.ID)
+	fresh := d.votedAs != key
+	d.votedAs = key
+	return fresh
+}
+
+// buildDataPlane opens the gate first: without it no VIP may be added (R19).
+func (m *member) buildDataPlane(known []netip.Addr) error {
+	d := m.d
+	var err error
+	if m.gate, err = gate.Open(gate.Config{PinDir: d.cfg.BPFPinDir, Known: known, Log: d.log.With("part", "gate")}); err != nil {
+		return fmt.Errorf("open the gate: %w", err)
+	}
+	m.kernel = ipvs.New("")
+	if _, err := m.kernel.List(); err != nil {
+		m.close()
+		return fmt.Errorf("read the IPVS table: %w", err)
+	}
+	if m.vips, err = vip.New(netns.None()); err != nil {
+		m.close()
+		return fmt.Errorf("watch interfaces: %w", err)
+	}
+	m.vrrp = vrrp.New(vrrp.Config{Clock: gate.BootNow, Log: d.log.With("part", "vrrp")})
+	m.plane = dataplane.New(dataplane.Config{
+		IPVS: m.kernel, VIPs: m.vips, Gate: m.gate, VRRP: speakers{m.vrrp, d.log},
+		StateFile: d.cfg.stateFile(), NodeInterfaces: d.cfg.Interfaces, Log: d.log.With("part", "dataplane"),
+		OnFit: func(ok bool, why string) { m.lease.SetFit(ok, why) },
+	})
+	m.tenure = newTenures(m.plane)
+	m.checks = checks.New(checks.Config{Log: d.log.With("part", "checks"), Propose: d.node.Propose})
+	return nil
+}
+
+// close lets go of what newMember opened. The gate stays in the kernel.
+func (m *member) close() {
+	if m.gate != nil {
+		m.gate.Abandon()
+	}
+	if m.kernel != nil {
+		m.kernel.Close()
+	}
+	if m.vips != nil {
+		m.vips.Close()
+	}
+	m.gate, m.kernel, m.vips = nil, nil, nil
+}
+
+// run runs the parts until ctx ends. The lease goes first: it closes the gate,
+// has the address removed by the data plane, which therefore still runs, and
+// releases, so that another director takes over at once. An error of any part
+// ends them all.
+func (m *member) run(ctx context.Context) error {
+	defer m.close()
+	leaseCtx, stopLease := context.WithCancel(ctx)
+	defer stopLease()
+	restCtx, stopRest := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopRest()
+
+	var g errgroup.Group
+	part := func(name string, ctx context.Context, run func(context.Context) error) {
+		g.Go(func() error {
+			defer stopLease() // whoever ends ends all; the lease first
+			return errMember(name, run(ctx))
+		})
+	}
+	g.Go(func() error {
+		defer stopRest()
+		return errMember("lease", m.lease.Run(leaseCtx))
+	})
+	part("feed", restCtx, m.feed)
+	if m.plane != nil {
+		part("gate", restCtx, m.gate.Run)
+		part("vrrp", restCtx, m.vrrp.Run)
+		part("dataplane", restCtx, m.plane.Run)
+		part("checks", restCtx, m.checks.Run)
+		part("history", restCtx, func(ctx context.Context) error { return m.tenure.report(ctx, m.id.ID, m.d.node.Propose) })
+	}
+	if m.broken != nil {
+		part("kernel", restCtx, m.awaitKernel)
+	}
+	return g.Wait()
+}
+
+// errRestart ends a member's parts so that they are built anew.
+var errRestart = errors.New("this machine can hold VIPs now")
+
+// awaitKernel waits until the data plane can be built.
+func (m *member) awaitKernel(ctx context.Context) error {
+	for pause(ctx, brokenRetry) {
+		probe := &member{d: m.d}
+		if probe.buildDataPlane(m.d.node.Table().VIPs()) == nil {
+			probe.close()
+			return errRestart
+		}
+	}
+	return nil
+}
+
+// votersPoll is how often a change of the voters is looked for when the table
+// does not change.
+const votersPoll = 200 * time.Millisecond
+
+// feed hands each new table, and each change of the voters, to the parts.
+func (m *member) feed(ctx context.Context) error {
+	tables := m.d.node.Watch(ctx)
+	tick := time.NewTicker(votersPoll)
+	defer tick.Stop()
+	var t *fsm.Table
+	for {
+		select {
+		case next, ok := <-tables:
+			if !ok {
+				return nil
+			}
+			t = next
+			if m.plane != nil {
+				m.plane.Update(t)
+				m.checks.Update(m.id.ID, t)
+			}
+		case <-tick.C:
+			if t == nil {
+				continue
+			}
+		}
+		committed, appended := m.d.node.Voters()
+		m.lease.Update(leaseWant(m.id.ID, t, committed, appended, m.plane != nil))
+	}
+}
+
+// leaseWant is what the table and the voters mean to this member's lease.
+func leaseWant(self fsm.MemberID, t *fsm.Table, committed, appended fsm.VoterSet, stands bool) lease.Want {
+	w := lease.Want{Committed: committed, Appended: appended, Peers: map[fsm.MemberID]netip.AddrPort{}}
+	for _, o := range t.Members {
+		if o.ID != self {
+			w.Peers[o.ID] = o.Addr
+		}
+	}
+	for _, r := range t.Routers {
+		rank := -1
+		if stands {
+			rank = rankOf(self, t.Order(r.ID))
+		}
+		lr := lease.Router{ID: r.ID, Rank: rank}
+		for _, a := range r.Addresses {
+			lr.Addrs = append(lr.Addrs, a.Prefix.Addr())
+		}
+		w.Routers = append(w.Routers, lr)
+	}
+	return w
+}
+
+// rankOf is self's place in order, 0 first; -1: it is not in it.
+func rankOf(self fsm.MemberID, order []fsm.MemberID) int {
+	for i, id := range order {
+		if id == self {
+			return i
+		}
+	}
+	return -1
+}

@@ -1,0 +1,185 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+	"golang.org/x/sync/errgroup"
+
+	"lbcluster/cluster"
+	"lbcluster/cluster/api"
+)
+
+// theDaemon is everything that lives as long as the process. It is the API's
+// backend: see backend.go.
+type theDaemon struct {
+	cfg     NodeConfig
+	log     *slog.Logger
+	started time.Time
+	node    *cluster.Node
+	// part is what runs while this machine is a member; nil: it is in no
+	// cluster, or its parts are just starting.
+	part atomic.Pointer[member]
+	// vacate asks the running parts to let go and end: see backend.Leave.
+	vacate chan chan struct{}
+	// votedAs is the identity whose voter has run in this process; of runMember alone.
+	votedAs string
+}
+
+// runDaemon builds the daemon and runs it until ctx ends.
+//
+// Nothing but a wrong configuration or a damaged data folder makes it fail:
+// what goes wrong later is retried, counted and shown.
+func runDaemon(ctx context.Context, cfg NodeConfig) error {
+	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: cfg.LogLevel, ReplaceAttr: noTime()}))
+	d := &theDaemon{cfg: cfg, log: log, started: time.Now(), vacate: make(chan chan struct{})}
+	node, err := cluster.New(cluster.Config{
+		Dir: cfg.DataDir, Name: cfg.Name, Addr: cfg.Addr, Log: log.With("part", "cluster"),
+		Answers: map[string]func(context.Context) ([]byte, error){
+			askStatus: func(context.Context) ([]byte, error) { return json.Marshal(d.Local()) },
+		},
+	})
+	if err != nil {
+		return err
+	}
+	d.node = node
+	ln, err := api.Listen(cfg.Socket)
+	if err != nil {
+		return err
+	}
+	log.Info("lbcluster is running", "version", buildVersion(), "name", cfg.Name, "addr", cfg.Addr, "socket", cfg.Socket)
+	return d.run(ctx, func(ctx context.Context) error {
+		return api.NewServer(d, cfg.Name, buildVersion(), log.With("part", "api")).Run(ctx, ln)
+	})
+}
+
+// run starts the parts and stops them in the order that clients feel least:
+// first the member's parts (the lease gives its VIPs to another director),
+// then the node (which hands Raft's leadership over, and which the lease's
+// last words to the history still need), last the socket.
+func (d *theDaemon) run(ctx context.Context, serve func(context.Context) error) error {
+	base := context.WithoutCancel(ctx)
+	nodeCtx, stopNode := context.WithCancel(base)
+	apiCtx, stopAPI := context.WithCancel(base)
+	defer stopNode()
+	defer stopAPI()
+
+	var g errgroup.Group
+	g.Go(func() error { return serve(apiCtx) })
+	g.Go(func() error {
+		defer stopAPI()
+		return d.node.Run(nodeCtx)
+	})
+	g.Go(func() error {
+		defer stopNode()
+		return d.runMember(ctx)
+	})
+	notify(daemon.SdNotifyReady)
+	context.AfterFunc(ctx, func() { notify(daemon.SdNotifyStopping) })
+	return g.Wait()
+}
+
+// notify tells systemd, if it started us.
+func notify(state string) { _, _ = daemon.SdNotify(false, state) }
+
+// noTime leaves the time out of log lines where the journal adds its own.
+func noTime() func([]string, slog.Attr) slog.Attr {
+	if os.Getenv("JOURNAL_STREAM") == "" {
+		return nil
+	}
+	return func(groups []string, a slog.Attr) slog.Attr {
+		if len(groups) == 0 && a.Key == slog.TimeKey {
+			return slog.Attr{}
+		}
+		return a
+	}
+}
+
+// stateFile is where the data plane keeps what it put into the kernel: in the
+// run folder, which lives as long as the kernel does.
+func (c NodeConfig) stateFile() string {
+	return filepath.Join(filepath.Dir(c.Socket), "dataplane.json")
+}
+
+// runMember runs the parts of a member whenever this machine is one.
+func (d *theDaemon) runMember(ctx context.Context) error {
+	for {
+		id, table, ok := d.awaitMembership(ctx)
+		if !ok {
+			return nil
+		}
+		partCtx, stop := context.WithCancel(ctx)
+		m, err := newMember(d, id, table)
+		if err != nil {
+			stop()
+			d.log.Error("cannot start this member's parts; trying again", "err", err)
+			if !pause(ctx, partRetry) {
+				return nil
+			}
+			continue
+		}
+		d.part.Store(m)
+		ended := make(chan error, 1)
+		go func() { ended <- m.run(partCtx) }()
+		var left chan struct{}
+		select {
+		case err = <-ended:
+		case left = <-d.vacate:
+			stop()
+			err = <-ended
+		}
+		stop()
+		d.part.Store(nil)
+		if err != nil {
+			d.log.Error("this member's parts ended; starting them again", "err", err)
+		}
+		if left != nil {
+			<-left // the node has left the cluster, or failed to
+		} else if err != nil && !pause(ctx, partRetry) {
+			return nil
+		}
+	}
+}
+
+// partRetry is the pause before a member's parts are started again.
+const partRetry = 2 * time.Second
+
+// awaitMembership waits until this machine is in a cluster and has a table;
+// false: ctx ended.
+func (d *theDaemon) awaitMembership(ctx context.Context) (cluster.Identity, string, bool) {
+	watching, stop := context.WithCancel(ctx)
+	defer stop()
+	for t := range d.node.Watch(watching) {
+		if id, ok := d.node.Identity(); ok && t.Cluster != "" {
+			return id, t.Settings.Profile, true
+		}
+	}
+	return cluster.Identity{}, "", false
+}
+
+// pause waits for d; false: ctx ended.
+func pause(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-t.C:
+		return true
+	}
+}
+
+// errMember wraps what went wrong with one part of a member.
+func errMember(part string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", part, err)
+}

@@ -1,0 +1,95 @@
+package main
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"lbcluster/cluster/lease"
+	"lbcluster/dataplane/fence"
+	"lbcluster/fsm"
+)
+
+// tenures passes on to the data plane what the lease tells its owner, and
+// remembers it: for status, and for the history that the owners report
+// afterwards. It never blocks; reports that nobody takes are dropped.
+type tenures struct {
+	owner   lease.Owner
+	reports chan fsm.Ownership
+
+	mu    sync.Mutex
+	since map[uint64]time.Time // of the present tenures
+	count map[uint64]tally
+}
+
+// tally counts the tenures of a router since the process started.
+type tally struct{ acquired, lost uint64 }
+
+func newTenures(owner lease.Owner) *tenures {
+	return &tenures{owner: owner, reports: make(chan fsm.Ownership, 256), since: map[uint64]time.Time{}, count: map[uint64]tally{}}
+}
+
+// Acquired implements lease.Owner. It comes again when addresses change: that
+// is no new tenure.
+func (t *tenures) Acquired(p fence.Permit) {
+	t.owner.Acquired(p)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if _, ok := t.since[p.Router()]; ok {
+		return
+	}
+	t.since[p.Router()] = time.Now()
+	n := t.count[p.Router()]
+	n.acquired++
+	t.count[p.Router()] = n
+	t.queue(fsm.Ownership{Router: p.Router(), Owns: true, Why: "a majority granted the lease"})
+}
+
+// Lost implements lease.Owner.
+func (t *tenures) Lost(router uint64, why string) <-chan struct{} {
+	removed := t.owner.Lost(router, why)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if _, ok := t.since[router]; !ok {
+		return removed
+	}
+	delete(t.since, router)
+	n := t.count[router]
+	n.lost++
+	t.count[router] = n
+	t.queue(fsm.Ownership{Router: router, Why: why})
+	return removed
+}
+
+func (t *tenures) queue(o fsm.Ownership) {
+	select {
+	case t.reports <- o:
+	default:
+	}
+}
+
+// of tells when the present tenure of a router began (zero: none) and how many
+// there were.
+func (t *tenures) of(router uint64) (since time.Time, n tally) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.since[router], t.count[router]
+}
+
+// reportLimit bounds one report: history waits for nobody.
+const reportLimit = 10 * time.Second
+
+// report tells the history what happened, until ctx ends.
+func (t *tenures) report(ctx context.Context, self fsm.MemberID, propose func(context.Context, fsm.Command) (fsm.Result, error)) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case o := <-t.reports:
+			o.Member = self
+			limited, cancel := context.WithTimeout(ctx, reportLimit)
+			_, _ = propose(limited, fsm.Command{Ownership: &o}) // the lease stands without it
+			cancel()
+		}
+	}
+}
