@@ -1,0 +1,13 @@
+package deploy
+
+import _ "embed"
+
+// The files as they are shipped.
+var (
+	//go:embed lbcluster.service
+	Unit string
+	//go:embed lbcluster.yaml
+	NodeConfig string
+	//go:embed keepalived-pair.conf
+	Sample string
+)
