@@ -1,0 +1,329 @@
+package dataplane
+
+import (
+	"context"
+	"maps"
+	"net/netip"
+	"reflect"
+	"slices"
+	"time"
+
+	"lbcluster/dataplane/vip"
+	"lbcluster/fsm"
+)
+
+// addressLoop is the state of the router loop; nobody else touches it.
+type addressLoop struct {
+	routers map[uint64]*router
+	waiters map[uint64][]chan struct{} // of Lost
+	table   *fsm.Table                 // the one that the machines know; nil: none
+
+	host   vip.Snapshot
+	known  bool          // host has been read
+	looked time.Duration // when, or tried to
+	dirty  bool          // host may be out of date
+
+	// left are addresses of an earlier process that are still to be removed.
+	left    []recordedAddress
+	noted   []recordedAddress // what the record was last told
+	speaks  []Speaker         // what VRRP was last told
+	foreign map[place]bool    // what was reported
+}
+
+func newAddressLoop(left []recordedAddress) addressLoop {
+	return addressLoop{
+		routers: map[uint64]*router{}, waiters: map[uint64][]chan struct{}{},
+		left: left, noted: left, foreign: map[place]bool{}, looked: -lookEvery,
+	}
+}
+
+// routerLoop carries what the machines want to the interfaces and to VRRP.
+func (p *Plane) routerLoop(ctx context.Context) error {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	stopping := ctx.Done()
+	var grace <-chan time.Time
+	for {
+		select {
+		case <-stopping:
+			stopping, grace = nil, time.After(stopGrace)
+		case <-grace:
+			p.log.Warn("dataplane: stopping while still an owner: its addresses stay behind the gate")
+			return nil
+		case <-p.wakeRouters:
+		case <-p.changed:
+			p.addresses.dirty = true
+		case <-timer.C:
+		}
+		p.turn()
+		if stopping == nil && p.addresses.quiet() {
+			return nil
+		}
+		timer.Reset(max(p.next()-p.since(), 0))
+	}
+}
+
+// quiet reports that no router is owned or being given up.
+func (a *addressLoop) quiet() bool {
+	for _, r := range a.routers {
+		if r.owned || r.waiting {
+			return false
+		}
+	}
+	return true
+}
+
+// turn does all that can be done now. What the lease said comes before looking
+// at the interfaces, which may take long.
+func (p *Plane) turn() {
+	p.work()
+	p.look()
+	p.learn()
+	p.work()
+	p.noteAddresses()
+	p.publish()
+}
+
+// next is when turn must be called again at the latest.
+func (p *Plane) next() time.Duration {
+	a := &p.addresses
+	at := a.looked + lookEvery
+	if a.dirty {
+		at = a.looked + lookSpacing
+	}
+	for _, r := range a.routers {
+		if t, ok := r.wake(); ok {
+			at = min(at, t)
+		}
+	}
+	return at
+}
+
+// work carries out steps until no machine has one. What the lease says is
+// taken in between any two.
+func (p *Plane) work() {
+	for {
+		p.takeInbox()
+		if !p.oneStep() {
+			return
+		}
+	}
+}
+
+func (p *Plane) takeInbox() {
+	p.mu.Lock()
+	events := p.inbox
+	p.inbox = nil
+	p.mu.Unlock()
+	for _, e := range events {
+		r := p.addresses.machine(e.router)
+		if e.removed == nil {
+			p.log.Info("dataplane: acquired", "router", p.name(e.router))
+			r.acquired(p.since(), e.permit)
+			p.addresses.release(e.router)
+			continue
+		}
+		p.log.Info("dataplane: lost", "router", p.name(e.router), "why", e.why)
+		p.addresses.waiters[e.router] = append(p.addresses.waiters[e.router], e.removed)
+		r.lost(p.since(), e.zero)
+	}
+}
+
+func (a *addressLoop) machine(id uint64) *router {
+	r := a.routers[id]
+	if r == nil {
+		r = newRouter(id)
+		a.routers[id] = r
+	}
+	return r
+}
+
+// release ends the waiting of those who called Lost.
+func (a *addressLoop) release(id uint64) {
+	for _, ch := range a.waiters[id] {
+		close(ch)
+	}
+	delete(a.waiters, id)
+}
+
+func (p *Plane) oneStep() bool {
+	a := &p.addresses
+	for _, id := range slices.Sorted(maps.Keys(a.routers)) {
+		r := a.routers[id]
+		if s, ok := r.todo(p.since()); ok {
+			existed, err := p.do(id, s)
+			r.done(p.since(), s, existed, err)
+			return true
+		}
+		if r.idle() {
+			delete(a.routers, id)
+		}
+	}
+	return false
+}
+
+// do carries out one step.
+func (p *Plane) do(id uint64, s step) (existed bool, err error) {
+	switch s.verb {
+	case addAddress:
+		existed, err = p.add(s)
+	case removeAddress:
+		err = p.cfg.VIPs.Remove(s.place.index, s.place.prefix)
+	case announce: // too many to log
+		return false, p.cfg.VIPs.Announce(s.permit, s.link, s.place.prefix.Addr())
+	case startAdverts:
+		if p.cfg.VRRP != nil {
+			p.cfg.VRRP.Acquired(s.permit)
+		}
+	case stopAdverts:
+		if p.cfg.VRRP != nil {
+			p.cfg.VRRP.Lost(id, s.zero)
+		}
+	case reportOff:
+		p.addresses.release(id)
+	}
+	if err != nil {
+		p.failed(p.name(id)+": "+s.String(), err)
+	} else {
+		if s.verb == addAddress || s.verb == removeAddress {
+			p.addresses.changed(s.verb, s.place)
+		}
+		p.log.Info("dataplane: done", "router", p.name(id), "step", s.String())
+	}
+	return existed, err
+}
+
+// add notes the address in the record, then adds it. One that an earlier
+// process of ours left there counts as added.
+func (p *Plane) add(s step) (existed bool, err error) {
+	mine := recordedAddress{Dev: s.link.Name, Prefix: s.place.prefix}
+	p.record.update(func(r *recorded) {
+		if !slices.Contains(r.Addresses, mine) {
+			r.Addresses = append(r.Addresses, mine)
+		}
+	})
+	if err := p.record.save(recordWait); err != nil {
+		p.failed("record", err)
+	}
+	p.addresses.noted = nil // compare anew after this turn
+	existed, err = p.cfg.VIPs.Add(s.permit, s.place.index, s.place.prefix, s.label)
+	if i := slices.Index(p.addresses.left, mine); err == nil && i >= 0 {
+		p.addresses.left = slices.Delete(p.addresses.left, i, i+1)
+		existed = false
+	}
+	return existed, err
+}
+
+// look reads the interfaces if that is due, tells the machines, and removes
+// what an earlier process left.
+func (p *Plane) look() {
+	a := &p.addresses
+	now := p.since()
+	if now < a.looked+lookEvery && (!a.dirty || now < a.looked+lookSpacing) {
+		return
+	}
+	s, err := p.cfg.VIPs.Snapshot()
+	if err != nil {
+		a.looked, a.dirty = now+watchRetry-lookEvery, false
+		p.failed("look at the interfaces", err)
+		return
+	}
+	a.host, a.known, a.dirty, a.looked = s, true, false, now
+	p.clean()
+	for _, r := range a.routers {
+		r.seen(now, a.host)
+	}
+	if a.table != nil {
+		p.place(a.table)
+	}
+}
+
+// clean removes what an earlier process of ours left.
+func (p *Plane) clean() {
+	a := &p.addresses
+	a.left = slices.DeleteFunc(a.left, func(l recordedAddress) bool {
+		link, ok := a.host.Named(l.Dev)
+		if !ok || !a.host.Has(link.Index, l.Prefix) {
+			return true
+		}
+		if err := p.cfg.VIPs.Remove(link.Index, l.Prefix); err != nil {
+			p.failed("remove what an earlier process left", err)
+			return false
+		}
+		p.log.Info("dataplane: removed an address that an earlier process left", "address", l.Prefix, "dev", l.Dev)
+		a.changed(removeAddress, place{link.Index, l.Prefix})
+		return true
+	})
+}
+
+// changed keeps host true to what we did ourselves, until the next look.
+func (a *addressLoop) changed(v verb, at place) {
+	is := func(o vip.Addr) bool { return o.Index == at.index && o.Prefix == at.prefix }
+	a.host.Addrs = slices.DeleteFunc(a.host.Addrs, is)
+	if v == addAddress {
+		a.host.Addrs = append(a.host.Addrs, vip.Addr{Index: at.index, Prefix: at.prefix})
+	}
+}
+
+// learn takes the latest table in.
+func (p *Plane) learn() {
+	a := &p.addresses
+	t, _ := p.current()
+	if t == nil || t == a.table || !a.known {
+		return
+	}
+	p.place(t)
+	a.table = t
+}
+
+// place tells the machines and VRRP where the table's addresses belong here.
+func (p *Plane) place(t *fsm.Table) {
+	a := &p.addresses
+	skip := map[netip.Addr]bool{}
+	for _, v := range t.VIPs() {
+		skip[v] = true
+	}
+	places := map[uint64][]target{}
+	for _, r := range t.Routers {
+		places[r.ID] = targets(r, p.cfg.NodeInterfaces, a.host, skip)
+	}
+	if s := speakers(t, places); p.cfg.VRRP != nil && !reflect.DeepEqual(s, a.speaks) {
+		p.cfg.VRRP.SetRouters(s)
+		a.speaks = s
+	}
+	for id := range a.routers {
+		if _, stays := places[id]; !stays {
+			places[id] = nil
+		}
+	}
+	for id, ts := range places {
+		a.machine(id).table(p.since(), ts)
+	}
+}
+
+// noteAddresses keeps the record to what is ours.
+func (p *Plane) noteAddresses() {
+	a := &p.addresses
+	now := slices.Clone(a.left)
+	for _, id := range slices.Sorted(maps.Keys(a.routers)) {
+		for _, h := range a.routers[id].places {
+			if h.on && !h.foreign || h.tried {
+				now = append(now, recordedAddress{Dev: h.link.Name, Prefix: h.prefix})
+			}
+		}
+	}
+	if a.noted == nil || !slices.Equal(now, a.noted) {
+		p.record.update(func(r *recorded) { r.Addresses = now })
+		a.noted = append([]recordedAddress{}, now...)
+	}
+}
+
+// name is how logs and errors call a router.
+func (p *Plane) name(id uint64) string {
+	if t := p.addresses.table; t != nil {
+		if r, ok := t.Router(id); ok {
+			return r.Name
+		}
+	}
+	return "router " + itoa(id)
+}

@@ -1,0 +1,330 @@
+package dataplane
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"lbcluster/dataplane/ipvs"
+	"lbcluster/dataplane/vip"
+	"lbcluster/fsm"
+)
+
+// owning starts a plane with the table applied and its diary empty.
+func owning(w *world) {
+	w.run()
+	w.plane.Update(pairTable(5))
+	settle()
+	w.diary.take()
+}
+
+func TestOwnershipComesAndGoesInOrder(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		owning(w)
+		tm := term(1, vipAddr)
+		w.plane.Acquired(tm.Permit())
+		synctest.Wait()
+		w.wantDiary("ip addr add 172.25.88.100/32 dev eth0", "vrrp acquired 1", "garp 172.25.88.100 dev eth0")
+		v := w.plane.Status().VIPs
+		if len(v) != 1 || !v[0].Owned || !v[0].On || v[0].Interface != "eth0" || v[0].Name != "VI_1" {
+			t.Errorf("status %+v", v)
+		}
+		time.Sleep(2500 * time.Millisecond)
+		w.wantDiary("garp 172.25.88.100 dev eth0", "garp 172.25.88.100 dev eth0", "garp 172.25.88.100 dev eth0", "garp 172.25.88.100 dev eth0")
+
+		tm.End()
+		removed := w.plane.Lost(1, "no quorum")
+		synctest.Wait()
+		select {
+		case <-removed:
+		default:
+			t.Error("not reported as removed")
+		}
+		w.wantDiary("ip addr del 172.25.88.100/32 dev eth0", "vrrp lost 1 zero=true")
+		time.Sleep(time.Minute)
+		w.wantDiary()
+		if f := w.plane.Status().ForeignVIPs; len(f) != 0 || strings.Contains(w.logs.String(), "did not put it") {
+			t.Errorf("our own address was taken for somebody's: %v", f)
+		}
+	})
+}
+
+func TestHandoverIsSilentTowardPeers(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		owning(w)
+		w.plane.Acquired(term(1, vipAddr).Permit())
+		settle()
+		w.diary.take()
+		<-w.plane.Lost(1, "the daemon stops")
+		w.wantDiary("ip addr del 172.25.88.100/32 dev eth0", "vrrp lost 1 zero=false")
+	})
+}
+
+// Ownership does not wait for a long table.
+func TestFailoverDoesNotWaitForIPVS(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		owning(w)
+		w.ipvs.Fail = func(ipvs.Op) error { time.Sleep(time.Minute); return nil }
+		next := pairTable(6)
+		next.Services[0].Scheduler = "wlc"
+		w.plane.Update(next)
+		synctest.Wait()
+		w.plane.Acquired(term(1, vipAddr).Permit())
+		synctest.Wait() // no time passes
+		w.wantDiary("ip addr add 172.25.88.100/32 dev eth0", "vrrp acquired 1", "garp 172.25.88.100 dev eth0")
+		<-w.plane.Lost(1, "")
+		w.wantDiary("ip addr del 172.25.88.100/32 dev eth0", "vrrp lost 1 zero=false")
+		time.Sleep(time.Hour)
+	})
+}
+
+func TestARemovedAddressIsPutBack(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		owning(w)
+		w.plane.Acquired(term(1, vipAddr).Permit())
+		time.Sleep(3 * time.Second)
+		w.diary.take()
+		w.host.take("eth0", vipAddr+"/32")
+		settle()
+		w.wantDiary("ip addr add 172.25.88.100/32 dev eth0", "garp 172.25.88.100 dev eth0")
+		if v := w.plane.Status().VIPs[0]; v.Restored != 1 || !v.On {
+			t.Errorf("status %+v", v)
+		}
+		<-w.plane.Lost(1, "")
+	})
+}
+
+func TestAStormOfEventsIsPaced(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		owning(w)
+		w.plane.Acquired(term(1, vipAddr).Permit())
+		settle()
+		looks := 0
+		w.host.fail = func(what string) error {
+			if what == "snapshot" {
+				looks++
+			}
+			return nil
+		}
+		for range 1000 {
+			w.host.change(func(*vip.Snapshot) {})
+			time.Sleep(100 * time.Microsecond)
+		}
+		if looks > 12 { // 100 ms
+			t.Errorf("looked %d times in 100 ms", looks)
+		}
+		<-w.plane.Lost(1, "")
+	})
+}
+
+func TestAForeignVIPIsReportedAndLeftAlone(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		w.host.put("lo", vipAddr+"/32")
+		w.host.put("eth0", vipAddr+"/24")
+		owning(w)
+		want := []ForeignVIP{
+			{Prefix: vipPrefix("/32"), Interface: "lo", Remove: "ip addr del 172.25.88.100/32 dev lo"},
+			{Prefix: vipPrefix("/24"), Interface: "eth0", Remove: "ip addr del 172.25.88.100/24 dev eth0"},
+		}
+		if got := w.plane.Status().ForeignVIPs; len(got) != 2 || got[0] != want[0] || got[1] != want[1] {
+			t.Errorf("foreign: %+v", got)
+		}
+		w.plane.Acquired(term(1, vipAddr).Permit())
+		settle()
+		<-w.plane.Lost(1, "")
+		w.halt()
+		w.run() // a restart does not take them for its own
+		w.plane.Update(pairTable(5))
+		settle()
+		if !w.host.has("lo", vipAddr+"/32") || !w.host.has("eth0", vipAddr+"/24") || w.host.has("eth0", vipAddr+"/32") {
+			t.Error("others' addresses were touched, or ours stayed")
+		}
+		if n := strings.Count(w.logs.String(), "ip addr del 172.25.88.100/32 dev lo"); n != 2 {
+			t.Errorf("reported %d times in two runs", n)
+		}
+		w.host.take("lo", vipAddr+"/32")
+		settle()
+		if got := w.plane.Status().ForeignVIPs; len(got) != 1 {
+			t.Errorf("foreign: %+v", got)
+		}
+	})
+}
+
+func TestAnIdenticalForeignVIPSurvivesOwnership(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		w.host.put("eth0", vipAddr+"/32")
+		owning(w)
+		w.plane.Acquired(term(1, vipAddr).Permit())
+		settle()
+		w.wantDiary("vrrp acquired 1", "garp 172.25.88.100 dev eth0")
+		<-w.plane.Lost(1, "")
+		w.wantDiary("vrrp lost 1 zero=false")
+		if !w.host.has("eth0", vipAddr+"/32") || len(w.plane.Status().ForeignVIPs) != 1 {
+			t.Error("silently adopted")
+		}
+	})
+}
+
+// What a killed process left is removed by the next one, before it is an owner.
+func TestWhatACrashLeftIsRemoved(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		owning(w)
+		w.plane.Acquired(term(1, vipAddr).Permit())
+		settle()
+		time.Sleep(time.Second)
+		w.halt() // still an owner: as if killed
+		if !w.host.has("eth0", vipAddr+"/32") {
+			t.Fatal("stopping removed the address of an owner")
+		}
+		w.host.put("eth1", vipAddr+"/32") // somebody's
+		w.diary.take()
+		w.run()
+		settle()
+		w.wantDiary("ip addr del 172.25.88.100/32 dev eth0")
+		w.plane.Update(pairTable(5))
+		settle()
+		w.diary.take()
+		w.plane.Acquired(term(1, vipAddr).Permit())
+		settle()
+		<-w.plane.Lost(1, "")
+		w.wantDiary("ip addr add 172.25.88.100/32 dev eth0", "vrrp acquired 1", "garp 172.25.88.100 dev eth0",
+			"ip addr del 172.25.88.100/32 dev eth0", "vrrp lost 1 zero=false")
+		if !w.host.has("eth1", vipAddr+"/32") {
+			t.Error("somebody's address was removed")
+		}
+	})
+}
+
+// If what a crash left cannot be removed before we own it again, it is ours.
+func TestWhatACrashLeftIsTakenOver(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		owning(w)
+		w.plane.Acquired(term(1, vipAddr).Permit())
+		settle()
+		w.halt()
+		w.host.fail = func(what string) error {
+			if what == "remove" {
+				return errors.New("device busy")
+			}
+			return nil
+		}
+		w.run()
+		w.plane.Update(pairTable(5))
+		settle()
+		w.plane.Acquired(term(1, vipAddr).Permit())
+		settle()
+		w.host.mu.Lock()
+		w.host.fail = nil
+		w.host.mu.Unlock()
+		time.Sleep(time.Minute)
+		if !w.host.has("eth0", vipAddr+"/32") {
+			t.Error("the owner's address was removed as a leftover")
+		}
+		<-w.plane.Lost(1, "")
+		if w.host.has("eth0", vipAddr+"/32") {
+			t.Error("it stayed")
+		}
+	})
+}
+
+// Stopping serves the lease's Lost, which comes while Run ends.
+func TestStoppingServesLost(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		owning(w)
+		w.plane.Acquired(term(1, vipAddr).Permit())
+		settle()
+		w.stop()
+		time.Sleep(100 * time.Millisecond)
+		<-w.plane.Lost(1, "the daemon stops")
+		w.halt()
+		if w.host.has("eth0", vipAddr+"/32") {
+			t.Error("the address stayed")
+		}
+		w.wantIPVS(pairRules)
+	})
+}
+
+func TestNodeInterfacesAndNoInterface(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		w.cfg.NodeInterfaces = map[string]string{"eth0": "eth1", "bond7": "bond9"}
+		tab := pairTable(5)
+		tab.Routers = append(tab.Routers, fsm.Router{ID: 2, Name: "VI_2", Interface: "bond7", VRID: 52,
+			Addresses: []fsm.Address{{Prefix: vipPrefix("/32")}}})
+		w.run()
+		w.plane.Update(tab)
+		settle()
+		v := w.plane.Status().VIPs
+		if len(v) != 2 || v[0].Interface != "eth1" || v[1].Interface != "" || !strings.Contains(v[1].Problem, "this host has no bond9") {
+			t.Errorf("status %+v", v)
+		}
+	})
+}
+
+func TestFitFollowsTheLink(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		var heard []string
+		w.cfg.OnFit = func(ok bool, why string) { heard = append(heard, why) }
+		owning(w)
+		w.host.carrier("eth0", false)
+		settle()
+		if ok, why := w.plane.Fit(); ok || why != "the link of eth0 is down" {
+			t.Errorf("fit %v, %q", ok, why)
+		}
+		w.host.carrier("eth0", true)
+		settle()
+		if ok, _ := w.plane.Fit(); !ok {
+			t.Error("not fit with the link up")
+		}
+		if strings.Join(heard, "|") != "|the link of eth0 is down|" {
+			t.Errorf("heard %q", heard)
+		}
+	})
+}
+
+func TestARouterThatLeavesTheTable(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		owning(w)
+		w.plane.Acquired(term(1, vipAddr).Permit())
+		settle()
+		w.diary.take()
+		w.plane.Update(&fsm.Table{Cluster: "c1", Revision: 6})
+		settle()
+		<-w.plane.Lost(1, "the router is gone")
+		time.Sleep(2 * driftEvery)
+		got := strings.Join(w.diary.take(), "; ")
+		del, gate := strings.Index(got, "ip addr del 172.25.88.100/32 dev eth0"), strings.Index(got, "gate []")
+		if del < 0 || gate < del || !strings.Contains(got, "vrrp lost 1") {
+			t.Errorf("happened: %s", got)
+		}
+		if len(w.plane.addresses.routers) != 0 {
+			t.Error("the machine stays")
+		}
+	})
+}
+
+func TestAFailingWatchIsMadeUpFor(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		broken := true
+		w.host.fail = func(what string) error {
+			if what == "watch" && broken {
+				return errors.New("no buffer space")
+			}
+			return nil
+		}
+		owning(w)
+		w.host.put("lo", vipAddr+"/32")
+		time.Sleep(2 * watchRetry)
+		if n := len(w.plane.Status().ForeignVIPs); n != 1 {
+			t.Errorf("%d foreign addresses seen without events", n)
+		}
+		broken = false
+		time.Sleep(2 * watchRetry)
+		w.host.take("lo", vipAddr+"/32")
+		settle()
+		if n := len(w.plane.Status().ForeignVIPs); n != 0 {
+			t.Errorf("%d foreign addresses", n)
+		}
+	})
+}

@@ -1,0 +1,331 @@
+package dataplane
+
+import (
+	"errors"
+	"net/netip"
+	"os"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"lbcluster/dataplane/ipvs"
+	"lbcluster/fsm"
+)
+
+func TestATableIsAppliedOnceAndWhole(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		var applied []fsm.Revision
+		w.cfg.OnApplied = func(r fsm.Revision) { applied = append(applied, r) }
+		w.run()
+		if ok, why := w.plane.Fit(); ok || why != notApplied {
+			t.Errorf("fit %v, %q before any table", ok, why)
+		}
+		w.plane.Update(pairTable(5))
+		settle()
+		w.wantIPVS(pairRules)
+		w.wantDiaryAnyOrder("gate [172.25.88.100]", "vrrp routers [VI_1@eth0]")
+		select {
+		case <-w.plane.Ready():
+		default:
+			t.Error("not ready")
+		}
+		if rev, ok := w.plane.Applied(); rev != 5 || !ok {
+			t.Errorf("applied %d, %v", rev, ok)
+		}
+		if ok, why := w.plane.Fit(); !ok {
+			t.Errorf("not fit: %s", why)
+		}
+		if n := len(w.ipvs.Done()); n != 3 {
+			t.Errorf("%d operations for one service with two servers", n)
+		}
+		time.Sleep(time.Minute)
+		if ops := w.ipvs.Done(); len(ops) != 0 {
+			t.Errorf("later passes did %v", ops)
+		}
+		if len(applied) != 1 || applied[0] != 5 {
+			t.Errorf("OnApplied: %v", applied)
+		}
+	})
+}
+
+func TestTheLatestTableCounts(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		w.run()
+		for rev := fsm.Revision(1); rev <= 100; rev++ {
+			w.plane.Update(pairTable(rev))
+		}
+		settle()
+		if rev, _ := w.plane.Applied(); rev != 100 {
+			t.Errorf("applied %d", rev)
+		}
+		t2 := pairTable(101)
+		t2.Services[0].RealServers = t2.Services[0].RealServers[1:]
+		w.plane.Update(t2)
+		synctest.Wait()
+		w.wantIPVS("-A -t 172.25.88.100:80 -s rr\n-a -t 172.25.88.100:80 -r 172.25.88.3:80 -g -w 1\n")
+	})
+}
+
+func TestDriftIsRepairedAndCounted(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		w.run()
+		w.plane.Update(pairTable(5))
+		settle()
+		if n := w.plane.Status().DriftRepaired; n != 0 {
+			t.Errorf("the first apply counted as drift: %d", n)
+		}
+		// ipvsadm -e weight, -d a server, -a another.
+		must(t, w.ipvs.Set("-A -t 172.25.88.100:80 -s rr\n-a -t 172.25.88.100:80 -r 172.25.88.2:80 -g -w 9\n-a -t 172.25.88.100:80 -r 172.25.88.7:80 -g -w 1"))
+		time.Sleep(10 * time.Second)
+		w.wantIPVS(pairRules)
+		if s := w.plane.Status(); s.DriftRepaired != 3 {
+			t.Errorf("counted %d, want 3", s.DriftRepaired)
+		}
+		if !strings.Contains(w.logs.String(), "-e -t 172.25.88.100:80 -r 172.25.88.2:80 -g -w 1") {
+			t.Error("the repair is not in the log")
+		}
+	})
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestOthersServicesAreReported(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		const theirs = "-A -t 10.0.0.1:21 -s wlc\n-a -t 10.0.0.1:21 -r 10.0.0.2:21 -m -w 1\n"
+		must(t, w.ipvs.Set(theirs))
+		w.run()
+		w.plane.Update(pairTable(5))
+		settle()
+		w.plane.Update(&fsm.Table{Cluster: "c1", Revision: 6})
+		settle()
+		w.wantIPVS(theirs)
+		s := w.plane.Status()
+		if len(s.ForeignServices) != 1 || s.ForeignServices[0] != (ForeignService{"tcp/10.0.0.1:21", "ipvsadm -D -t 10.0.0.1:21"}) {
+			t.Errorf("foreign: %v", s.ForeignServices)
+		}
+	})
+}
+
+func TestRestartRemovesOnlyWhatLeftTheTable(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		w.run()
+		w.plane.Update(pairTable(5))
+		settle()
+		w.halt()
+		w.wantIPVS(pairRules) // stopping flushes nothing
+		w.ipvs.Done()
+
+		w.run()
+		settle()
+		w.wantIPVS(pairRules) // nor does starting without a table
+		w.plane.Update(pairTable(5))
+		settle()
+		if ops := w.ipvs.Done(); len(ops) != 0 {
+			t.Errorf("restarting did %v", ops)
+		}
+		w.halt()
+
+		w.run()
+		w.plane.Update(&fsm.Table{Cluster: "c1", Revision: 9})
+		settle()
+		w.wantIPVS("") // it left the table while nobody ran
+	})
+}
+
+// A member that restarts reads its log from an old snapshot on; services that
+// came later must not go and come again.
+func TestAnOldTableIsNotApplied(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		w.run()
+		w.plane.Update(pairTable(5))
+		settle()
+		w.halt()
+		w.run()
+		w.plane.Update(&fsm.Table{Cluster: "c1", Revision: 4})
+		time.Sleep(time.Minute)
+		w.wantIPVS(pairRules)
+		if s := w.plane.Status(); !strings.Contains(s.Waiting, "catch up") || s.Ready {
+			t.Errorf("status %+v", s)
+		}
+		if ok, _ := w.plane.Fit(); ok {
+			t.Error("fit with an old table")
+		}
+		w.plane.Update(pairTable(6))
+		settle()
+		if rev, ok := w.plane.Applied(); rev != 6 || !ok || w.plane.Status().Waiting != "" {
+			t.Errorf("applied %d, %v, waiting %q", rev, ok, w.plane.Status().Waiting)
+		}
+		// Another cluster counts anew.
+		other := &fsm.Table{Cluster: "c2", Revision: 1}
+		w.plane.Update(other)
+		settle()
+		w.wantIPVS("")
+	})
+}
+
+func TestErrorsAreRetriedAndNeverFatal(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		broken := true
+		w.ipvs.FailList = func() error {
+			if broken {
+				return ipvs.ErrPermission
+			}
+			return nil
+		}
+		w.run()
+		w.plane.Update(pairTable(5))
+		time.Sleep(30 * time.Second)
+		s := w.plane.Status()
+		if s.Ready || !strings.Contains(s.Failing, "CAP_NET_ADMIN") || s.Retries < 5 || s.Retries > 20 {
+			t.Errorf("status %+v", s)
+		}
+		if n := strings.Count(w.logs.String(), "CAP_NET_ADMIN"); n > 2 {
+			t.Errorf("the same error was logged %d times", n)
+		}
+		broken = false
+		time.Sleep(driftEvery)
+		settle()
+		w.wantIPVS(pairRules)
+		if s := w.plane.Status(); s.Failing != "" || !s.Ready || s.LastError == "" {
+			t.Errorf("status %+v", s)
+		}
+	})
+}
+
+func TestAMissingSchedulerHoldsUpOnlyItsService(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		tab := pairTable(5)
+		odd := tab.Services[0]
+		odd.Port, odd.Scheduler = 81, "fairest"
+		tab.Services = append(tab.Services, odd)
+		w.run()
+		w.plane.Update(tab)
+		settle()
+		w.wantIPVS(pairRules)
+		s := w.plane.Status()
+		if !s.Ready || s.Whole || !strings.Contains(s.Failing, "scheduler") {
+			t.Errorf("status %+v", s)
+		}
+	})
+}
+
+func TestAFailingGateKeepsUnready(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		w.gate.err = errors.New("no BPF")
+		w.run()
+		w.plane.Update(pairTable(5))
+		settle()
+		w.wantIPVS(pairRules) // the table is not held up
+		if s := w.plane.Status(); s.Ready || !strings.Contains(s.Failing, "no BPF") {
+			t.Errorf("status %+v", s)
+		}
+		w.gate.mu.Lock()
+		w.gate.err = nil
+		w.gate.mu.Unlock()
+		time.Sleep(driftEvery)
+		if !w.plane.Status().Ready {
+			t.Error("not ready with a gate")
+		}
+	})
+}
+
+// The gate guards an address that left the table until it left the interface.
+func TestTheGateGuardsWhatIsStillThere(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		w.run()
+		w.plane.Update(pairTable(5))
+		settle()
+		w.host.put("eth1", vipAddr+"/24") // somebody's
+		w.diary.take()
+		w.plane.Update(&fsm.Table{Cluster: "c1", Revision: 6})
+		settle()
+		w.wantDiary("vrrp routers []")
+		w.host.take("eth1", vipAddr+"/24")
+		time.Sleep(driftEvery)
+		settle()
+		w.wantDiary("gate []")
+	})
+}
+
+func TestABadRecordIsNoObstacle(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		must(t, os.WriteFile(w.state, []byte("{ not json"), 0o600))
+		must(t, w.ipvs.Set("-A -t 10.0.0.1:80 -s rr"))
+		w.run()
+		if s := w.plane.Status(); !strings.Contains(s.LastError, w.state) {
+			t.Errorf("last error %q", s.LastError)
+		}
+		w.plane.Update(pairTable(5))
+		settle()
+		w.wantIPVS("-A -t 10.0.0.1:80 -s rr\n" + pairRules)
+	})
+}
+
+func TestARecordThatCannotBeWrittenIsNoObstacle(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		must(t, os.Mkdir(w.state+".new", 0o755)) // the write fails, also for root
+		w.run()
+		w.plane.Update(pairTable(5))
+		settle()
+		w.wantIPVS(pairRules)
+		if s := w.plane.Status(); !s.Ready || !strings.Contains(s.Failing, "record") {
+			t.Errorf("status %+v", s)
+		}
+		tm := term(1, vipAddr)
+		w.plane.Acquired(tm.Permit())
+		settle()
+		if !w.host.has("eth0", vipAddr+"/32") {
+			t.Error("a failover waits for the record")
+		}
+		must(t, os.Remove(w.state+".new"))
+		time.Sleep(2 * driftEvery)
+		if s := w.plane.Status(); s.Failing != "" {
+			t.Errorf("status %+v", s)
+		}
+		w.plane.Lost(1, "")
+		settle()
+	})
+}
+
+func TestNothingBlocksWithoutRun(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		p := New(w.cfg)
+		tm := term(1, vipAddr)
+		for range 1000 {
+			p.Update(pairTable(1))
+			p.Acquired(tm.Permit())
+			p.Lost(1, "")
+		}
+		p.Status()
+	})
+}
+
+func TestWantIsAFunctionOfTheTable(t *testing.T) {
+	tab := pairTable(1)
+	tab.Services[0].Persistence = fsm.Duration(5 * time.Minute)
+	tab.Services[0].PersistenceMask = 24
+	tab.Services[0].RealServers[0].UpperThreshold, tab.Services[0].RealServers[0].LowerThreshold = 100, 50
+	udp := tab.Services[0]
+	udp.Protocol, udp.Port, udp.Persistence, udp.RealServers = fsm.UDP, 53, 0, nil
+	tab.Services = append(tab.Services, udp)
+	const want = `-A -u 172.25.88.100:53 -s rr
+-A -t 172.25.88.100:80 -s rr -p 300 -M 255.255.255.0
+-a -t 172.25.88.100:80 -r 172.25.88.2:80 -g -w 1 -x 100 -y 50
+-a -t 172.25.88.100:80 -r 172.25.88.3:80 -g -w 1
+`
+	if got := ipvs.Rules(Want(tab)); got != want {
+		t.Errorf("got\n%swant\n%s", got, want)
+	}
+	if k, err := parseKey(Want(tab)[0].Key.String()); err != nil || k != Want(tab)[0].Key {
+		t.Errorf("key does not survive the record: %v, %v", k, err)
+	}
+	if (fsm.ServiceKey{Addr: netip.MustParseAddr(vipAddr), Port: 80, Protocol: fsm.TCP}).String() != Want(tab)[1].Key.String() {
+		t.Error("fsm and ipvs print a key differently")
+	}
+}

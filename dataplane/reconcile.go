@@ -1,0 +1,188 @@
+package dataplane
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"lbcluster/dataplane/ipvs"
+	"lbcluster/fsm"
+)
+
+// reconcileLoop applies each new table at once and looks for drift every
+// driftEvery; after an error it tries again sooner, then less and less often.
+func (p *Plane) reconcileLoop(ctx context.Context) error {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	fails := 0
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-p.wakeTable:
+		case <-timer.C:
+		}
+		wait := driftEvery
+		if err := p.reconcile(ctx); err != nil && ctx.Err() == nil {
+			p.retrying("apply the table", err)
+			wait = min(firstRetry<<min(fails, 10), driftEvery)
+			fails++
+		} else if err == nil {
+			p.succeeded()
+			fails = 0
+		}
+		timer.Reset(wait)
+	}
+}
+
+// reconcile makes one pass: gate, record, IPVS.
+func (p *Plane) reconcile(ctx context.Context) error {
+	t, why := p.current()
+	if t == nil {
+		p.setWaiting(why)
+		return nil
+	}
+	p.setWaiting("")
+	gateErr := p.setGate(t)
+	want := Want(t)
+	ours := p.record.get().owns()
+	for _, s := range want {
+		ours[s.Key] = true
+	}
+	p.record.update(func(r *recorded) { r.setServices(ours) })
+	recordErr := p.record.save(recordLimit) // not fatal: this process knows by itself
+
+	have, err := p.cfg.IPVS.List()
+	if err != nil {
+		return errors.Join(gateErr, recordErr, err)
+	}
+	repeat := p.isApplied(t)
+	out := carryOut(p.cfg.IPVS, have, Diff(have, want, ours), func() bool { return ctx.Err() != nil })
+	p.report(t, out, repeat)
+	p.listed(have, want, ours)
+	if len(out.done) > 0 {
+		p.relist(want, ours)
+	}
+	if gateErr != nil {
+		return errors.Join(gateErr, recordErr, out.err())
+	}
+	if len(out.errs) == 0 || out.refusedOnly() {
+		p.setReady()
+	}
+	if len(out.errs) == 0 {
+		p.applied(t, want)
+	}
+	return errors.Join(recordErr, out.err())
+}
+
+// relist reads the table again so that status shows what now stands.
+func (p *Plane) relist(want []ipvs.Service, ours Ownership) {
+	if have, err := p.cfg.IPVS.List(); err == nil {
+		p.listed(have, want, ours)
+	}
+}
+
+// setGate tells the gate its addresses: the table's, and those that left it
+// but are still on some interface, whoever put them there.
+func (p *Plane) setGate(t *fsm.Table) error {
+	if p.cfg.Gate == nil {
+		return nil
+	}
+	want, err := p.guarded(t)
+	if err != nil {
+		return err
+	}
+	if p.gateSet && slices.Equal(want, p.gated) {
+		return nil
+	}
+	if err := p.cfg.Gate.SetVIPs(want); err != nil {
+		return fmt.Errorf("tell the gate its addresses: %w", err)
+	}
+	p.gated, p.gateSet = want, true
+	return nil
+}
+
+func (p *Plane) guarded(t *fsm.Table) ([]netip.Addr, error) {
+	all := slices.Clone(t.VIPs())
+	var left []netip.Addr
+	for _, a := range append(p.recordedAddrs(), p.gated...) {
+		if !slices.Contains(all, a) {
+			left = append(left, a)
+		}
+	}
+	if len(left) > 0 {
+		s, err := p.cfg.VIPs.Snapshot()
+		if err != nil {
+			return nil, fmt.Errorf("which addresses to guard: %w", err)
+		}
+		left = slices.DeleteFunc(left, func(a netip.Addr) bool { return len(s.Where(a)) == 0 })
+	}
+	all = append(all, left...)
+	slices.SortFunc(all, netip.Addr.Compare)
+	return slices.Compact(all), nil
+}
+
+func (p *Plane) recordedAddrs() []netip.Addr {
+	var out []netip.Addr
+	for _, a := range p.record.get().Addresses {
+		out = append(out, a.Prefix.Addr())
+	}
+	return out
+}
+
+// isApplied reports that this very table was applied whole before: operations
+// now are the repair of drift.
+func (p *Plane) isApplied(t *fsm.Table) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.status.Whole && p.status.Cluster == t.Cluster && p.status.Applied == t.Revision
+}
+
+// report logs what was done and counts the repair of drift.
+func (p *Plane) report(t *fsm.Table, out outcome, repeat bool) {
+	for _, op := range out.done {
+		if repeat {
+			p.log.Warn("dataplane: repaired what somebody changed in IPVS", "ipvsadm", op.String())
+		} else {
+			p.log.Info("dataplane: IPVS", "ipvsadm", op.String(), "revision", t.Revision)
+		}
+	}
+	if repeat {
+		p.mu.Lock()
+		p.status.DriftRepaired += uint64(len(out.done))
+		p.mu.Unlock()
+	}
+}
+
+// applied notes that the whole table stands.
+func (p *Plane) applied(t *fsm.Table, want []ipvs.Service) {
+	ours := Ownership{}
+	for _, s := range want {
+		ours[s.Key] = true
+	}
+	p.record.update(func(r *recorded) {
+		r.setServices(ours)
+		r.Cluster, r.Revision = t.Cluster, t.Revision
+	})
+	p.mu.Lock()
+	fresh := !p.status.Whole || p.status.Applied != t.Revision || p.status.Cluster != t.Cluster
+	p.status.Whole, p.status.Applied, p.status.Cluster = true, t.Revision, t.Cluster
+	p.mu.Unlock()
+	if fresh && p.cfg.OnApplied != nil {
+		p.cfg.OnApplied(t.Revision)
+	}
+}
+
+func (p *Plane) setReady() {
+	p.mu.Lock()
+	first := !p.status.Ready
+	p.status.Ready = true
+	p.mu.Unlock()
+	if first {
+		close(p.ready)
+		poke(p.wakeRouters) // Fit changes; the router loop tells of it
+	}
+}

@@ -1,0 +1,308 @@
+package dataplane
+
+import (
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strconv"
+	"time"
+
+	"lbcluster/dataplane/ipvs"
+	"lbcluster/dataplane/vip"
+	"lbcluster/fsm"
+)
+
+// Status is what a Plane has done and sees.
+type Status struct {
+	Cluster string       `json:"cluster"`
+	Table   fsm.Revision `json:"table"`   // the latest table handed over
+	Applied fsm.Revision `json:"applied"` // the last one that stood in IPVS whole
+	Whole   bool         `json:"whole"`   // Applied means something
+	Ready   bool         `json:"ready"`   // see Plane.Ready
+	Waiting string       `json:"waiting,omitempty"`
+
+	// Failing is what the last pass over IPVS and the gate failed with; empty:
+	// it succeeded. LastError stays after success.
+	Failing     string    `json:"failing,omitempty"`
+	LastError   string    `json:"last_error,omitempty"`
+	LastErrorAt time.Time `json:"last_error_at,omitzero"`
+	Errors      uint64    `json:"errors"`  // all so far
+	Retries     uint64    `json:"retries"` // passes that failed so far
+	// DriftRepaired counts the operations that undid what others did to IPVS.
+	DriftRepaired uint64 `json:"drift_repaired"`
+
+	Services        []ServiceStatus  `json:"services"`
+	ForeignServices []ForeignService `json:"foreign_services,omitempty"`
+	VIPs            []VIPStatus      `json:"vips"`
+	ForeignVIPs     []ForeignVIP     `json:"foreign_vips,omitempty"`
+}
+
+// ServiceStatus is a service of ours as the kernel has it.
+type ServiceStatus struct {
+	Service   string       `json:"service"` // as fsm.ServiceKey.String
+	Scheduler string       `json:"scheduler"`
+	Dests     []DestStatus `json:"dests"`
+}
+
+// DestStatus is a destination with its connections.
+type DestStatus struct {
+	Addr     netip.AddrPort `json:"addr"`
+	Weight   int            `json:"weight"`
+	Active   uint32         `json:"active"`
+	Inactive uint32         `json:"inactive"`
+}
+
+// ForeignService is one that lbcluster never made.
+type ForeignService struct {
+	Service string `json:"service"`
+	Remove  string `json:"remove"` // the command that would remove it
+}
+
+// VIPStatus is one address of a router on this host.
+type VIPStatus struct {
+	Router    uint64       `json:"router"`
+	Name      string       `json:"name"`
+	Prefix    netip.Prefix `json:"prefix"`
+	Interface string       `json:"interface,omitempty"` // empty: none was found, see Problem
+	Link      bool         `json:"link"`                // the interface is up and has carrier
+	Owned     bool         `json:"owned"`
+	On        bool         `json:"on"`       // on the interface, by us or somebody else
+	Restored  uint64       `json:"restored"` // times it was put back after others removed it
+	Announced int          `json:"announced"`
+	Problem   string       `json:"problem,omitempty"`
+}
+
+// ForeignVIP is an address of the table that somebody else put on an interface.
+type ForeignVIP struct {
+	Prefix    netip.Prefix `json:"prefix"`
+	Interface string       `json:"interface"`
+	Remove    string       `json:"remove"` // the command that removes it
+}
+
+// Status returns a copy of what is known now.
+func (p *Plane) Status() Status {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s := p.status
+	if p.table != nil {
+		s.Table = p.table.Revision
+	}
+	s.Services, s.ForeignServices = slices.Clone(s.Services), slices.Clone(s.ForeignServices)
+	s.VIPs, s.ForeignVIPs = slices.Clone(s.VIPs), slices.Clone(s.ForeignVIPs)
+	return s
+}
+
+// Applied is the revision that stood in IPVS whole at the last look; false:
+// none since the start.
+func (p *Plane) Applied() (fsm.Revision, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.status.Applied, p.status.Whole
+}
+
+const notApplied = "the IPVS table has not been applied since the start"
+
+// Fit reports whether this member could serve what it would win, and if not,
+// why: a table has been applied, and of the routers at least one has an
+// interface that is up.
+func (p *Plane) Fit() (ok bool, why string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.fit, p.unfit
+}
+
+// judge works out Fit and tells of a change.
+func (p *Plane) judge() {
+	p.mu.Lock()
+	ok, why := judgeFit(p.status)
+	changed := ok != p.fit || why != p.unfit
+	p.fit, p.unfit = ok, why
+	p.mu.Unlock()
+	if changed && p.cfg.OnFit != nil {
+		p.cfg.OnFit(ok, why)
+	}
+}
+
+func judgeFit(s Status) (bool, string) {
+	if !s.Ready {
+		return false, notApplied
+	}
+	why := ""
+	for _, v := range s.VIPs {
+		switch {
+		case v.Link:
+			return true, ""
+		case v.Interface == "":
+			why = v.Problem
+		default:
+			why = fmt.Sprintf("the link of %s is down", v.Interface)
+		}
+	}
+	return why == "", why
+}
+
+// fail notes an error in s.
+func (s *Status) fail(err error) {
+	s.LastError, s.LastErrorAt = err.Error(), time.Now()
+	s.Errors++
+}
+
+// failed notes an error of the router loop and logs it if it is new.
+func (p *Plane) failed(what string, err error) {
+	err = fmt.Errorf("%s: %w", what, err)
+	p.mu.Lock()
+	repeated := p.status.LastError == err.Error() && time.Since(p.status.LastErrorAt) < errorsLogged
+	p.status.fail(err)
+	p.mu.Unlock()
+	if !repeated {
+		p.log.Error("dataplane: failed, will try again", "err", err)
+	}
+}
+
+// retrying notes a failed pass of the reconcile loop.
+func (p *Plane) retrying(what string, err error) {
+	p.failed(what, err)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.status.Retries++
+	p.status.Failing = err.Error()
+}
+
+func (p *Plane) succeeded() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.status.Failing = ""
+}
+
+func (p *Plane) setWaiting(why string) {
+	p.mu.Lock()
+	changed := why != p.status.Waiting
+	p.status.Waiting = why
+	p.mu.Unlock()
+	if changed && why != "" {
+		p.log.Info("dataplane: waiting", "why", why)
+	}
+}
+
+// listed takes what the kernel's table was into the status.
+func (p *Plane) listed(have, want []ipvs.Service, ours Ownership) {
+	foreign := Foreign(have, want, ours)
+	p.mu.Lock()
+	old := p.status.ForeignServices
+	p.status.Services, p.status.ForeignServices = nil, nil
+	for _, s := range have {
+		if !slices.ContainsFunc(foreign, func(f ipvs.Service) bool { return f.Key == s.Key }) {
+			p.status.Services = append(p.status.Services, serviceStatus(s))
+		}
+	}
+	for _, s := range foreign {
+		p.status.ForeignServices = append(p.status.ForeignServices,
+			ForeignService{Service: s.Key.String(), Remove: "ipvsadm " + ipvs.Op{Verb: ipvs.RemoveService, Service: s}.String()})
+	}
+	current := slices.Clone(p.status.ForeignServices)
+	p.mu.Unlock()
+	for _, f := range current {
+		if !slices.Contains(old, f) {
+			p.log.Warn("dataplane: an IPVS service that is not ours is left alone", "service", f.Service, "remove", f.Remove)
+		}
+	}
+}
+
+func serviceStatus(s ipvs.Service) ServiceStatus {
+	out := ServiceStatus{Service: s.Key.String(), Scheduler: s.Scheduler}
+	for _, d := range s.Dests {
+		out.Dests = append(out.Dests, DestStatus{
+			Addr: netip.AddrPortFrom(d.Addr, d.Port), Weight: d.Weight, Active: d.Active, Inactive: d.Inactive,
+		})
+	}
+	return out
+}
+
+// publish puts what the router loop knows into the status.
+func (p *Plane) publish() {
+	vips := p.addresses.vips()
+	foreign := p.reportForeign()
+	p.mu.Lock()
+	p.status.VIPs, p.status.ForeignVIPs = vips, foreign
+	p.mu.Unlock()
+	p.judge()
+}
+
+func (a *addressLoop) vips() []VIPStatus {
+	if a.table == nil {
+		return nil
+	}
+	var out []VIPStatus
+	for _, fr := range a.table.Routers {
+		r := a.routers[fr.ID]
+		if r == nil {
+			continue
+		}
+		for _, h := range r.places {
+			v := VIPStatus{
+				Router: fr.ID, Name: fr.Name, Prefix: h.prefix, Interface: h.link.Name, Link: ready(h.link),
+				Owned: r.owned, On: h.on || a.host.Has(h.link.Index, h.prefix), Restored: h.restored, Announced: h.sent,
+			}
+			if h.problem != nil {
+				v.Problem = h.problem.Error()
+			}
+			out = append(out, v)
+		}
+		for _, t := range r.nowhere {
+			out = append(out, VIPStatus{Router: fr.ID, Name: fr.Name, Prefix: t.prefix, Owned: r.owned, Problem: t.err.Error()})
+		}
+	}
+	return out
+}
+
+// reportForeign finds the table's addresses that somebody else put on an
+// interface, and logs the new ones.
+func (p *Plane) reportForeign() []ForeignVIP {
+	a := &p.addresses
+	if a.table == nil {
+		return nil
+	}
+	mine := a.mine()
+	var out []ForeignVIP
+	found := map[place]bool{}
+	for _, addr := range a.table.VIPs() {
+		for _, at := range a.host.Where(addr) {
+			key := place{at.Index, at.Prefix}
+			l, _ := a.host.Link(at.Index)
+			if mine[key] {
+				continue
+			}
+			f := ForeignVIP{Prefix: at.Prefix, Interface: l.Name, Remove: fmt.Sprintf("ip addr del %s dev %s", at.Prefix, l.Name)}
+			out, found[key] = append(out, f), true
+			if !a.foreign[key] {
+				p.log.Warn("dataplane: a VIP is on an interface where we did not put it; it is left alone", "address", f.Prefix, "dev", f.Interface, "remove", f.Remove)
+			}
+		}
+	}
+	a.foreign = maps.Clone(found)
+	return out
+}
+
+// mine are the places of addresses that we put, or are about to remove.
+func (a *addressLoop) mine() map[place]bool {
+	out := map[place]bool{}
+	for _, r := range a.routers {
+		for _, h := range r.places {
+			if h.on && !h.foreign {
+				out[h.place()] = true
+			}
+		}
+	}
+	for _, l := range a.left {
+		if link, ok := a.host.Named(l.Dev); ok {
+			out[place{link.Index, l.Prefix}] = true
+		}
+	}
+	return out
+}
+
+func itoa(n uint64) string { return strconv.FormatUint(n, 10) }
+
+var _ Addresses = (*vip.Host)(nil)
+var _ Kernel = (*ipvs.Handle)(nil)

@@ -1,0 +1,95 @@
+package dataplane
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"lbcluster/dataplane/ipvs"
+	"lbcluster/dataplane/vip"
+	"lbcluster/fsm"
+)
+
+// Want is the IPVS table that the replicated table asks for, sorted by key. It
+// depends on nothing else, so that two directors with the same table have the
+// same services.
+func Want(t *fsm.Table) []ipvs.Service {
+	var out []ipvs.Service
+	for _, s := range t.Effective() {
+		out = append(out, wantService(s))
+	}
+	ipvs.Sort(out)
+	return out
+}
+
+func wantService(s fsm.Service) ipvs.Service {
+	w := ipvs.Service{
+		Key:       ipvs.Key{Addr: s.Addr, Port: s.Port, Protocol: ipvs.TCP},
+		Scheduler: s.Scheduler,
+	}
+	if s.Protocol == fsm.UDP {
+		w.Protocol = ipvs.UDP
+	}
+	if s.Persistence > 0 {
+		w.Flags = ipvs.Persistent
+		w.Timeout = uint32(s.Persistence.D() / time.Second)
+		w.Mask = s.PersistenceMask
+	}
+	for _, d := range s.Dests {
+		w.Dests = append(w.Dests, ipvs.Dest{
+			DestKey: ipvs.DestKey{Addr: d.Addr, Port: d.Port},
+			Method:  ipvs.DirectRouting, // the only method there is
+			Weight:  d.Weight, Upper: d.UpperThreshold, Lower: d.LowerThreshold,
+		})
+	}
+	return w.Canonical()
+}
+
+// targets finds the interface of each of the router's addresses on this host.
+// The operator's names are looked up in names first; a name found there is
+// meant literally. skip are the VIPs of all routers, which name no network.
+func targets(r fsm.Router, names map[string]string, s vip.Snapshot, skip map[netip.Addr]bool) []target {
+	var out []target
+	for _, a := range r.Addresses {
+		configured := a.Dev
+		if configured == "" {
+			configured = r.Interface
+		}
+		l, err := choose(a.Prefix.Addr(), configured, names, s, skip)
+		out = append(out, target{prefix: a.Prefix, label: a.Label, link: l, err: err})
+	}
+	return out
+}
+
+func choose(addr netip.Addr, configured string, names map[string]string, s vip.Snapshot, skip map[netip.Addr]bool) (vip.Link, error) {
+	local, mapped := names[configured]
+	if !mapped {
+		return vip.Choose(addr, configured, s, skip)
+	}
+	l, ok := s.Named(local)
+	if !ok {
+		return vip.Link{}, fmt.Errorf("%w for %s: this host has no %s, which its configuration gives for %s", vip.ErrNoInterface, addr, local, configured)
+	}
+	return l, nil
+}
+
+// Speaker is a virtual router as the VRRP speaker needs it on this host.
+type Speaker struct {
+	Router    fsm.Router
+	Interface string // of the router's first address that has one here
+	Index     int
+}
+
+// speakers lists the routers whose addresses have an interface here.
+func speakers(t *fsm.Table, places map[uint64][]target) []Speaker {
+	var out []Speaker
+	for _, r := range t.Routers {
+		i := slices.IndexFunc(places[r.ID], func(t target) bool { return t.err == nil })
+		if i >= 0 {
+			l := places[r.ID][i].link
+			out = append(out, Speaker{Router: r, Interface: l.Name, Index: l.Index})
+		}
+	}
+	return out
+}
