@@ -60,7 +60,7 @@ func (b *builder) readSMTPServer(n *node) {
 
 func (b *builder) readSMTPTimeout(n *node) {
 	b.aboutMail(n)
-	b.readTimer(n, n.args[0], time.Second, &b.cfg.Globals.SMTPTimeout)
+	b.readTimer(n, n.args[0], time.Millisecond, &b.cfg.Globals.SMTPTimeout)
 }
 
 func (b *builder) readSkipCheck(n *node) {

@@ -29,9 +29,10 @@ const (
 )
 
 type token struct {
-	kind kind
-	pos  pos
-	text string
+	kind   kind
+	pos    pos
+	text   string
+	quoted bool // never a keyword that hints at a missing brace
 }
 
 // lexer turns files into one stream of tokens; includes are spliced in.
@@ -169,7 +170,7 @@ func (l *lexer) decomment(at pos, raw string) string {
 
 // words splits a line without comments into words and braces.
 func (l *lexer) words(at pos, text string) {
-	add := func(k kind, s string) { l.tokens = append(l.tokens, token{k, at, s}) }
+	add := func(k kind, s string) { l.tokens = append(l.tokens, token{kind: k, pos: at, text: s}) }
 	for i := 0; i < len(text); {
 		switch c := text[i]; {
 		case blank(c):
@@ -187,6 +188,7 @@ func (l *lexer) words(at pos, text string) {
 				return
 			}
 			add(word, text[i+1:i+1+end])
+			l.tokens[len(l.tokens)-1].quoted = true
 			i += end + 2
 		default:
 			end := i

@@ -73,7 +73,7 @@ func (t *treeBuilder) word(tok token) {
 // is one that opens a block and stands too deep, but an outer block may hold it.
 func (t *treeBuilder) recover(tok token) {
 	parents, ok := blockParents[tok.text]
-	if !ok {
+	if !ok || tok.quoted {
 		return
 	}
 	inner := t.stack[len(t.stack)-1]

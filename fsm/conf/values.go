@@ -30,9 +30,10 @@ func timer(s string) (time.Duration, error) {
 	return 0, fmt.Errorf("%q is more than %d seconds", s, int(maxTimer.Seconds()))
 }
 
-// seconds writes d as timer reads it.
+// seconds writes d, which is not negative, as timer reads it.
 func seconds(d fsm.Duration) string {
-	return strconv.FormatFloat(d.D().Seconds(), 'f', -1, 64)
+	text := fmt.Sprintf("%d.%09d", d/1e9, d%1e9)
+	return strings.TrimSuffix(strings.TrimRight(text, "0"), ".")
 }
 
 func digits(s string) bool {

@@ -78,7 +78,7 @@ func serviceToYAML(s fsm.VirtualServer) yamlService {
 		Scheduler: s.Scheduler, Persistence: optional(s.Persistence),
 	}
 	if s.Persistence > 0 {
-		y.PersistenceMask = ptr(int(s.PersistenceMask))
+		y.PersistenceMask = ptr(int(meant(s)))
 	}
 	for _, r := range s.RealServers {
 		y.RealServers = append(y.RealServers, serverToYAML(r))

@@ -1,0 +1,228 @@
+package conf
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/netip"
+	"regexp"
+	"strings"
+
+	"lbcluster/fsm"
+)
+
+// WriteKeepalived writes a configuration as a keepalived.conf that [Parse]
+// reads back the same. Nothing is left to inheritance or defaults. What
+// keepalived.conf cannot say (a password with a double quote, a timer finer
+// than a microsecond) is an error that names it.
+func WriteKeepalived(cfg fsm.Config) ([]byte, error) {
+	w := &writer{}
+	w.globals(cfg.Globals)
+	for _, r := range cfg.Routers {
+		w.router(r)
+	}
+	for _, s := range cfg.Services {
+		w.service(s)
+	}
+	return w.Bytes(), w.proof(cfg)
+}
+
+// writer indents lines by the open blocks.
+type writer struct {
+	bytes.Buffer
+	depth int
+}
+
+// line writes a keyword and its words.
+func (w *writer) line(words ...string) {
+	w.WriteString(strings.Repeat("    ", w.depth))
+	for i, s := range words {
+		if i > 0 {
+			w.WriteByte(' ')
+		}
+		w.WriteString(quote(s))
+	}
+	w.WriteByte('\n')
+}
+
+// block writes what body does within braces.
+func (w *writer) block(body func(), words ...string) {
+	w.line(words...)
+	w.Truncate(w.Len() - 1)
+	w.WriteString(" {\n")
+	w.depth++
+	body()
+	w.depth--
+	w.WriteString(strings.Repeat("    ", w.depth) + "}\n")
+	if w.depth == 0 {
+		w.WriteByte('\n')
+	}
+}
+
+var plain = regexp.MustCompile(`^[\pL\pN._/][\pL\pN._:@/+-]*$`)
+
+// quote puts quotes around what would not be read back as one word.
+func quote(s string) string {
+	if plain.MatchString(s) {
+		return s
+	}
+	return `"` + s + `"`
+}
+
+func (w *writer) globals(g fsm.Globals) {
+	if globalsToYAML(g) == nil {
+		return
+	}
+	w.block(func() {
+		if len(g.NotificationEmail) > 0 {
+			w.block(func() {
+				for _, to := range g.NotificationEmail {
+					// Always quoted: no address is taken for a keyword then.
+					w.WriteString(strings.Repeat("    ", w.depth) + `"` + to + "\"\n")
+				}
+			}, "notification_email")
+		}
+		w.unless(g.EmailFrom == "", "notification_email_from", g.EmailFrom)
+		if host, port, err := net.SplitHostPort(g.SMTPServer); err == nil {
+			w.line("smtp_server", host, port)
+		} else {
+			w.unless(g.SMTPServer == "", "smtp_server", g.SMTPServer)
+		}
+		w.unless(g.SMTPTimeout == 0, "smtp_connect_timeout", seconds(g.SMTPTimeout))
+		w.unless(g.RouterID == "", "router_id", g.RouterID)
+		w.unless(!g.SkipCheckAdvAddr, "vrrp_skip_check_adv_addr")
+		w.unless(g.GARPInterval == 0, "vrrp_garp_interval", seconds(g.GARPInterval))
+		w.unless(g.GNAInterval == 0, "vrrp_gna_interval", seconds(g.GNAInterval))
+	}, "global_defs")
+}
+
+func (w *writer) unless(left bool, words ...string) {
+	if !left {
+		w.line(words...)
+	}
+}
+
+func (w *writer) router(r fsm.Router) {
+	w.block(func() {
+		w.unless(r.Initial == "", "state", r.Initial)
+		w.unless(r.Interface == "", "interface", r.Interface)
+		w.line("virtual_router_id", fmt.Sprint(r.VRID))
+		w.line("priority", fmt.Sprint(r.Priority))
+		w.line("version", fmt.Sprint(r.Version))
+		w.line("advert_int", seconds(r.AdvertInterval))
+		if r.AuthPass != "" {
+			w.block(func() {
+				w.line("auth_type", "PASS")
+				w.line("auth_pass", r.AuthPass)
+			}, "authentication")
+		}
+		w.block(func() {
+			for _, a := range r.Addresses {
+				words := []string{bare(a.Prefix)}
+				if a.Dev != "" {
+					words = append(words, "dev", a.Dev)
+				}
+				if a.Label != "" {
+					words = append(words, "label", a.Label)
+				}
+				w.line(words...)
+			}
+		}, "virtual_ipaddress")
+	}, "vrrp_instance", r.Name)
+}
+
+func (w *writer) service(s fsm.VirtualServer) {
+	w.block(func() {
+		w.line("protocol", strings.ToUpper(string(s.Protocol)))
+		w.line("lb_algo", s.Scheduler)
+		w.line("lb_kind", strings.ToUpper(string(s.Method)))
+		if s.Persistence > 0 {
+			w.line("persistence_timeout", seconds(s.Persistence))
+			w.unless(s.PersistenceMask == 0 || s.PersistenceMask == 32, "persistence_granularity", dotted(s.PersistenceMask))
+		}
+		for _, r := range s.RealServers {
+			w.server(r)
+		}
+	}, "virtual_server", s.Addr.String(), fmt.Sprint(s.Port))
+}
+
+func (w *writer) server(r fsm.RealServer) {
+	w.block(func() {
+		w.line("weight", fmt.Sprint(r.Weight))
+		w.unless(r.UpperThreshold == 0, "uthreshold", fmt.Sprint(r.UpperThreshold))
+		w.unless(r.LowerThreshold == 0, "lthreshold", fmt.Sprint(r.LowerThreshold))
+		w.unless(!r.Inhibit, "inhibit_on_failure")
+		for _, c := range r.Checks {
+			w.check(c, r.AddrPort())
+		}
+	}, "real_server", r.Addr.String(), fmt.Sprint(r.Port))
+}
+
+func (w *writer) check(c fsm.Check, server netip.AddrPort) {
+	w.block(func() {
+		w.unless(c.Dest.Addr() == server.Addr(), "connect_ip", c.Dest.Addr().String())
+		w.unless(c.Dest.Port() == server.Port(), "connect_port", fmt.Sprint(c.Dest.Port()))
+		w.unless(!c.Bind.IsValid(), "bindto", c.Bind.String())
+		w.line("connect_timeout", seconds(c.ConnectTimeout))
+		w.line("retry", fmt.Sprint(c.Retry))
+		w.line("delay_before_retry", seconds(c.DelayBeforeRetry))
+		w.line("delay_loop", seconds(c.DelayLoop))
+		w.line("warmup", seconds(c.Warmup))
+	}, strings.ToUpper(string(c.Kind))+"_CHECK")
+}
+
+// proof reads what was written and compares: the one sure way to know that the
+// format can say it.
+func (w *writer) proof(cfg fsm.Config) error {
+	open := func(string) ([]byte, error) { return w.Bytes(), nil }
+	read, problems := Parse("export", open, nil)
+	if len(problems) > 0 {
+		return fmt.Errorf("keepalived.conf cannot say this configuration: %s: %s", problems[0].Keyword, problems[0].Text)
+	}
+	was, is := pieces(cfg), pieces(read.Config)
+	for i, piece := range was {
+		if i >= len(is) || piece != is[i] {
+			return fmt.Errorf("keepalived.conf cannot say this without loss: %s", piece)
+		}
+	}
+	return nil
+}
+
+// pieces are the parts of a configuration as JSON, without what a file does
+// not decide and with the defaults that mean the same.
+func pieces(cfg fsm.Config) []string {
+	var list []string
+	add := func(v any) {
+		text, err := json.Marshal(v)
+		if err != nil {
+			text = []byte(err.Error())
+		}
+		list = append(list, string(text))
+	}
+	add(cfg.Globals)
+	for _, r := range cfg.Routers {
+		r.ID, r.Set = 0, ""
+		add(r)
+	}
+	for _, s := range cfg.Services {
+		s.Set = ""
+		s.PersistenceMask = meant(s)
+		if len(s.RealServers) == 0 {
+			s.RealServers = nil
+		}
+		add(s)
+	}
+	return list
+}
+
+// meant is the persistence mask that a service has in effect.
+func meant(s fsm.VirtualServer) uint8 {
+	switch {
+	case s.Persistence == 0:
+		return 0
+	case s.PersistenceMask == 0:
+		return 32
+	}
+	return s.PersistenceMask
+}
