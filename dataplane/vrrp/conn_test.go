@@ -353,3 +353,24 @@ func TestListenerOnTheWire(t *testing.T) {
 		t.Error("Run has ended and the interface is still open")
 	}
 }
+
+// A permit that runs out while the packet is being put together stops it.
+func TestPermitIsCheckedLast(t *testing.T) {
+	director, other := wired(t)
+	c := openConn(t, director)
+	wire := newTap(t, other, "cli0")
+	reads := int64(0)
+	p := fence.NewTerm(1, []netip.Addr{vip}, 2, func() int64 { reads++; return reads }).Permit()
+	if !p.Covers(vip) {
+		t.Fatal("the test expects a permit that is valid at the first look")
+	}
+	reads = 0
+	var err error
+	director.do(func() error { err = c.Send(p, vectors(t)[0].advert); return nil })
+	if !errors.Is(err, ErrNoPermit) || reads < 2 {
+		t.Errorf("%v after %d looks", err, reads)
+	}
+	if f := wire.vrrp(quiet); f != nil {
+		t.Errorf("it left: % x", f)
+	}
+}

@@ -80,22 +80,52 @@ func (w *fakeWire) lines() string {
 type rig struct {
 	*Listener
 	t     *testing.T
-	log   *strings.Builder
-	wires map[string]*fakeWire // of the last opening
-	fail  map[string]error     // interfaces that do not open
 	begin time.Time
 	stop  func()
+
+	mu    sync.Mutex
+	log   strings.Builder
+	wires map[string]*fakeWire // of the last opening
+	fail  map[string]error     // interfaces that do not open
+}
+
+// Write takes a log line.
+func (r *rig) Write(b []byte) (int, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.log.Write(b)
+}
+
+func (r *rig) logged() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.log.String()
+}
+
+func (r *rig) wire(name string) *fakeWire {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.wires[name]
+}
+
+// fails makes opening an interface fail, or work again with nil.
+func (r *rig) fails(name string, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.fail[name] = err
 }
 
 func newRig(t *testing.T) *rig {
-	r := &rig{t: t, log: &strings.Builder{}, wires: make(map[string]*fakeWire), fail: make(map[string]error), begin: time.Now()}
-	handler := slog.NewTextHandler(r.log, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+	r := &rig{t: t, wires: make(map[string]*fakeWire), fail: make(map[string]error), begin: time.Now()}
+	handler := slog.NewTextHandler(r, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
 		if a.Key == slog.TimeKey {
 			return slog.Attr{}
 		}
 		return a
 	}})
 	r.Listener = New(Config{Log: slog.New(handler), Clock: bootNow, open: func(name string) (wire, error) {
+		r.mu.Lock()
+		defer r.mu.Unlock()
 		if err := r.fail[name]; err != nil {
 			return nil, err
 		}
@@ -143,7 +173,7 @@ func (r *rig) acquired(p fence.Permit) {
 func (r *rig) expect(what, want string) {
 	r.t.Helper()
 	synctest.Wait()
-	if got := r.wires["eth0"].lines(); got != want {
+	if got := r.wire("eth0").lines(); got != want {
 		r.t.Errorf("%s: sent %q, want %q", what, got, want)
 	}
 }
@@ -172,8 +202,8 @@ func TestAdvertsFollowTheLease(t *testing.T) {
 		time.Sleep(5 * time.Second)
 		r.expect("afterwards", "")
 		want := "VI_1: Entering BACKUP STATE VI_1: Entering MASTER STATE VI_1: Entering BACKUP STATE"
-		if got := words(r.log.String()); got != want {
-			t.Errorf("log\n%s", r.log)
+		if got := words(r.logged()); got != want {
+			t.Errorf("log\n%s", r.logged())
 		}
 		if st := r.Status().Routers[0]; st.Sent != 4 || st.Farewells != 1 || st.Refused != 0 || st.State != Backup {
 			t.Errorf("status %+v", st)
@@ -224,7 +254,7 @@ func TestNoFarewellAfterAFreeze(t *testing.T) {
 			r.expect("acquired", "0s prio 100")
 			time.Sleep(800*time.Millisecond + c.late)
 			tm.End()
-			r.wires["eth0"].lines()
+			r.wire("eth0").lines()
 			r.Lost(1, true)
 			r.expect(fmt.Sprintf("%v late", c.late), c.want)
 		})
@@ -260,7 +290,7 @@ func TestOthersAreCountedAndNotObeyed(t *testing.T) {
 		r.set(vi1)
 		synctest.Wait()
 		r.acquired(term(time.Minute).Permit())
-		in := r.wires["eth0"].in
+		in := r.wire("eth0").in
 		better := vi1.Advert(200)
 		wrong := better
 		wrong.AuthPass = "2222"
@@ -302,15 +332,15 @@ func TestFlood(t *testing.T) {
 		src := peer1
 		for i := range 500 {
 			src = src.Next()
-			r.wires["eth0"].in <- packet(t, src, vi1.Advert(uint8(i%250+1)))
-			r.wires["eth0"].in <- packet(t, peer1, vi1.Advert(uint8(i%250+1)))
+			r.wire("eth0").in <- packet(t, src, vi1.Advert(uint8(i%250+1)))
+			r.wire("eth0").in <- packet(t, peer1, vi1.Advert(uint8(i%250+1)))
 		}
 		synctest.Wait()
 		rs := r.Status().Routers[0]
 		if len(rs.Peers) != maxPeers || rs.Rejected[RejectMoreSpeakers] == 0 {
 			t.Errorf("%d peers, rejected %v", len(rs.Peers), rs.Rejected)
 		}
-		if n := strings.Count(r.log.String(), "\n"); n > maxPeers+5 {
+		if n := strings.Count(r.logged(), "\n"); n > maxPeers+5 {
 			t.Errorf("%d log lines", n)
 		}
 	})
@@ -318,26 +348,26 @@ func TestFlood(t *testing.T) {
 
 func TestInterfaceComesLater(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {
-		r.fail["eth0"] = errors.New("no such interface")
+		r.fails("eth0", errors.New("no such interface"))
 		r.set(vi1)
 		r.acquired(term(time.Minute).Permit())
 		time.Sleep(2500 * time.Millisecond)
 		if st := r.Status().Routers[0]; st.LinkError != "no such interface" || st.LastError == "" || st.Sent != 0 {
 			t.Errorf("status %+v", st)
 		}
-		delete(r.fail, "eth0")
+		r.fails("eth0", nil)
 		time.Sleep(2 * time.Second)
 		if st := r.Status().Routers[0]; st.LinkError != "" || st.LastError != "" || st.Sent == 0 {
 			t.Errorf("status %+v", st)
 		}
 		// It breaks, and is opened again.
-		old := r.wires["eth0"]
+		old := r.wire("eth0")
 		old.in <- Packet{}
 		time.Sleep(1500 * time.Millisecond)
-		if r.wires["eth0"] == old || r.Status().Routers[0].LinkError != "" {
+		if r.wire("eth0") == old || r.Status().Routers[0].LinkError != "" {
 			t.Error("not opened again after an error")
 		}
-		if n := strings.Count(r.log.String(), "cannot speak"); n != 1 {
+		if n := strings.Count(r.logged(), "cannot speak"); n != 1 {
 			t.Errorf("the same failure was logged %d times", n)
 		}
 	})
@@ -350,7 +380,7 @@ func TestSetRouters(t *testing.T) {
 		r.set(vi1, vi2)
 		r.acquired(term(time.Hour).Permit())
 		r.expect("acquired", "0s prio 100")
-		eth1 := r.wires["eth1"]
+		eth1 := r.wire("eth1")
 
 		time.Sleep(500 * time.Millisecond)
 		r.set(vi1, vi2)
@@ -389,7 +419,7 @@ func TestPriorityZeroIsAnswered(t *testing.T) {
 		r.acquired(term(time.Minute).Permit())
 		time.Sleep(300 * time.Millisecond)
 		for range 20 {
-			r.wires["eth0"].in <- packet(t, peer1, vi1.Advert(0))
+			r.wire("eth0").in <- packet(t, peer1, vi1.Advert(0))
 		}
 		time.Sleep(1100 * time.Millisecond)
 		r.expect("twenty farewells of another", "0s prio 100, 300ms prio 100, 1.3s prio 100")
