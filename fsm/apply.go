@@ -132,9 +132,9 @@ func (e *edit) event(kind, format string, args ...any) {
 func (e *edit) finish() *Table {
 	next := e.Table
 	next.Revision = e.rev
-	news := e.news[max(0, len(e.news)-EventsKept):]
-	kept := next.Events[max(0, len(next.Events)+len(news)-EventsKept):]
-	next.Events = slices.Concat(kept, news)
+	// No command tells more than a few dozen (see eventsPerCommand).
+	tooMany := min(max(0, len(next.Events)+len(e.news)-EventsKept), len(next.Events))
+	next.Events = slices.Concat(next.Events[tooMany:], e.news)
 	return &next
 }
 

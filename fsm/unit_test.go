@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"reflect"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -397,7 +398,18 @@ func TestOneVoteIsCheap(t *testing.T) {
 		}
 	})
 	if allocs > 500 {
-		t.Errorf("%v allocations", allocs)
+		t.Errorf("one vote: %v allocations", allocs)
+	}
+	all := votesOn(table, false)
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	if _, result, err := table.Apply(all); err != nil || !result.Changed {
+		t.Fatal(err)
+	}
+	runtime.ReadMemStats(&after)
+	// Copying the votes once for each would take a hundred times as much.
+	if each := (after.TotalAlloc - before.TotalAlloc) / 10000; each > 10<<10 {
+		t.Errorf("10,000 votes: %d bytes for each", each)
 	}
 }
 
