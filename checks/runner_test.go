@@ -3,8 +3,10 @@ package checks
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -17,7 +19,7 @@ import (
 func run(t *testing.T, body func(t *testing.T, c *cluster, n *network), servers ...fsm.RealServer) {
 	synctest.Test(t, func(t *testing.T) {
 		c, n := newCluster(t, servers...), newNetwork()
-		c.runner = New(Config{Propose: c.propose, Check: n.check})
+		c.runner = New(Config{Log: slog.New(slog.NewTextHandler(&c.logged, nil)), Propose: c.propose, Check: n.check})
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		go func() { done <- c.runner.Run(ctx) }()
@@ -133,6 +135,39 @@ func TestRemovedWhileHanging(t *testing.T) {
 		c.expect()
 		if s := c.runner.Status(); len(s) != 0 {
 			t.Errorf("status %+v", s)
+		}
+		if log := c.logged.String(); strings.Contains(log, "TCP_CHECK") {
+			t.Errorf("a server that is no more was called failed:\n%s", log)
+		}
+	}, server(web1, pairCheck(web1)))
+}
+
+// TestLog: changes of mind are logged in keepalived's words, once each, and a
+// missing leader once, however long it is missing.
+func TestLog(t *testing.T) {
+	run(t, func(t *testing.T, c *cluster, n *network) {
+		after(time.Second)
+		n.set(n.down, web1, true)
+		after(30 * time.Second)
+		c.mu.Lock()
+		c.fail = errors.New("no leader")
+		c.mu.Unlock()
+		n.set(n.down, web1, false)
+		after(30 * time.Second)
+		c.mu.Lock()
+		c.fail = nil
+		c.mu.Unlock()
+		after(30 * time.Second)
+		log := c.logged.String()
+		for text, want := range map[string]int{
+			"TCP connection to [172.25.88.2]:tcp:80 success.":                   2,
+			"TCP_CHECK on service [172.25.88.2]:tcp:80 failed after 3 retries.": 1,
+			"cannot vote on real servers":                                       1,
+			"votes on real servers are taken again":                             1,
+		} {
+			if got := strings.Count(log, text); got != want {
+				t.Errorf("%q is there %d times, want %d:\n%s", text, got, want, log)
+			}
 		}
 	}, server(web1, pairCheck(web1)))
 }

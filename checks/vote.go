@@ -95,14 +95,10 @@ func (r *Runner) ballot() (*fsm.Command, fsm.Revision) {
 	if !ok || self.Role != fsm.Director || self.State != fsm.Present {
 		return nil, 0
 	}
-	current := map[fsm.Target]bool{}
-	for _, info := range r.table.Targets() {
-		current[info.Target] = true
-	}
 	var opinions []fsm.Opinion
 	for name, t := range r.targets {
 		voted, has := r.table.Votes[name][r.self]
-		if t.known && current[name] && (!has || voted.Up != t.up) {
+		if t.known && (!has || voted.Up != t.up) {
 			opinions = append(opinions, fsm.Opinion{Target: name, Vote: t.vote()})
 		}
 	}
