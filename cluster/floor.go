@@ -23,19 +23,34 @@ import (
 // it is forgotten when the log is truncated below it, or at start when it
 // turns out never to have reached the log. Being too high for a while costs
 // a vote; being too low costs safety.
+//
+// The committed configuration is noted too, when the disk finds time: a member
+// that starts while there is no leader knows whom to ask. That it may be an
+// older one by then is what the floors of the others are for.
 type floor struct {
-	path string
+	path  string
+	dirty chan struct{} // one slot: the committed configuration wants flush
+	write func(path string, data []byte) error
 
+	disk sync.Mutex // held while the file is written
+
+	// mu is never held while the disk is waited for: leases read the sets.
 	mu        sync.Mutex
 	epoch     uint64
 	appended  []fsm.VoterSet // by index; at least those from committed on
 	committed fsm.VoterSet
 }
 
+// floorFile is what is on disk.
+type floorFile struct {
+	Committed fsm.VoterSet   `json:"committed"`
+	Appended  []fsm.VoterSet `json:"appended"`
+}
+
 // openFloor reads the configurations noted at path, if any. What it holds
 // means nothing before reconcile.
 func openFloor(path string, epoch uint64) (*floor, error) {
-	f := &floor{path: path, epoch: epoch}
+	f := &floor{path: path, epoch: epoch, dirty: make(chan struct{}, 1), write: writeFile}
 	b, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return f, nil
@@ -43,9 +58,11 @@ func openFloor(path string, epoch uint64) (*floor, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the configurations: %w", err)
 	}
-	if err := json.Unmarshal(b, &f.appended); err != nil {
+	var notes floorFile
+	if err := json.Unmarshal(b, &notes); err != nil {
 		return nil, fmt.Errorf("%s is damaged (%w): move it aside; it is made again from the log", path, err)
 	}
+	f.appended, f.committed = notes.Appended, notes.Committed
 	return f, nil
 }
 
@@ -53,6 +70,13 @@ func openFloor(path string, epoch uint64) (*floor, error) {
 // the log are in, noted ones that should be in the log and are not go out,
 // and those from before its first entry stay.
 func (f *floor) reconcile(logs raft.LogStore) error {
+	if err := f.readLog(logs); err != nil {
+		return err
+	}
+	return f.save()
+}
+
+func (f *floor) readLog(logs raft.LogStore) error {
 	first, err := logs.FirstIndex()
 	if err != nil {
 		return fmt.Errorf("reading the start of the Raft log: %w", err)
@@ -61,9 +85,7 @@ func (f *floor) reconcile(logs raft.LogStore) error {
 	if err != nil {
 		return fmt.Errorf("reading the end of the Raft log: %w", err)
 	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	keep := slices.DeleteFunc(f.appended, func(v fsm.VoterSet) bool { return first == 0 || v.Tag.Index >= first })
+	var found []fsm.VoterSet
 	if first == 0 {
 		// An empty log: only a snapshot can hold configurations, and it brings its own.
 		last = 0
@@ -77,11 +99,14 @@ func (f *floor) reconcile(logs raft.LogStore) error {
 			return fmt.Errorf("reading entry %d of the Raft log: %w", i, err)
 		}
 		if v, ok := f.voterSet(&l); ok {
-			keep = append(keep, v)
+			found = append(found, v)
 		}
 	}
-	f.appended = keep
-	return f.save()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	before := slices.DeleteFunc(f.appended, func(v fsm.VoterSet) bool { return first == 0 || v.Tag.Index >= first })
+	f.appended = append(before, found...)
+	return nil
 }
 
 // voterSet reads a configuration entry.
@@ -109,18 +134,18 @@ func votersOf(c raft.Configuration) []fsm.MemberID {
 // appending notes the configurations among entries that are about to be
 // written; the notes are on disk when it returns.
 func (f *floor) appending(logs []*raft.Log) error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	changed := false
+	var found []fsm.VoterSet
 	for _, l := range logs {
 		if v, ok := f.voterSet(l); ok {
-			f.appended = append(f.appended, v)
-			changed = true
+			found = append(found, v)
 		}
 	}
-	if !changed {
+	if len(found) == 0 {
 		return nil
 	}
+	f.mu.Lock()
+	f.appended = append(f.appended, found...)
+	f.mu.Unlock()
 	return f.save()
 }
 
@@ -128,10 +153,11 @@ func (f *floor) appending(logs []*raft.Log) error {
 // the log.
 func (f *floor) truncated(index uint64) error {
 	f.mu.Lock()
-	defer f.mu.Unlock()
 	n := len(f.appended)
 	f.appended = slices.DeleteFunc(f.appended, func(v fsm.VoterSet) bool { return v.Tag.Index >= index })
-	if len(f.appended) == n {
+	changed := len(f.appended) != n
+	f.mu.Unlock()
+	if !changed {
 		return nil
 	}
 	return f.save()
@@ -166,6 +192,10 @@ func (f *floor) setCommitted(v fsm.VoterSet, index uint64) {
 		return // an entry that is applied again after a restart of Raft alone
 	}
 	f.committed = v
+	select {
+	case f.dirty <- struct{}{}:
+	default:
+	}
 	f.appended = slices.DeleteFunc(f.appended, func(a fsm.VoterSet) bool { return a.Tag.Index < index })
 }
 
@@ -182,11 +212,19 @@ func (f *floor) sets() (committed, appended fsm.VoterSet) {
 	return f.committed, appended
 }
 
-// save writes the notes. f.mu is held.
+// flush writes the notes if the disk takes them: for the committed
+// configuration, whose loss costs nothing but time.
+func (f *floor) flush() error { return f.save() }
+
+// save writes the notes as they are now.
 func (f *floor) save() error {
-	b, err := json.Marshal(f.appended)
+	f.disk.Lock()
+	defer f.disk.Unlock()
+	f.mu.Lock()
+	b, err := json.Marshal(floorFile{f.committed, f.appended})
+	f.mu.Unlock()
 	if err != nil {
 		return fmt.Errorf("noting a configuration: %w", err)
 	}
-	return writeFile(f.path, b)
+	return f.write(f.path, b)
 }

@@ -119,6 +119,16 @@ func (f folder) setAside(now time.Time) (string, error) {
 	return dir, syncDir(string(f))
 }
 
+// sweep removes what a crash left of unfinished writes.
+func (f folder) sweep() {
+	for _, dir := range []string{string(f), f.path(dirRaft)} {
+		left, _ := filepath.Glob(filepath.Join(dir, ".tmp-*"))
+		for _, path := range left {
+			os.Remove(path)
+		}
+	}
+}
+
 // writeFile replaces a file so that after a crash it is either the old or the
 // new one, whole. Readable by its owner alone.
 func writeFile(path string, data []byte) error {

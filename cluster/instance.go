@@ -200,6 +200,9 @@ func (s *session) openRaft(ctx context.Context) (*instance, error) {
 		}()
 		var err error
 		inst.raft, err = raft.NewRaft(s.n.t.raftConfig(s.id.ID, newHCLogger(s.log, "raft")), inst.machine, st, st, snaps, inst.trans)
+		if err == nil && ctx.Err() != nil {
+			inst.raft.Shutdown() // nobody waits for it any more
+		}
 		made <- err
 	}()
 	select {

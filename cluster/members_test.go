@@ -114,6 +114,7 @@ func TestNoLeader(t *testing.T) {
 	if got := all[0].node.Table(); got.Revision != table.Revision || len(got.Members) != 3 {
 		t.Errorf("after a restart alone: revision %d of %d members", got.Revision, len(got.Members))
 	}
+	awaitVoters(t, all[:1], 3)
 }
 
 func TestLeave(t *testing.T) {

@@ -58,7 +58,6 @@ type mux struct {
 	// gone reports whether a member was removed from the cluster.
 	gone func(fsm.MemberID) bool
 
-	ln      net.Listener
 	queues  map[string]*queue
 	slots   chan struct{}
 	joins   chan struct{}
@@ -68,26 +67,26 @@ type mux struct {
 	conns map[*peerConn]struct{} // of members, both directions
 }
 
-func newMux(ln net.Listener, cluster string, creds *credentials, gone func(fsm.MemberID) bool, log *slog.Logger) *mux {
+func newMux(cluster string, creds *credentials, gone func(fsm.MemberID) bool, log *slog.Logger) *mux {
 	m := &mux{
-		cluster: cluster, creds: creds, gone: gone, log: log, ln: ln,
+		cluster: cluster, creds: creds, gone: gone, log: log,
 		queues: make(map[string]*queue),
 		slots:  make(chan struct{}, maxHandshakes),
 		joins:  make(chan struct{}, maxJoins),
 		conns:  make(map[*peerConn]struct{}),
 	}
 	for _, p := range []string{alpnRaft, alpnMember, alpnJoin} {
-		m.queues[p] = &queue{ch: make(chan net.Conn), done: make(chan struct{}), addr: ln.Addr()}
+		m.queues[p] = &queue{ch: make(chan net.Conn), done: make(chan struct{})}
 	}
 	return m
 }
 
-// run accepts until ctx ends, then closes the port and every connection.
-func (m *mux) run(ctx context.Context) error {
+// run accepts on ln until ctx ends, then closes it and every connection.
+func (m *mux) run(ctx context.Context, ln net.Listener) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
 		<-ctx.Done()
-		m.ln.Close()
+		ln.Close()
 		for _, q := range m.queues {
 			q.Close()
 		}
@@ -96,7 +95,7 @@ func (m *mux) run(ctx context.Context) error {
 	})
 	g.Go(func() error {
 		for {
-			c, err := m.ln.Accept()
+			c, err := ln.Accept()
 			if ctx.Err() != nil {
 				return nil
 			}
@@ -271,7 +270,6 @@ type queue struct {
 	ch   chan net.Conn
 	done chan struct{}
 	once sync.Once
-	addr net.Addr
 }
 
 // Accept implements net.Listener.
@@ -291,7 +289,7 @@ func (q *queue) Close() error {
 }
 
 // Addr implements net.Listener.
-func (q *queue) Addr() net.Addr { return q.addr }
+func (q *queue) Addr() net.Addr { return streamAddr("members") }
 
 // sleep waits for d or the end of ctx.
 func sleep(ctx context.Context, d time.Duration) {

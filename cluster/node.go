@@ -56,6 +56,7 @@ func New(cfg Config) (*Node, error) {
 		cfg: cfg, t: cfg.Timing.withDefaults(), log: log, dir: folder(cfg.Dir),
 		board: newBoard(), changed: make(chan struct{}), open: openStore,
 	}
+	n.dir.sweep()
 	id, err := n.dir.identity()
 	if err != nil || id == nil {
 		return n, err

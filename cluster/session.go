@@ -31,6 +31,7 @@ type session struct {
 	steward  *steward
 	joins    *bucket
 
+	kept  fsm.Revision // of the table in the file; followTable's alone
 	ended chan struct{}
 	stop_ context.CancelFunc
 
@@ -57,6 +58,7 @@ func (n *Node) newSession(id *identityFile) (*session, error) {
 	s.contacts = &contacts{every: n.t.Poll, members: s.others, greet: s.greet}
 	s.gossip = newGossip(s)
 	s.steward = newSteward(s)
+	s.mux = newMux(id.Cluster, creds, s.isGone, s.log)
 	s.client = s.newClient()
 	return s, nil
 }
@@ -87,7 +89,6 @@ func (s *session) run(ctx context.Context) error {
 	if err != nil {
 		return nil
 	}
-	s.mux = newMux(ln, s.id.Cluster, s.creds, s.isGone, s.log)
 	g, inner := errgroup.WithContext(context.WithoutCancel(ctx))
 	inner, cancel := context.WithCancel(inner)
 	defer cancel()
@@ -95,12 +96,14 @@ func (s *session) run(ctx context.Context) error {
 		defer cancel()
 		return s.keepRaft(ctx)
 	})
-	g.Go(func() error { return s.mux.run(inner) })
+	g.Go(func() error { return s.mux.run(inner, ln) })
 	g.Go(func() error {
 		return serve(inner, newServer(s.memberHandler(), time.Minute, maxCommand, s.log), s.mux.queues[alpnMember])
 	})
 	g.Go(func() error {
-		return serve(inner, newServer(s.joinHandler(), 15*time.Second, maxEnrolRequest, s.log), s.mux.queues[alpnJoin])
+		srv := newServer(s.joinHandler(), 15*time.Second, maxEnrolRequest, s.log)
+		srv.SetKeepAlivesEnabled(false) // whoever has been answered makes room
+		return serve(inner, srv, s.mux.queues[alpnJoin])
 	})
 	g.Go(func() error { return s.contacts.run(inner) })
 	g.Go(func() error { return s.gossip.run(inner) })
@@ -171,7 +174,8 @@ func (s *session) instance() (*instance, error) {
 }
 
 // followTable acts on each new table: connections of removed members are cut,
-// and the table is kept on disk to start with next time.
+// and the table is kept on disk to start with next time, as is the committed
+// configuration.
 func (s *session) followTable(ctx context.Context) error {
 	for {
 		t, changed := s.n.board.latest()
@@ -179,6 +183,10 @@ func (s *session) followTable(ctx context.Context) error {
 		s.keepTable(t)
 		select {
 		case <-changed:
+		case <-s.floor.dirty:
+			if err := s.floor.flush(); err != nil {
+				s.log.Warn("noting the committed configuration", "error", err)
+			}
 		case <-ctx.Done():
 			return nil
 		}
@@ -188,7 +196,7 @@ func (s *session) followTable(ctx context.Context) error {
 }
 
 func (s *session) keepTable(t *fsm.Table) {
-	if t.Revision == 0 {
+	if t.Revision == 0 || t.Revision == s.kept {
 		return
 	}
 	b, err := t.Snapshot()
@@ -197,7 +205,9 @@ func (s *session) keepTable(t *fsm.Table) {
 	}
 	if err != nil {
 		s.log.Warn("keeping a copy of the table", "error", err)
+		return
 	}
+	s.kept = t.Revision
 }
 
 // hello is what this member says of itself.

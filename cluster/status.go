@@ -71,9 +71,7 @@ func (n *Node) Status() Status {
 		return st
 	}
 	s.fillRaft(&st)
-	if s.mux != nil {
-		st.Refused = s.mux.refused.Load()
-	}
+	st.Refused = s.mux.refused.Load()
 	s.fillMembers(&st, t)
 	return st
 }

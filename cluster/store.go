@@ -161,7 +161,12 @@ func (s *store) DeleteRange(min, max uint64) error {
 		return fmt.Errorf("reading the end of the Raft log: %w", err)
 	}
 	truncates := max >= last
-	err = s.waitFor(s.run(func() error { return s.raw.DeleteRange(min, max) }))
+	err = s.waitFor(s.run(func() error {
+		if err := s.raw.DeleteRange(min, max); err != nil || !truncates {
+			return err
+		}
+		return s.floor.truncated(min)
+	}))
 	switch {
 	case err != nil && truncates:
 		s.counts.appendErrors.Add(1)
@@ -169,8 +174,6 @@ func (s *store) DeleteRange(min, max uint64) error {
 	case err != nil:
 		s.counts.retries.Add(1)
 		return fmt.Errorf("compacting the Raft log: %w", err)
-	case truncates:
-		return s.floor.truncated(min)
 	}
 	return nil
 }

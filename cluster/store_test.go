@@ -4,7 +4,6 @@ import (
 	"errors"
 	"path/filepath"
 	"slices"
-	"sync"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -208,35 +207,36 @@ func TestStoreMissingEntryIsAnAnswer(t *testing.T) {
 
 // A goroutine that waits for the disk ends with the store, without an answer.
 func TestStoreEndsParkedGoroutines(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		st, disk := newTestStore(t)
-		hang := make(chan struct{})
-		for name, fail := range map[string]func(string) error{
-			"fails": func(string) error { return syscall.ENOSPC },
-			"hangs": func(string) error { <-hang; return nil },
-		} {
-			disk.fail = fail
-			ended, answered := make(chan struct{}), false
-			go func() {
-				defer close(ended)
-				st.SetUint64([]byte("CurrentTerm"), 2)
-				answered = true
-			}()
-			synctest.Wait()
-			if name == "hangs" {
-				defer close(hang)
-			}
-			go func() { time.Sleep(time.Minute); st.end() }()
-			<-ended
-			if answered {
-				t.Errorf("%s: Raft got an answer and would panic or go on", name)
-			}
-			st.closed, st.endOnce = make(chan struct{}), sync.Once{}
-		}
-		if n := st.counts.status().Waiting; n != 0 {
-			t.Errorf("%d operations counted as waiting", n)
-		}
-	})
+	for name, hangs := range map[string]bool{"fails": false, "hangs": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				st, disk := newTestStore(t)
+				hang := make(chan struct{})
+				disk.fail = func(string) error {
+					if hangs {
+						<-hang
+					}
+					return syscall.ENOSPC
+				}
+				ended, answered := make(chan struct{}), false
+				go func() {
+					defer close(ended)
+					st.SetUint64([]byte("CurrentTerm"), 2)
+					answered = true
+				}()
+				time.Sleep(time.Minute)
+				st.end()
+				<-ended
+				close(hang)
+				if answered {
+					t.Error("Raft got an answer and would panic or go on")
+				}
+				if n := st.counts.status().Waiting; n != 0 {
+					t.Errorf("%d operations counted as waiting", n)
+				}
+			})
+		})
+	}
 }
 
 func tags(sets ...fsm.VoterSet) []uint64 {
@@ -347,4 +347,28 @@ func TestFloorAfterRestart(t *testing.T) {
 	if got := tags(committed, appended); !slices.Equal(got, []uint64{1, 2, 1, 2}) {
 		t.Errorf("after a snapshot: %v", got)
 	}
+}
+
+// Leases ask for the voters all the time; a disk must not make them wait, and
+// the floor is up before the disk has answered.
+func TestFloorWaitsForNoDisk(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st, _ := newTestStore(t)
+		release := make(chan struct{})
+		st.floor.write = func(string, []byte) error { <-release; return nil }
+		done := make(chan error)
+		go func() { done <- st.StoreLogs([]*raft.Log{configuration(1, 1, "m1")}) }()
+		synctest.Wait()
+		st.floor.commit(1, raft.Configuration{}) // Raft's own goroutine
+		if _, appended := st.floor.sets(); appended.Tag.Index != 1 {
+			t.Errorf("the floor is at entry %d", appended.Tag.Index)
+		}
+		if last, _ := st.LastIndex(); last != 0 {
+			t.Error("the entry was written before the note")
+		}
+		close(release)
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
 }
