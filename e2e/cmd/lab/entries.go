@@ -1,9 +1,13 @@
 package main
 
-import "lbcluster/e2e/lab/guest"
+import (
+	"lbcluster/e2e/demo"
+	"lbcluster/e2e/lab/guest"
+)
 
 // entries are what "lab NAME" runs inside the guest.
 var entries = map[string]guest.Entry{
+	"demo":  demo.Run,
 	"shell": guest.Shell,
 }
 
