@@ -1,2 +1,119 @@
-// Package lease decides which member may hold a virtual router now.
+// Package lease decides which member may speak for a virtual router now.
+//
+// Raft says what the routers are and who stands for them in which order. This
+// package says who holds each at this moment: a lease among the Raft voters
+// that needs no leader, no disk and no wall clock. The daemon runs one
+// [Driver] a member. [Voter] grants and [Holder] wants; both are pure machines
+// over (now, event), and the simulator in the tests drives these very machines
+// through any order of messages, crashes, freezes and clock rates.
+//
+// It never adds an address, never announces one and never asks Raft. What it
+// gives out is a [fence.Permit] and a deadline in the kernel's gate.
+//
+// # The rules, and why each is there
+//
+// In code and tests they go by these names. Identity is (member, boot nonce)
+// throughout: H and bootH of a holder.
+//
+// R1 (Voter.refuse, Voter.ask). A voter refuses an Ask while it is embargoed,
+// while the ttl is above TTLMax, while the configuration is below its floor
+// (R15), and while an unexpired promise to another identity stands: also to
+// the same member with another nonce, whose predecessor's gate may be open. A
+// round that is not later than the last one seen of this identity changes
+// nothing; if it is the very round that the promise is for, the Grant is sent
+// again, which is no more than a duplicate on the wire, so that a lost Grant
+// does not cost the round. The clock is read after the message was taken from
+// the queue, and expiry is a comparison of clocks, never a timer.
+//
+// R2 (NewVoter). A voter that starts has forgotten its promises and grants
+// nothing for TTLMax+G. An identity that never voted has promised nothing and
+// is exempt: Config.FreshIdentity, which the caller consumes durably.
+//
+// R3 (Voter.promise). A promise to the same identity only grows: until =
+// max(until, now+ttl+G). A matching Release alone shortens it, or a lease in
+// use would lose its voters by a renewal with a shorter ttl. TTLMax must not
+// shrink while promises of a larger one may live: a member that restarts with
+// a smaller one would end its embargo too early.
+//
+// R4 (Holder.next, Holder.receive). Each start draws a nonce, each round a
+// number, never used twice. An answer counts only if it echoes both of what is
+// out now, and votes are a set of voters: late, repeated and old Grants are
+// nothing.
+//
+// R5 (Voter.release). A Release clears a promise of exactly that identity and
+// of no later round. The round is remembered, so that its Ask, arriving after
+// its Release, plants nothing. That memory is bounded; losing it costs time,
+// not safety.
+//
+// R6 (Holder.startRound, failRound). t0 is read before the Ask is handed out.
+// A round ends by majority, timeout or Release, and is dead then, first of
+// all. A tenure begins with a short ttl (four rounds) that a whole renewal
+// follows at once, so that a lost first round blocks nobody for long.
+//
+// R7 (Holder.win, keeper). The gate's deadline is t0+ttl(1-eps), absolute. One
+// goroutine writes it; it never moves back but to 0; and a write decided
+// before a close is void after it, by the number of its round.
+//
+// R8 (Holder.giveUp, leave, release). The way out is always: gate written to 0
+// and read back -> owner told -> its addresses removed (20 ms at most, 1 ms at
+// least, for packets in flight) -> Release. A candidate whose round failed
+// closes too, though it never opened. The first thing that happens to an
+// address is that its gate is closed: a predecessor may have left it open. If
+// the gate cannot be read back there is no Release; the promises run out.
+//
+// R10 (Clocks). The holder's clock is the gate's, CLOCK_BOOTTIME; the voter's
+// is CLOCK_MONOTONIC_RAW, which nobody slews. Params.Validate keeps eps above
+// what the holder's clock may be slewed by: promises outlast leases.
+//
+// R12 (loop). The lease's goroutine touches no disk and waits for nobody: its
+// log lines go through a buffer that drops, its sends do not wait, it has a
+// thread of its own with raised priority. Fitness comes from outside (SetFit):
+// a member that cannot use a lease does not renew it. A driver starts unfit.
+//
+// R13 (Holder.failRound, expire). A holder whose renewals fail holds on until
+// its deadline and then leaves as in R8. Nobody takes a lease from it by
+// asking.
+//
+// R14 (round.voters). The majority is of the latest configuration known to be
+// committed, frozen when the Ask is sent. An appended one may be on a branch
+// that dies, and two such may have disjoint majorities.
+//
+// R15 (Voter.SetFloor). A voter answers no configuration older than the latest
+// appended to its log, committed or not: a removed member that does not know
+// it is removed finds no majority.
+//
+// R16 (Params.Spacing) is the leader's: one voter a change, and the next one
+// only when every promise made before has run out. The tests show what happens
+// otherwise.
+//
+// R18 (Voter.claimed, Holder.target, narrow). An Ask names its addresses. A
+// voter refuses one while another identity's unexpired promise names it, on
+// any router, each address until its own end. The gate opens only what the
+// round named. An address that a router loses is closed at once; one that it
+// gains is closed first, then asked for together with the rest, and a refusal
+// of the new is followed by a round for the old alone. Within one member, an
+// address is named by one tenure at a time.
+//
+// # Standing
+//
+// A candidate of rank k waits k staggers after its own voter's promise ends,
+// then probes, which changes nothing, and asks only if a majority would grant.
+// A refused probe sleeps until the first known promise ends and k staggers
+// more; a failed round or an unanswered probe pauses at random between half a
+// round and two. So candidates that started together part, and nobody asks
+// against a live lease.
+//
+// # The wire
+//
+// UDP datagrams, AES-256-GCM, one key for each direction and start of the
+// sender, derived from the cluster's lease key; a window of counters refuses
+// replays. All routers' messages for one member share a datagram. Whatever
+// does not open, or is not for this member, is dropped and counted.
+//
+// # Still to come
+//
+// The promise table in /run that spares the embargo (rest of R2), detection of
+// pauses of a virtual machine (R11; Guard itself is honoured), joint quorums,
+// cookies against recorded Asks, the hint of a planned handover, and the second
+// path over the members' TLS connections.
 package lease
