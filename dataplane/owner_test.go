@@ -3,6 +3,7 @@ package dataplane
 import (
 	"errors"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -101,19 +102,19 @@ func TestAStormOfEventsIsPaced(t *testing.T) {
 		owning(w)
 		w.plane.Acquired(term(1, vipAddr).Permit())
 		settle()
-		looks := 0
-		w.host.fail = func(what string) error {
+		var looks atomic.Int64
+		w.host.failWith(func(what string) error {
 			if what == "snapshot" {
-				looks++
+				looks.Add(1)
 			}
 			return nil
-		}
+		})
 		for range 1000 {
 			w.host.change(func(*vip.Snapshot) {})
 			time.Sleep(100 * time.Microsecond)
 		}
-		if looks > 12 { // 100 ms
-			t.Errorf("looked %d times in 100 ms", looks)
+		if n := looks.Load(); n > 12 || n < 5 {
+			t.Errorf("looked %d times in 100 ms", n)
 		}
 		<-w.plane.Lost(1, "")
 	})
@@ -215,9 +216,7 @@ func TestWhatACrashLeftIsTakenOver(t *testing.T) {
 		settle()
 		w.plane.Acquired(term(1, vipAddr).Permit())
 		settle()
-		w.host.mu.Lock()
-		w.host.fail = nil
-		w.host.mu.Unlock()
+		w.host.failWith(nil)
 		time.Sleep(time.Minute)
 		if !w.host.has("eth0", vipAddr+"/32") {
 			t.Error("the owner's address was removed as a leftover")
@@ -298,6 +297,7 @@ func TestARouterThatLeavesTheTable(t *testing.T) {
 		if del < 0 || gate < del || !strings.Contains(got, "vrrp lost 1") {
 			t.Errorf("happened: %s", got)
 		}
+		w.halt()
 		if len(w.plane.addresses.routers) != 0 {
 			t.Error("the machine stays")
 		}
@@ -306,9 +306,10 @@ func TestARouterThatLeavesTheTable(t *testing.T) {
 
 func TestAFailingWatchIsMadeUpFor(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
-		broken := true
+		var broken atomic.Bool
+		broken.Store(true)
 		w.host.fail = func(what string) error {
-			if what == "watch" && broken {
+			if what == "watch" && broken.Load() {
 				return errors.New("no buffer space")
 			}
 			return nil
@@ -319,7 +320,7 @@ func TestAFailingWatchIsMadeUpFor(t *testing.T) {
 		if n := len(w.plane.Status().ForeignVIPs); n != 1 {
 			t.Errorf("%d foreign addresses seen without events", n)
 		}
-		broken = false
+		broken.Store(false)
 		time.Sleep(2 * watchRetry)
 		w.host.take("lo", vipAddr+"/32")
 		settle()

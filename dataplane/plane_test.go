@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -171,9 +172,10 @@ func TestAnOldTableIsNotApplied(t *testing.T) {
 
 func TestErrorsAreRetriedAndNeverFatal(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
-		broken := true
+		var broken atomic.Bool
+		broken.Store(true)
 		w.ipvs.FailList = func() error {
-			if broken {
+			if broken.Load() {
 				return ipvs.ErrPermission
 			}
 			return nil
@@ -188,7 +190,7 @@ func TestErrorsAreRetriedAndNeverFatal(t *testing.T) {
 		if n := strings.Count(w.logs.String(), "CAP_NET_ADMIN"); n > 2 {
 			t.Errorf("the same error was logged %d times", n)
 		}
-		broken = false
+		broken.Store(false)
 		time.Sleep(driftEvery)
 		settle()
 		w.wantIPVS(pairRules)

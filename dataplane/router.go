@@ -95,7 +95,7 @@ func (r *router) acquired(now time.Duration, p fence.Permit) {
 	if p != r.permit {
 		r.speaking = false // the speaker needs the new one
 	}
-	r.permit, r.owned, r.zero = p, true, false
+	r.permit, r.owned, r.zero, r.waiting = p, true, false, false
 	for _, h := range r.places {
 		h.due = now
 		if fresh {

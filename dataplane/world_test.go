@@ -89,6 +89,13 @@ func (h *fakeHost) Snapshot() (vip.Snapshot, error) {
 	return vip.Snapshot{Links: slices.Clone(h.snap.Links), Addrs: slices.Clone(h.snap.Addrs)}, nil
 }
 
+// failWith sets what is asked before each call.
+func (h *fakeHost) failWith(f func(what string) error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.fail = f
+}
+
 func (h *fakeHost) ask(what string) error {
 	if h.fail == nil {
 		return nil
