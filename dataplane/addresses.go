@@ -102,10 +102,14 @@ func (p *Plane) next() time.Duration {
 // work carries out steps until no machine has one. What the lease says is
 // taken in between any two.
 func (p *Plane) work() {
-	for {
-		p.takeInbox()
-		if !p.oneStep() {
-			return
+	p.takeInbox()
+	for again := true; again; {
+		again = false
+		for _, id := range slices.Sorted(maps.Keys(p.addresses.routers)) {
+			for p.oneStep(id) {
+				again = true
+				p.takeInbox()
+			}
 		}
 	}
 }
@@ -146,27 +150,25 @@ func (a *addressLoop) release(id uint64) {
 	delete(a.waiters, id)
 }
 
-func (p *Plane) oneStep() bool {
-	a := &p.addresses
-	for _, id := range slices.Sorted(maps.Keys(a.routers)) {
-		r := a.routers[id]
-		if s, ok := r.todo(p.since()); ok {
-			existed, err := p.do(id, s)
-			r.done(p.since(), s, existed, err)
-			return true
-		}
-		if r.idle() {
-			delete(a.routers, id)
-		}
+// oneStep carries out the router's next step; false: it has none now.
+func (p *Plane) oneStep(id uint64) bool {
+	r := p.addresses.routers[id]
+	s, ok := r.todo(p.since())
+	if ok {
+		existed, err := p.do(r, s)
+		r.done(p.since(), s, existed, err)
+	} else if r.idle() {
+		delete(p.addresses.routers, id)
 	}
-	return false
+	return ok
 }
 
 // do carries out one step.
-func (p *Plane) do(id uint64, s step) (existed bool, err error) {
+func (p *Plane) do(r *router, s step) (existed bool, err error) {
+	id := r.id
 	switch s.verb {
 	case addAddress:
-		existed, err = p.add(s)
+		existed, err = p.add(r, s)
 	case removeAddress:
 		err = p.cfg.VIPs.Remove(s.place.index, s.place.prefix)
 	case announce: // too many to log
@@ -193,17 +195,21 @@ func (p *Plane) do(id uint64, s step) (existed bool, err error) {
 	return existed, err
 }
 
-// add notes the address in the record, then adds it. One that an earlier
-// process of ours left there counts as added.
-func (p *Plane) add(s step) (existed bool, err error) {
+// add notes the router's addresses in the record, then adds this one. One that
+// an earlier process of ours left there counts as added.
+func (p *Plane) add(r *router, s step) (existed bool, err error) {
 	mine := recordedAddress{Dev: s.link.Name, Prefix: s.place.prefix}
-	p.record.update(func(r *recorded) {
-		if !slices.Contains(r.Addresses, mine) {
-			r.Addresses = append(r.Addresses, mine)
+	if !p.record.hasAddress(mine) {
+		p.record.update(func(c *recorded) {
+			for _, h := range r.places {
+				if a := h.recorded(); !slices.Contains(c.Addresses, a) {
+					c.Addresses = append(c.Addresses, a)
+				}
+			}
+		})
+		if err := p.record.save(recordWait); err != nil {
+			p.failed("record", err)
 		}
-	})
-	if err := p.record.save(recordWait); err != nil {
-		p.failed("record", err)
 	}
 	p.addresses.noted = nil // compare anew after this turn
 	existed, err = p.cfg.VIPs.Add(s.permit, s.place.index, s.place.prefix, s.label)
@@ -289,6 +295,11 @@ func (p *Plane) place(t *fsm.Table) {
 	}
 	if s := speakers(t, places); p.cfg.VRRP != nil && !reflect.DeepEqual(s, a.speaks) {
 		p.cfg.VRRP.SetRouters(s)
+		for _, sp := range s {
+			if !slices.ContainsFunc(a.speaks, func(o Speaker) bool { return o.Router.ID == sp.Router.ID }) {
+				a.machine(sp.Router.ID).speaking = false // new to VRRP, whatever was before
+			}
+		}
 		a.speaks = s
 	}
 	for id := range a.routers {
@@ -308,7 +319,7 @@ func (p *Plane) noteAddresses() {
 	for _, id := range slices.Sorted(maps.Keys(a.routers)) {
 		for _, h := range a.routers[id].places {
 			if h.on && !h.foreign || h.tried {
-				now = append(now, recordedAddress{Dev: h.link.Name, Prefix: h.prefix})
+				now = append(now, h.recorded())
 			}
 		}
 	}

@@ -2,6 +2,9 @@ package dataplane
 
 import (
 	"errors"
+	"fmt"
+	"net/netip"
+	"os"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -326,6 +329,78 @@ func TestAFailingWatchIsMadeUpFor(t *testing.T) {
 		settle()
 		if n := len(w.plane.Status().ForeignVIPs); n != 0 {
 			t.Errorf("%d foreign addresses", n)
+		}
+	})
+}
+
+// A speaker that forgot a router, because its interface was away, is told again.
+func TestTheSpeakerIsToldAgain(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		owning(w)
+		w.plane.Acquired(term(1, vipAddr).Permit())
+		settle()
+		var links []vip.Link
+		var addrs []vip.Addr
+		w.host.change(func(s *vip.Snapshot) {
+			links, addrs = s.Links, s.Addrs
+			s.Links, s.Addrs = links[:1], addrs[:1]
+		})
+		settle()
+		w.diary.take()
+		w.host.change(func(s *vip.Snapshot) { s.Links, s.Addrs = links, addrs[:3] })
+		settle()
+		w.wantDiary("vrrp routers [VI_1@eth0]", "ip addr add 172.25.88.100/32 dev eth0", "vrrp acquired 1", "garp 172.25.88.100 dev eth0")
+		<-w.plane.Lost(1, "")
+	})
+}
+
+// The record names an address before it is on: a crash in between loses nothing.
+func TestTheRecordComesFirst(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		owning(w)
+		var at string
+		w.host.failWith(func(what string) error {
+			if what == "add" {
+				b, _ := os.ReadFile(w.state)
+				at = string(b)
+			}
+			return nil
+		})
+		w.plane.Acquired(term(1, vipAddr).Permit())
+		settle()
+		if !strings.Contains(at, `"172.25.88.100/32"`) || !strings.Contains(at, `"tcp/172.25.88.100:80"`) {
+			t.Errorf("the record was %s", at)
+		}
+		<-w.plane.Lost(1, "")
+		w.halt()
+		if b, _ := os.ReadFile(w.state); strings.Contains(string(b), `"172.25.88.100/32"`) {
+			t.Errorf("the record still has the address: %s", b)
+		}
+	})
+}
+
+func TestManyRoutersAtOnce(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		tab := &fsm.Table{Cluster: "c1", Revision: 1}
+		for i := range 300 {
+			a := netip.AddrFrom4([4]byte{172, 25, 88, byte(100 + i/100*50 + i%50)})
+			tab.Routers = append(tab.Routers, fsm.Router{ID: uint64(i + 1), Name: fmt.Sprint("VI_", i), Interface: "eth0",
+				Addresses: []fsm.Address{{Prefix: netip.PrefixFrom(a, 32-i%2)}}})
+		}
+		w.run()
+		w.plane.Update(tab)
+		settle()
+		for _, r := range tab.Routers {
+			w.plane.Acquired(term(r.ID, r.Addresses[0].Prefix.Addr().String()).Permit())
+		}
+		settle()
+		for _, v := range w.plane.Status().VIPs {
+			if !v.On || v.Announced == 0 {
+				t.Fatalf("%+v", v)
+			}
+		}
+		for _, r := range tab.Routers {
+			<-w.plane.Lost(r.ID, "")
 		}
 	})
 }

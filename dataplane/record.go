@@ -81,6 +81,13 @@ func (r *record) get() recorded {
 	return c
 }
 
+// hasAddress reports whether the record has the address.
+func (r *record) hasAddress(a recordedAddress) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Contains(r.now.Addresses, a)
+}
+
 // update changes the record, and asks for it to be written if it changed.
 func (r *record) update(change func(*recorded)) {
 	r.mu.Lock()

@@ -71,6 +71,11 @@ type held struct {
 	restored uint64
 }
 
+// recorded is h as the record has it.
+func (h *held) recorded() recordedAddress {
+	return recordedAddress{Dev: h.link.Name, Prefix: h.prefix}
+}
+
 // router is the machine of one virtual router on this host. It is pure: events
 // change its state, todo says what to do next, done takes the result. Times are
 // counted from any fixed moment.
