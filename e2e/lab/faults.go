@@ -58,9 +58,11 @@ func blockRule(from, to, match string) string {
 }
 
 // blockTable is the whole nft table, which replaces the last one in one step.
+// Its priority is before br_netfilter's (0), which takes IP packets away from
+// later hooks.
 func blockTable(blocks []*Block) string {
 	var s strings.Builder
-	s.WriteString("table bridge lab\ndelete table bridge lab\ntable bridge lab {\n chain forward {\n  type filter hook forward priority 0; policy accept;\n")
+	s.WriteString("table bridge lab\ndelete table bridge lab\ntable bridge lab {\n chain forward {\n  type filter hook forward priority -200; policy accept;\n")
 	for _, b := range blocks {
 		for _, r := range b.rules {
 			fmt.Fprintf(&s, "  %s\n", r)

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -29,10 +30,22 @@ func makeBridge() error {
 	if err := nl.LinkAdd(br); err != nil {
 		return fmt.Errorf("bridge: %w", err)
 	}
-	if err := noIPv6(bridgeName); err != nil {
+	if err := errors.Join(noIPv6(bridgeName), noBridgeNetfilter()); err != nil {
 		return err
 	}
 	return nl.LinkSetUp(br)
+}
+
+// noBridgeNetfilter keeps the kernel, where it has br_netfilter loaded, from
+// running every frame through the switch's IP rules too.
+func noBridgeNetfilter() error {
+	for _, f := range []string{"iptables", "ip6tables", "arptables"} {
+		err := os.WriteFile("/proc/sys/net/bridge/bridge-nf-call-"+f, []byte("0"), 0)
+		if err != nil && !os.IsNotExist(err) {
+			return err
+		}
+	}
+	return nil
 }
 
 // noIPv6 keeps the switch's own interfaces silent.

@@ -63,9 +63,14 @@ func (h *host) build(ctx context.Context, name, pkg string) (string, error) {
 	return out, err
 }
 
+// goTool runs go in the repository's root; goToolIn in another folder of it.
 func (h *host) goTool(ctx context.Context, args ...string) (string, error) {
+	return h.goToolIn(ctx, h.repo, args...)
+}
+
+func (h *host) goToolIn(ctx context.Context, dir string, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, "go", args...)
-	cmd.Dir = h.repo
+	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
@@ -82,7 +87,7 @@ func (h *host) goTool(ctx context.Context, args ...string) (string, error) {
 // buildTests makes one test binary for each package that has tests.
 func (h *host) buildTests(ctx context.Context, patterns, args []string, t *image.Tree) ([]guest.Test, error) {
 	const format = `{{if or .TestGoFiles .XTestGoFiles}}{{.ImportPath}} {{.Dir}}{{end}}`
-	out, err := h.goTool(ctx, append([]string{"list", "-f", format}, patterns...)...)
+	out, err := h.goToolIn(ctx, h.wd, append([]string{"list", "-f", format}, patterns...)...)
 	if err != nil {
 		return nil, err
 	}

@@ -110,7 +110,8 @@ func entryCommand(ctx context.Context, name string, args []string) error {
 	}
 	job := &guest.Job{Entry: name}
 	c, restore := console{out: os.Stdout}, func() {}
-	if interactive[name] {
+	job.Interactive = interactive[name]
+	if job.Interactive && !native() {
 		if c, restore, err = terminal(job); err != nil {
 			return err
 		}

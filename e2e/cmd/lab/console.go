@@ -20,7 +20,7 @@ type console struct {
 // job gets what stdin has.
 func terminal(job *guest.Job) (c console, restore func(), err error) {
 	c, restore = console{in: os.Stdin, out: os.Stdout}, func() {}
-	job.Interactive, job.Rows, job.Cols = true, 24, 80
+	job.Rows, job.Cols = 24, 80
 	if job.Term = os.Getenv("TERM"); job.Term == "" {
 		job.Term = "dumb"
 	}

@@ -1,12 +1,14 @@
 package main
 
 import (
+	"lbcluster/e2e/bench"
 	"lbcluster/e2e/demo"
 	"lbcluster/e2e/lab/guest"
 )
 
 // entries are what "lab NAME" runs inside the guest.
 var entries = map[string]guest.Entry{
+	"bench": bench.Run,
 	"demo":  demo.Run,
 	"shell": guest.Shell,
 }

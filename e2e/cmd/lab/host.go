@@ -22,6 +22,7 @@ import (
 // host is this machine's side of one lab run.
 type host struct {
 	repo, dir string // the repository, the lab's folder
+	wd        string // where the command was started: patterns are relative to it
 	start     time.Time
 	unlock    func()
 }
@@ -33,11 +34,11 @@ func openHost(ctx context.Context) (*host, error) {
 		return nil, errors.New("the lab runs on Linux, amd64")
 	}
 	h := &host{start: time.Now()}
-	wd, err := os.Getwd()
-	if err != nil {
+	var err error
+	if h.wd, err = os.Getwd(); err != nil {
 		return nil, err
 	}
-	if h.repo, err = repoRoot(wd); err != nil {
+	if h.repo, err = repoRoot(h.wd); err != nil {
 		return nil, err
 	}
 	h.dir = os.Getenv("LBCLUSTER_LAB_DIR")

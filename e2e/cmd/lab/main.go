@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 
 	"lbcluster/e2e/lab"
@@ -36,6 +37,9 @@ func main() {
 	if guest.IsInit() {
 		os.Exit(guest.Init())
 	}
+	if filepath.Base(os.Args[0]) == "on" { // a link in the guest: on HOST PROGRAM
+		os.Exit(lab.On(os.Args[1:]))
+	}
 	if len(os.Args) < 2 {
 		fmt.Fprint(os.Stderr, usage)
 		os.Exit(2)
@@ -49,8 +53,6 @@ func dispatch(verb string, args []string) int {
 		return guest.RunJob(entries)
 	case "probe":
 		return probe.Main(args)
-	case "on":
-		return lab.On(args)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -50,12 +51,15 @@ func runNative(ctx context.Context, base, overlay *image.Tree, results string, c
 	if err := devices(root); err != nil {
 		return err
 	}
+	runtime.LockOSThread() // Pdeathsig is about the thread
+	defer runtime.UnlockOSThread()
 	cmd := exec.CommandContext(ctx, "/init")
 	cmd.Dir = "/"
 	cmd.Env = []string{"TERM=" + os.Getenv("TERM")}
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, c.out, os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Chroot:     root,
+		Pdeathsig:  syscall.SIGKILL,
 		Cloneflags: unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWNET | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC,
 	}
 	err = cmd.Run()

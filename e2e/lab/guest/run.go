@@ -21,7 +21,10 @@ func runJob(job *Job) (int, error) {
 		Files: []uintptr{0, 1, 2},
 		Sys:   &syscall.SysProcAttr{Setsid: true},
 	}
-	if !job.Native {
+	switch {
+	case job.Native && job.Interactive:
+		attr.Sys.Setsid = false // the terminal is the session's that we are in
+	case !job.Native:
 		tty, err := openConsole(job)
 		if err != nil {
 			return 1, err

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"syscall"
 	"time"
@@ -58,8 +59,14 @@ func (m *Machine) run(ctx context.Context, initrd, disk string) error {
 	cmd.Env = append(os.Environ(),
 		"QEMU_MODULE_DIR="+filepath.Join(m.Packages.Root, "usr/lib/x86_64-linux-gnu/qemu"))
 	// A session of its own gives it an autogroup of its own: see raise.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = nil, m.Stdout, os.Stderr
+	// QEMU dies with the thread that started it, which lives as long as this
+	// call: not even a killed lab leaves a guest behind.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL}
+	// QEMU makes its output non-blocking. On a terminal that would be our input
+	// too, so it gets a pipe whatever Stdout is.
+	cmd.Stdout, cmd.Stderr = struct{ io.Writer }{m.Stdout}, os.Stderr
 	cmd.WaitDelay = 2 * time.Second
 	if m.Stdin != nil {
 		// A pipe of our own: exec would wait for a read of the terminal that
