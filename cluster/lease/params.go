@@ -65,7 +65,7 @@ func (p Params) Validate() error {
 		{4*int64(p.Renew) <= p.usable(int64(p.TTL)), "renew <= ttl(1-eps)/4"},
 		{p.Stall() > 0, "ttl(1-eps) > renew + round, or no stall of the holder is tolerated"},
 		{p.Settle <= p.RemoveWait, "settle <= removal wait"},
-		{p.RemoveWait < p.Round, "removal wait < round, or a release is slower than a failed round"},
+		{p.RemoveWait <= p.Round, "removal wait <= round, or a release is slower than a failed round"},
 	} {
 		if !c.ok {
 			errs = append(errs, errors.New(c.rule))

@@ -56,7 +56,7 @@ func TestValidateNamesTheBrokenRelation(t *testing.T) {
 		{func(p *Params) { p.Renew = ms(181) }, "renew <="},
 		{func(p *Params) { p.Renew = ms(700) }, "no stall"},
 		{func(p *Params) { p.Settle = ms(21) }, "settle"},
-		{func(p *Params) { p.RemoveWait = ms(60) }, "removal wait < round"},
+		{func(p *Params) { p.RemoveWait = ms(61) }, "removal wait <= round"},
 	} {
 		p, _ := Profile("default")
 		c.change(&p)
