@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -31,6 +32,9 @@ type found struct {
 type hook interface {
 	// list returns the gates' programs on the interface, by name.
 	list(ifindex int, d direction) ([]found, error)
+	// place is where program id runs in its hook, from 0; -1: it is not there.
+	// It is asked often, so it costs few system calls.
+	place(ifindex int, d direction, id ebpf.ProgramID) (int, error)
 	// attach puts p there, in place of an earlier gate's program in one step
 	// where there is one.
 	attach(ifindex int, d direction, p *ebpf.Program) error
@@ -71,6 +75,11 @@ func (t tcx) list(ifindex int, d direction) ([]found, error) {
 		}
 	}
 	return out, nil
+}
+
+func (t tcx) place(ifindex int, d direction, id ebpf.ProgramID) (int, error) {
+	progs, err := t.query(ifindex, d)
+	return slices.IndexFunc(progs, func(p link.AttachedProgram) bool { return p.ID == id }), err
 }
 
 // isGate tells a gate's program by its name. A program that is gone is none.
@@ -224,14 +233,22 @@ func clsactParent(d direction) uint32 {
 	return netlink.HANDLE_MIN_EGRESS
 }
 
-func (clsact) list(ifindex int, d direction) ([]found, error) {
+func (clsact) filters(ifindex int, d direction) ([]netlink.Filter, error) {
 	filters, err := netlink.FilterList(byIndex(ifindex), clsactParent(d))
+	for errors.Is(err, netlink.ErrDumpInterrupted) {
+		filters, err = netlink.FilterList(byIndex(ifindex), clsactParent(d))
+	}
 	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOENT) {
 		return nil, nil // no such qdisc
 	}
 	if err != nil {
 		return nil, fmt.Errorf("list the filters (%s) of interface %d: %w", d, ifindex, err)
 	}
+	return filters, nil
+}
+
+func (c clsact) list(ifindex int, d direction) ([]found, error) {
+	filters, err := c.filters(ifindex, d)
 	var out []found
 	for i, f := range filters {
 		b, ok := f.(*netlink.BpfFilter)
@@ -239,7 +256,15 @@ func (clsact) list(ifindex int, d direction) ([]found, error) {
 			out = append(out, found{id: ebpf.ProgramID(b.Id), first: i == 0})
 		}
 	}
-	return out, nil
+	return out, err
+}
+
+func (c clsact) place(ifindex int, d direction, id ebpf.ProgramID) (int, error) {
+	filters, err := c.filters(ifindex, d)
+	return slices.IndexFunc(filters, func(f netlink.Filter) bool {
+		b, ok := f.(*netlink.BpfFilter)
+		return ok && b.DirectAction && ebpf.ProgramID(b.Id) == id
+	}), err
 }
 
 func (c clsact) attach(ifindex int, d direction, p *ebpf.Program) error {

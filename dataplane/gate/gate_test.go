@@ -1,6 +1,7 @@
 package gate
 
 import (
+	"context"
 	"errors"
 	"net/netip"
 	"os"
@@ -456,4 +457,61 @@ func TestClockShifted(t *testing.T) {
 	if shifted, err := clockShifted("/nonexistent"); shifted || err != nil {
 		t.Errorf("a kernel without time namespaces: %v, %v", shifted, err)
 	}
+}
+
+// A process that is frozen while it opens must not make the next one hang.
+func TestLockGivesUp(t *testing.T) {
+	dir := t.TempDir()
+	unlock, err := lock(context.Background(), dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), silent)
+	defer cancel()
+	if _, err := lock(ctx, dir); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), dir) {
+		t.Errorf("while another holds it: %v", err)
+	}
+	unlock()
+	unlock, err = lock(context.Background(), dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	unlock()
+}
+
+// The address sits on a VLAN of the interface: frames are judged below and on it.
+func TestVLAN(t *testing.T) {
+	eachMode(t, func(t *testing.T, s *site) {
+		err := s.try(func() error {
+			l, err := netlink.LinkByName("eth0")
+			if err != nil {
+				return err
+			}
+			v := &netlink.Vlan{LinkAttrs: netlink.LinkAttrs{Name: "eth0.5", ParentIndex: l.Attrs().Index}, VlanId: 5}
+			if err := netlink.LinkAdd(v); err != nil {
+				return err
+			}
+			a, err := netlink.ParseAddr(vip.String() + "/32")
+			return errors.Join(err, netlink.AddrDel(l, a), up("eth0.5"), addAddr("eth0.5", vip.String()+"/32"), addAddr("eth0.5", "172.25.88.3/24"))
+		})
+		if errors.Is(err, unix.EOPNOTSUPP) {
+			t.Skip("this kernel has no VLANs (8021q)")
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		ask := ether(ones, macB, etherARP, arpPacket(1, macB, client, [6]byte{}, vip), vlan5)
+		answered := func() bool {
+			return s.client.exchange(ask, silent, func(b []byte) bool {
+				return slices.Equal(b[6:12], macA[:]) && (b[12] == 8 && b[13] == 6 && b[21] == 2 || b[12] == 0x81 && b[16] == 8 && b[17] == 6 && b[25] == 2)
+			})
+		}
+		eventually(t, "an answer on the VLAN without a gate", answered)
+		g := s.open(Config{Known: onlyVIP})
+		if answered() {
+			t.Error("answers on the VLAN with the gate closed")
+		}
+		arm(t, g, vip, in(10*time.Second))
+		eventually(t, "an answer on the VLAN with the gate open", answered)
+	})
 }

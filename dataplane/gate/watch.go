@@ -18,8 +18,8 @@ import (
 // How often attachments are looked at without an event. A tcx program that goes
 // says nothing on netlink, so there the look is what finds it.
 const (
-	lookTCX    = 50 * time.Millisecond
-	lookClsact = time.Second
+	lookTCX = 50 * time.Millisecond
+	lookAll = time.Second // with a fresh list of interfaces
 	// quantum bounds how long Run takes to see the end of its context.
 	quantum = 50 * time.Millisecond
 	// repairWait is how long a repair waits for a process that is opening.
@@ -38,9 +38,32 @@ type watchState struct {
 // Run keeps the gate on every interface: new ones get it, and where somebody
 // took it off it is put back and counted. It returns nil when ctx ends, with
 // everything still attached, and ErrSuperseded when a later process has opened
-// the gate. It works in the network namespace of the thread that calls it and
-// starts no goroutine.
+// the gate; other errors are logged, shown in Status and tried again. It works
+// in the network namespace of the thread that calls it and starts no goroutine.
 func (g *Gate) Run(ctx context.Context) error {
+	for ctx.Err() == nil {
+		err := g.follow(ctx)
+		if errors.Is(err, ErrSuperseded) {
+			return err
+		}
+		if err != nil {
+			g.failed("", err)
+			sleep(ctx, time.Second)
+		}
+	}
+	return nil
+}
+
+func sleep(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}
+
+// follow looks after each event and at intervals, until ctx ends or the event
+// socket fails.
+func (g *Gate) follow(ctx context.Context) error {
 	// Subscribed before the first look: no change can fall between.
 	s, err := nl.Subscribe(unix.NETLINK_ROUTE, unix.RTNLGRP_LINK, unix.RTNLGRP_TC)
 	if err != nil {
@@ -49,13 +72,20 @@ func (g *Gate) Run(ctx context.Context) error {
 	defer s.Close()
 	every := lookTCX
 	if g.mode == ModeClsact {
-		every = lookClsact
+		every = lookAll
 	}
-	var last time.Time
+	var links []netlink.Link // as of the last full look
+	var last, full time.Time
 	event := true
 	for ctx.Err() == nil {
-		if event || time.Since(last) >= every {
-			if err := g.look(ctx); err != nil {
+		if event || time.Since(full) >= lookAll {
+			if links, err = interfaces(); err != nil {
+				return err
+			}
+			full, last = time.Now(), time.Time{}
+		}
+		if time.Since(last) >= every {
+			if err := g.look(ctx, links); err != nil {
 				return err
 			}
 			last = time.Now()
@@ -67,24 +97,30 @@ func (g *Gate) Run(ctx context.Context) error {
 	return nil
 }
 
-// wait reports whether something happened within d, and takes all that has.
-func wait(s *nl.NetlinkSocket, d time.Duration) (bool, error) {
-	tv := unix.NsecToTimeval(int64(d))
-	if err := s.SetReceiveTimeout(&tv); err != nil {
-		return false, fmt.Errorf("set the event socket's timeout: %w", err)
+// wait reports whether something happened within d. Events that follow closely
+// (an interface's coming makes several) are taken together.
+func wait(s *nl.NetlinkSocket, d time.Duration) (event bool, err error) {
+	for range 20 {
+		tv := unix.NsecToTimeval(int64(d))
+		if err := s.SetReceiveTimeout(&tv); err != nil {
+			return event, fmt.Errorf("set the event socket's timeout: %w", err)
+		}
+		_, _, err := s.Receive()
+		switch {
+		case err == nil, errors.Is(err, unix.ENOBUFS): // overrun: look at everything, as always
+			event = true
+			d = time.Millisecond
+		case errors.Is(err, unix.EAGAIN), errors.Is(err, unix.EINTR):
+			return event, nil
+		default:
+			return event, fmt.Errorf("read interface and filter events: %w", err)
+		}
 	}
-	_, _, err := s.Receive()
-	switch {
-	case err == nil, errors.Is(err, unix.ENOBUFS): // overrun: look at everything, as always
-		return true, nil
-	case errors.Is(err, unix.EAGAIN), errors.Is(err, unix.EINTR):
-		return false, nil
-	}
-	return false, fmt.Errorf("read interface and filter events: %w", err)
+	return event, nil
 }
 
 // look compares what is attached with what should be, and repairs it.
-func (g *Gate) look(ctx context.Context) error {
+func (g *Gate) look(ctx context.Context, links []netlink.Link) error {
 	ours, err := g.maps.owned(g.dir)
 	lost := errors.Is(err, os.ErrNotExist)
 	if err != nil && !lost {
@@ -92,11 +128,7 @@ func (g *Gate) look(ctx context.Context) error {
 	} else if !lost && !ours {
 		return ErrSuperseded
 	}
-	missing, err := g.missing()
-	if err != nil {
-		g.failed("", err)
-		return nil
-	}
+	missing := g.missing(links)
 	if len(missing) == 0 && !lost {
 		return nil
 	}
@@ -150,12 +182,8 @@ func (g *Gate) failed(name string, err error) {
 	}
 }
 
-// missing lists the interfaces that lack a program, or have it behind another.
-func (g *Gate) missing() ([]netlink.Link, error) {
-	links, err := interfaces()
-	if err != nil {
-		return nil, err
-	}
+// missing lists the interfaces that lack a program.
+func (g *Gate) missing(links []netlink.Link) []netlink.Link {
 	present := make(map[int]bool)
 	var out []netlink.Link
 	for _, l := range links {
@@ -172,26 +200,22 @@ func (g *Gate) missing() ([]netlink.Link, error) {
 		}
 	}
 	g.forget(present)
-	return out, nil
+	return out
 }
 
 // complete reports whether both our programs are on l, and notes who is first.
 func (g *Gate) complete(l netlink.Link) (bool, error) {
-	first, all := true, true
+	first := true
 	for _, d := range directions {
-		here, err := g.hook.list(l.Attrs().Index, d)
-		if err != nil {
+		at, err := g.hook.place(l.Attrs().Index, d, g.ids[d])
+		if err != nil || at < 0 {
 			return false, err
 		}
-		i := slices.IndexFunc(here, func(f found) bool { return f.id == g.ids[d] })
-		all = all && i >= 0
-		first = first && i >= 0 && here[i].first
+		first = first && at == 0
 	}
-	if all {
-		g.noteOrder(l.Attrs().Name, first)
-		g.noteAttached(l)
-	}
-	return all, nil
+	g.noteOrder(l.Attrs().Name, first)
+	g.noteAttached(l)
+	return true, nil
 }
 
 func (g *Gate) noteOrder(name string, first bool) {
