@@ -38,6 +38,8 @@ func TestOwnershipComesAndGoesInOrder(t *testing.T) {
 		time.Sleep(2500 * time.Millisecond)
 		w.wantDiary("garp 172.25.88.100 dev eth0", "garp 172.25.88.100 dev eth0", "garp 172.25.88.100 dev eth0", "garp 172.25.88.100 dev eth0")
 
+		time.Sleep(2 * lookEvery)
+		w.diary.take()
 		tm.End()
 		removed := w.plane.Lost(1, "no quorum")
 		synctest.Wait()
@@ -47,6 +49,9 @@ func TestOwnershipComesAndGoesInOrder(t *testing.T) {
 			t.Error("not reported as removed")
 		}
 		w.wantDiary("ip addr del 172.25.88.100/32 dev eth0", "vrrp lost 1 zero=true")
+		if f := w.plane.Status(); len(f.ForeignVIPs) != 0 || f.VIPs[0].On || f.VIPs[0].Owned {
+			t.Errorf("status just after: %+v", f)
+		}
 		time.Sleep(time.Minute)
 		w.wantDiary()
 		if f := w.plane.Status().ForeignVIPs; len(f) != 0 || strings.Contains(w.logs.String(), "did not put it") {
@@ -198,6 +203,9 @@ func TestWhatACrashLeftIsRemoved(t *testing.T) {
 		if !w.host.has("eth1", vipAddr+"/32") {
 			t.Error("somebody's address was removed")
 		}
+		if strings.Contains(w.logs.String(), "ip addr del 172.25.88.100/32 dev eth0") {
+			t.Error("our own leftover was reported as somebody's")
+		}
 	})
 }
 
@@ -221,8 +229,8 @@ func TestWhatACrashLeftIsTakenOver(t *testing.T) {
 		settle()
 		w.host.failWith(nil)
 		time.Sleep(time.Minute)
-		if !w.host.has("eth0", vipAddr+"/32") {
-			t.Error("the owner's address was removed as a leftover")
+		if v := w.plane.Status(); !w.host.has("eth0", vipAddr+"/32") || v.VIPs[0].Restored != 0 || len(v.ForeignVIPs) != 0 {
+			t.Errorf("the owner's address was removed as a leftover, or taken for somebody's: %+v", v)
 		}
 		<-w.plane.Lost(1, "")
 		if w.host.has("eth0", vipAddr+"/32") {

@@ -103,6 +103,7 @@ type Plane struct {
 	status Status
 	fit    bool
 	unfit  string
+	logged map[string]time.Time // errors of the last errorsLogged
 
 	wakeTable, wakeRouters chan struct{} // one slot each
 	changed                chan struct{} // one slot: addresses or links
@@ -129,6 +130,7 @@ func New(cfg Config) *Plane {
 	p := &Plane{
 		cfg: cfg, log: cfg.Log, start: time.Now(),
 		ready:     make(chan struct{}),
+		logged:    map[string]time.Time{},
 		wakeTable: make(chan struct{}, 1), wakeRouters: make(chan struct{}, 1), changed: make(chan struct{}, 1),
 	}
 	if p.log == nil {

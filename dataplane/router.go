@@ -212,7 +212,7 @@ func (r *router) clear(now time.Duration) (step, bool) {
 }
 
 func (r *router) giveUp(now time.Duration) (step, bool) {
-	clear, tried := true, true
+	clear := true
 	for _, h := range r.places {
 		if !h.on || h.foreign {
 			continue
@@ -220,10 +220,10 @@ func (r *router) giveUp(now time.Duration) (step, bool) {
 		if now >= h.due {
 			return r.step(removeAddress, h), true
 		}
-		clear, tried = false, tried && h.settled
+		clear = false // tried, and will be again
 	}
 	switch {
-	case r.speaking && tried:
+	case r.speaking:
 		return step{verb: stopAdverts, zero: r.zero}, true
 	case r.waiting && clear:
 		return step{verb: reportOff}, true

@@ -148,16 +148,27 @@ func (s *Status) fail(err error) {
 	s.Errors++
 }
 
-// failed notes an error of the router loop and logs it if it is new.
+// failed notes an error; the same one is logged once in errorsLogged.
 func (p *Plane) failed(what string, err error) {
 	err = fmt.Errorf("%s: %w", what, err)
 	p.mu.Lock()
-	repeated := p.status.LastError == err.Error() && time.Since(p.status.LastErrorAt) < errorsLogged
 	p.status.fail(err)
+	fresh := p.unheard(err.Error())
 	p.mu.Unlock()
-	if !repeated {
+	if fresh {
 		p.log.Error("dataplane: failed, will try again", "err", err)
 	}
+}
+
+// unheard reports whether an error is to be logged now. The caller holds p.mu.
+func (p *Plane) unheard(text string) bool {
+	now := time.Now()
+	maps.DeleteFunc(p.logged, func(_ string, at time.Time) bool { return now.Sub(at) >= errorsLogged })
+	if _, again := p.logged[text]; again {
+		return false
+	}
+	p.logged[text] = now
+	return true
 }
 
 // retrying notes a failed pass of the reconcile loop.
