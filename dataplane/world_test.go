@@ -30,12 +30,30 @@ type world struct {
 	gate  *fakeGate
 	diary *diary
 	state string
-	logs  *bytes.Buffer
+	logs  *logs
 	cfg   Config // of the next start
 
 	plane *Plane
 	stop  context.CancelFunc
 	done  chan error
+}
+
+// logs is a buffer that may be read while others write.
+type logs struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *logs) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *logs) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
 }
 
 // diary is what happened, in order.
@@ -228,7 +246,7 @@ func (v fakeVRRP) Lost(router uint64, zero bool) { v.diary.note("vrrp lost %d ze
 func newWorld(t *testing.T) *world {
 	d := &diary{}
 	w := &world{t: t, ipvs: new(ipvstest.Kernel), host: newFakeHost(d), gate: &fakeGate{diary: d}, diary: d,
-		state: filepath.Join(t.TempDir(), "dataplane.json"), logs: new(bytes.Buffer)}
+		state: filepath.Join(t.TempDir(), "dataplane.json"), logs: new(logs)}
 	w.cfg = Config{
 		IPVS: w.ipvs, VIPs: w.host, Gate: w.gate, VRRP: fakeVRRP{d}, StateFile: w.state,
 		SendZero: func(why string) bool { return why == "no quorum" },
