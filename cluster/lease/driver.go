@@ -3,7 +3,6 @@ package lease
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -211,6 +210,3 @@ func (d *Driver) Status() Status {
 
 // statusWait bounds the wait for a loop that has ended or hangs.
 const statusWait = 50 * time.Millisecond
-
-// String names the driver in errors.
-func (d *Driver) String() string { return fmt.Sprintf("lease %s/%v", d.cfg.Self, d.boot) }

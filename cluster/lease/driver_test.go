@@ -120,7 +120,7 @@ type member struct {
 func (m *member) start(ctx context.Context) {
 	ctx, m.stop = context.WithCancel(ctx)
 	m.done = make(chan error, 1)
-	go func() { m.done <- m.Run(ctx) }()
+	go func() { m.done <- m.Run(ctx); close(m.done) }()
 }
 
 func testWant(ids []fsm.MemberID, self fsm.MemberID, peers map[fsm.MemberID]netip.AddrPort, routers ...Router) Want {

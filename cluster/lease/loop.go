@@ -71,6 +71,7 @@ func (l *loop) run(ctx context.Context) error {
 	}
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
+	l.first()
 	done, end := ctx.Done(), forever
 	for {
 		l.settle()
@@ -82,7 +83,7 @@ func (l *loop) run(ctx context.Context) error {
 		timer.Reset(time.Duration(l.wake(now, end) - now))
 		select {
 		case <-done:
-			done, end = nil, now+int64(resignWait)
+			done, end = nil, l.clocks.Boot()+int64(resignWait) // now is from before the wait
 			l.queue = append(l.queue, Resign{})
 		case p := <-l.packets:
 			l.take(p)
@@ -99,6 +100,21 @@ func (l *loop) run(ctx context.Context) error {
 	}
 }
 
+// first takes what was wanted before the start, so that no early packet of a
+// peer finds a driver that knows nobody.
+func (l *loop) first() {
+	select {
+	case w := <-l.d.want:
+		l.adopt(w)
+	default:
+	}
+	select {
+	case f := <-l.d.fit:
+		l.queue = append(l.queue, f)
+	default:
+	}
+}
+
 // wake is when the loop has something to do if nothing comes.
 func (l *loop) wake(now, end int64) int64 {
 	t := min(l.holder.Next(), end, now+int64(time.Second))
@@ -108,10 +124,14 @@ func (l *loop) wake(now, end int64) int64 {
 	return max(t, now+int64(50*time.Microsecond))
 }
 
+// maxTaken bounds how many packets are taken in one go: a flood must not keep
+// the loop from its timers.
+const maxTaken = 64
+
 // settle runs everything that is queued, then sends what came of it: one
 // datagram a member, whatever the number of routers (rule 3.9).
 func (l *loop) settle() {
-	for {
+	for taken := 0; ; {
 		switch {
 		case len(l.local) > 0:
 			m := l.local[0]
@@ -121,7 +141,8 @@ func (l *loop) settle() {
 			ev := l.queue[0]
 			l.queue = l.queue[1:]
 			l.carryOut(l.holder.Step(l.clocks.Boot(), ev))
-		case len(l.packets) > 0 && len(l.order) < 64:
+		case len(l.packets) > 0 && taken < maxTaken:
+			taken++
 			l.take(<-l.packets)
 		default:
 			l.flush()

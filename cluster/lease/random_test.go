@@ -2,6 +2,8 @@ package lease
 
 import (
 	"net/netip"
+	"os"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -262,6 +264,9 @@ func TestNoScheduleOpensTwoGates(t *testing.T) {
 // survive runs schedules that must not violate anything.
 func survive(t *testing.T, pl plan, mut mutation, seeds int) {
 	t.Helper()
+	if n, err := strconv.Atoi(os.Getenv("LEASE_SEEDS")); err == nil {
+		seeds *= n // for a long night
+	}
 	opened := 0
 	for seed := range uint64(seeds) {
 		a := newAdversary(seed, pl, mut)
