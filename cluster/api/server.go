@@ -1,0 +1,193 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+)
+
+// Limits of the server. A request is read within readTimeout; maxWait bounds a
+// long poll, and writeTimeout leaves room for one and for a slow commit.
+const (
+	maxBody      = 4 << 20 // bytes; a file with 10 000 real servers is below 3 MB
+	maxHeader    = 16 << 10
+	readTimeout  = 15 * time.Second
+	maxWait      = 60 * time.Second
+	writeTimeout = 120 * time.Second
+	opTimeout    = 90 * time.Second // what a backend may take to answer
+	shutdownWait = 2 * time.Second
+)
+
+// Server answers the API's requests from a Backend.
+type Server struct {
+	backend Backend
+	host    string // this machine's name, for "root@dir1"
+	version string
+	log     *slog.Logger
+}
+
+// NewServer makes a server; host is this machine's name and version the
+// daemon's. It starts nothing.
+func NewServer(b Backend, host, version string, log *slog.Logger) *Server {
+	return &Server{backend: b, host: host, version: version, log: log}
+}
+
+// Run serves ln until ctx ends, then closes it, lets running requests finish
+// for a moment and returns nil.
+func (s *Server) Run(ctx context.Context, ln net.Listener) error {
+	srv := &http.Server{
+		Handler:           s.Handler(),
+		ConnContext:       withPeer,
+		BaseContext:       func(net.Listener) context.Context { return ctx },
+		ReadHeaderTimeout: readTimeout,
+		ReadTimeout:       readTimeout,
+		WriteTimeout:      writeTimeout,
+		IdleTimeout:       time.Minute,
+		MaxHeaderBytes:    maxHeader,
+		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+	}
+	stopped := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(stopped)
+		wait, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownWait)
+		defer cancel()
+		if srv.Shutdown(wait) != nil {
+			srv.Close()
+		}
+	})
+	err := srv.Serve(ln)
+	if !stop() {
+		<-stopped // Serve returns at once when Shutdown begins
+	}
+	if ctx.Err() != nil && errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return fmt.Errorf("serve the API: %w", err)
+}
+
+// Handler routes every path of the API. Each path below is documented at its
+// method.
+func (s *Server) Handler() http.Handler {
+	mux := http.NewServeMux()
+	routes := map[string]func(*http.Request) (any, error){
+		"GET /v1/version":         s.getVersion,
+		"GET /v1/status":          s.getStatus,
+		"GET /v1/status/local":    s.getLocal,
+		"GET /v1/table":           s.getTable,
+		"GET /v1/events":          s.getEvents,
+		"GET /v1/members":         s.getMembers,
+		"DELETE /v1/members/{id}": s.deleteMember,
+		"POST /v1/init":           s.postInit,
+		"POST /v1/join":           s.postJoin,
+		"POST /v1/leave":          s.postLeave,
+		"POST /v1/tokens":         s.postToken,
+		"POST /v1/plan":           s.postPlan,
+		"POST /v1/apply":          s.postApply,
+		"PUT /v1/overrides":       s.putOverride,
+	}
+	methods := map[string][]string{}
+	for pattern, fn := range routes {
+		mux.HandleFunc(pattern, s.serve(fn))
+		method, path := splitPattern(pattern)
+		methods[path] = append(methods[path], method)
+	}
+	for path, allowed := range methods {
+		mux.HandleFunc(path, wrongMethod(allowed))
+	}
+	mux.HandleFunc("/", unknownPath)
+	return mux
+}
+
+// serve wraps fn: time limit, body limit, JSON answer or Problem, a log line
+// for what went wrong on our side.
+func (s *Server) serve(fn func(*http.Request) (any, error)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), opTimeout)
+		defer cancel()
+		r = r.WithContext(ctx)
+		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+		reply, err := fn(r)
+		if err != nil {
+			p := problemOf(err)
+			if p.Status >= http.StatusInternalServerError {
+				s.log.Warn("api request failed", "method", r.Method, "path", r.URL.Path, "by", s.by(r), "err", err)
+			}
+			writeProblem(w, p)
+			return
+		}
+		writeJSON(w, http.StatusOK, "application/json", reply)
+	}
+}
+
+// by names who asks for the history: "root@dir1".
+func (s *Server) by(r *http.Request) string { return peerOf(r.Context()) + "@" + s.host }
+
+func writeProblem(w http.ResponseWriter, p *Problem) {
+	writeJSON(w, p.Status, "application/problem+json", p)
+}
+
+func writeJSON(w http.ResponseWriter, status int, kind string, v any) {
+	body, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		http.Error(w, `{"code":"internal","title":"the answer could not be written"}`, http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", kind)
+	w.WriteHeader(status)
+	w.Write(append(body, '\n')) // an error here means that the client has gone
+}
+
+// readJSON decodes one JSON value, all of the body and nothing unknown in it.
+// An empty body leaves v as it is.
+func readJSON(r *http.Request, v any) error {
+	dec := json.NewDecoder(r.Body)
+	dec.DisallowUnknownFields()
+	err := dec.Decode(v)
+	if errors.Is(err, io.EOF) {
+		return nil
+	}
+	if err == nil {
+		if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+			return badRequest(http.StatusBadRequest, "the body holds more than one JSON value")
+		}
+		return nil
+	}
+	var big *http.MaxBytesError
+	if errors.As(err, &big) {
+		return badRequest(http.StatusRequestEntityTooLarge, fmt.Sprintf("the body is larger than %d bytes", big.Limit))
+	}
+	return badRequest(http.StatusBadRequest, "the body is not the JSON expected here: "+err.Error())
+}
+
+// splitPattern takes "GET /v1/x" apart.
+func splitPattern(pattern string) (method, path string) {
+	for i := range pattern {
+		if pattern[i] == ' ' {
+			return pattern[:i], pattern[i+1:]
+		}
+	}
+	return "", pattern
+}
+
+// wrongMethod answers a known path asked with a method that it does not have.
+func wrongMethod(allowed []string) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		for _, m := range allowed {
+			w.Header().Add("Allow", m)
+		}
+		writeProblem(w, badRequest(http.StatusMethodNotAllowed, fmt.Sprintf("%s does not take %s, only %v", r.URL.Path, r.Method, allowed)))
+	}
+}
+
+func unknownPath(w http.ResponseWriter, r *http.Request) {
+	writeProblem(w, &Problem{
+		Status: http.StatusNotFound, Code: CodeNotFound, Title: "no such path", Detail: r.URL.Path,
+		Hint: "this daemon speaks /v1; GET /v1/version says which lbcluster it is",
+	})
+}

@@ -1,0 +1,195 @@
+package api
+
+import (
+	"net/netip"
+	"time"
+
+	"lbcluster/fsm"
+)
+
+// DirectorStatus is what one member says about itself, right now. Each part of
+// the daemon fills its own piece; a part that does not run leaves it zero.
+type DirectorStatus struct {
+	Enrolled bool         `json:"enrolled"`
+	ID       fsm.MemberID `json:"id,omitempty"`
+	Name     string       `json:"name"`
+	Role     fsm.Role     `json:"role,omitempty"`
+	Version  string       `json:"version"`
+	Started  time.Time    `json:"started"` // of the daemon's process
+	// TableRevision is the newest revision in this member's copy of the table.
+	TableRevision fsm.Revision `json:"table_revision"`
+
+	Raft      RaftStatus      `json:"raft"`
+	Kernel    KernelStatus    `json:"kernel"`
+	Leases    []LeaseStatus   `json:"leases"` // one per router that it knows of
+	Gate      GateStatus      `json:"gate"`
+	VRRP      []VRRPStatus    `json:"vrrp"`
+	Addresses []AddressStatus `json:"addresses"`
+	Checks    []CheckStatus   `json:"checks"`
+	// Warnings are sentences of other parts that a person should read, such as
+	// "clock: MONOTONIC and MONOTONIC_RAW differ by 3 %".
+	Warnings []string `json:"warnings,omitempty"`
+}
+
+// DirectorReply is a member's answer, or why there is none.
+type DirectorReply struct {
+	Status *DirectorStatus `json:"status,omitempty"`
+	Error  string          `json:"error,omitempty"` // "no answer within 1s"
+}
+
+// Raft states.
+const (
+	RaftLeader    = "leader"
+	RaftFollower  = "follower"
+	RaftCandidate = "candidate"
+	RaftStopped   = "stopped"
+)
+
+// RaftStatus is the state of a member's replication.
+type RaftStatus struct {
+	State   string       `json:"state"`            // one of the Raft states
+	Leader  fsm.MemberID `json:"leader,omitempty"` // empty: none known
+	Term    uint64       `json:"term"`
+	Applied uint64       `json:"applied"` // log index, not a table revision
+	// LastContactMS is how long ago a follower heard its leader; -1: never.
+	LastContactMS int64 `json:"last_contact_ms"`
+	// Voters are those of the latest configuration that it knows.
+	Voters []fsm.MemberID `json:"voters"`
+	// Halted says why the member stopped applying the log (a command that is
+	// too new for it); empty: it did not.
+	Halted     string `json:"halted,omitempty"`
+	DiskErrors uint64 `json:"disk_errors"`
+	DiskError  string `json:"disk_error,omitempty"` // the last one
+}
+
+// KernelStatus is how far a director's IPVS table follows the replicated one.
+type KernelStatus struct {
+	// Applied is set once the table was applied completely since the process
+	// started; Revision is the newest one applied.
+	Applied  bool         `json:"applied"`
+	Revision fsm.Revision `json:"revision"`
+	Error    string       `json:"error,omitempty"` // of the last attempt; empty: it succeeded
+	Services int          `json:"services"`        // of ours in the kernel
+	Servers  int          `json:"servers"`         // destinations of them
+	// Repairs counts what others had changed and lbcluster put back.
+	Repairs    uint64    `json:"repairs"`
+	LastRepair string    `json:"last_repair,omitempty"` // "weight of 10.0.0.2:80 in tcp/10.0.0.1:80"
+	RepairedAt time.Time `json:"repaired_at,omitzero"`
+	// Foreign is what lbcluster found and did not make.
+	Foreign []Foreign `json:"foreign"`
+}
+
+// Foreign is a thing in the kernel that lbcluster did not make and leaves alone.
+type Foreign struct {
+	Kind string `json:"kind"` // "service", "address"
+	What string `json:"what"` // "tcp/172.25.88.100:8080", "172.25.88.100/32 on eth0"
+	Fix  string `json:"fix"`  // the command that removes it
+}
+
+// States of a lease.
+const (
+	LeaseIdle      = "idle"      // does not stand: see Unfit, Holder or Embargo
+	LeaseCandidate = "candidate" // asks the voters
+	LeaseHolder    = "holder"
+)
+
+// LeaseStatus is one virtual router as a member's lease sees it.
+type LeaseStatus struct {
+	Router uint64 `json:"router"` // fsm.Router.ID
+	State  string `json:"state"`
+	// Holder is who holds it as far as this member knows; empty: nobody known.
+	Holder fsm.MemberID `json:"holder,omitempty"`
+	// RemainingMS is what is left of its own lease if it is the holder, else of
+	// the promise that its voter has given to the holder.
+	RemainingMS int64 `json:"remaining_ms"`
+	// HeldSince is when this member acquired it; zero if it is not the holder.
+	HeldSince time.Time `json:"held_since,omitzero"`
+	Rank      int       `json:"rank"` // in the router's placement: 1 stands first; 0: unknown
+	// Unfit says why this member must not stand ("IPVS table not applied"); empty: it is fit.
+	Unfit string `json:"unfit,omitempty"`
+	// Denial is the last refusal that a voter sent ("m2: promised to m3 for 412ms").
+	Denial string `json:"denial,omitempty"`
+	// EmbargoMS is how long this member's voter still promises nothing after its start.
+	EmbargoMS int64 `json:"embargo_ms,omitempty"`
+	// Acquired and Lost count tenures since the process started.
+	Acquired uint64 `json:"acquired"`
+	Lost     uint64 `json:"lost"`
+}
+
+// Modes of the gate.
+const (
+	GateTCX    = "tcx"
+	GateClsact = "clsact"
+	GateNone   = "" // not attached
+)
+
+// GateStatus is the kernel's gate on one member.
+type GateStatus struct {
+	Mode       string        `json:"mode"`
+	Error      string        `json:"error,omitempty"`
+	Interfaces []string      `json:"interfaces"`
+	Addresses  []GateAddress `json:"addresses"`
+}
+
+// GateAddress counts what the gate did with the packets of one VIP since it
+// was loaded. An age of -1 means never.
+type GateAddress struct {
+	Addr netip.Addr `json:"addr"`
+	Open bool       `json:"open"`
+	// ARPPassed and ARPDropped count ARP for or from the VIP, both ways.
+	ARPPassed  uint64 `json:"arp_passed"`
+	ARPDropped uint64 `json:"arp_dropped"`
+	// InPassed and InDropped count IP packets to the VIP, OutDropped those with
+	// the VIP as sender.
+	InPassed   uint64 `json:"in_passed"`
+	InDropped  uint64 `json:"in_dropped"`
+	OutDropped uint64 `json:"out_dropped"`
+	// LastMAC sent the last IP packet to the VIP, passed or dropped.
+	LastMAC         string `json:"last_mac,omitempty"`
+	LastPassedAgeMS int64  `json:"last_passed_age_ms"` // of an IP packet to the VIP
+	LastDropAgeMS   int64  `json:"last_drop_age_ms"`
+}
+
+// VRRPStatus is one virtual router's VRRP speaker.
+type VRRPStatus struct {
+	Router uint64 `json:"router"`
+	State  string `json:"state"` // keepalived's words: INIT, BACKUP, MASTER, FAULT
+	// Source is the sender's address of its own adverts, by which the others'
+	// Heard is told from strangers; zero: not known yet.
+	Source netip.Addr `json:"source,omitzero"`
+	Sent   uint64     `json:"sent"`
+	Heard  []Speaker  `json:"heard"`
+	// Rejected counts adverts that were not understood or not accepted, by reason.
+	Rejected map[string]uint64 `json:"rejected"`
+}
+
+// Speaker is somebody else who sends adverts of a router's VRID.
+type Speaker struct {
+	Addr     netip.Addr `json:"addr"`
+	Version  uint8      `json:"version"`
+	Priority uint8      `json:"priority"`
+	Count    uint64     `json:"count"`
+	AgeMS    int64      `json:"age_ms"` // since its last advert
+}
+
+// AddressStatus is one VIP on one member.
+type AddressStatus struct {
+	Router uint64       `json:"router"`
+	Prefix netip.Prefix `json:"prefix"`
+	// Interface is where it belongs here; empty: no interface fits (see Error).
+	Interface string `json:"interface,omitempty"`
+	On        bool   `json:"on"`
+	// Restored counts how often somebody removed it and it was put back.
+	Restored uint64 `json:"restored"`
+	Error    string `json:"error,omitempty"`
+}
+
+// CheckStatus is a member's own opinion of one target.
+type CheckStatus struct {
+	Target fsm.Target `json:"target"`
+	// Known is false until the first check has an answer.
+	Known  bool      `json:"known"`
+	Up     bool      `json:"up"`
+	Since  time.Time `json:"since,omitzero"`
+	Detail string    `json:"detail,omitempty"`
+}

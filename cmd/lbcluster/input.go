@@ -1,0 +1,102 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"lbcluster/fsm/conf"
+)
+
+// maxInput bounds a file that is read, in bytes.
+const maxInput = 16 << 20
+
+// readLimited reads all of r unless it is larger than any sane file.
+func readLimited(r io.Reader, name string) ([]byte, error) {
+	b, err := io.ReadAll(io.LimitReader(r, maxInput+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(b) > maxInput {
+		return nil, fmt.Errorf("%s is larger than %d MiB", name, maxInput>>20)
+	}
+	return b, nil
+}
+
+// input is a configuration file as read.
+type input struct {
+	Problems []conf.Problem `json:"problems"`
+	Notices  []conf.Notice  `json:"notices"`
+	result   conf.Result
+}
+
+// readInput reads a keepalived.conf with its includes, or YAML; - is standard
+// input. The error is one of reading, not of content.
+func (a *app) readInput(name string) (input, error) {
+	data, err := a.readFile(name)
+	if err != nil {
+		return input{}, &hinted{fmt.Errorf("read the configuration: %w: %w", errInput, err), ""}
+	}
+	var in input
+	if isYAML(name, data) {
+		in.result, in.Problems = conf.ParseYAML(name, data)
+	} else {
+		in.result, in.Problems = conf.Parse(name, a.opener(name, data), filepath.Glob)
+	}
+	in.Notices = in.result.Notices
+	return in, nil
+}
+
+// opener serves the file that is read already, and the others from disk.
+func (a *app) opener(name string, data []byte) func(string) ([]byte, error) {
+	return func(path string) ([]byte, error) {
+		if path == name {
+			return data, nil
+		}
+		return readRegular(path)
+	}
+}
+
+// readRegular reads an included file; a device or pipe would never end.
+func readRegular(path string) ([]byte, error) {
+	fi, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !fi.Mode().IsRegular() {
+		return nil, &os.PathError{Op: "read", Path: path, Err: fmt.Errorf("is not a regular file")}
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return readLimited(f, path)
+}
+
+// isYAML goes by the name's ending, and by content where that says nothing: a
+// keepalived.conf has a line that ends with an opening brace or is an include.
+func isYAML(name string, data []byte) bool {
+	switch strings.ToLower(filepath.Ext(name)) {
+	case ".yaml", ".yml", ".json":
+		return true
+	case ".conf":
+		return false
+	}
+	lines := bufio.NewScanner(bytes.NewReader(data))
+	for lines.Scan() {
+		line, _, _ := strings.Cut(lines.Text(), "#")
+		line = strings.TrimSpace(line)
+		if strings.HasPrefix(line, "!") || strings.HasSuffix(line, "{") || strings.HasPrefix(line, "include ") {
+			return false
+		}
+		if strings.HasSuffix(line, ":") || strings.Contains(line, ": ") {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,136 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"lbcluster/cluster/api"
+	"lbcluster/cluster/api/apitest"
+	"lbcluster/fsm"
+)
+
+// TestMain makes the test binary the command lbcluster for the scripts.
+func TestMain(m *testing.M) { testscript.Main(m, map[string]func(){"lbcluster": main}) }
+
+// TestScripts runs testdata/script/*.txtar: the real command line as processes
+// of its own, against an API server over a real unix socket, with a fake daemon
+// behind it. -update rewrites what the scripts compare with.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/script",
+		Setup:               setupScript,
+		UpdateScripts:       os.Getenv("UPDATE_SCRIPTS") != "",
+		RequireExplicitExec: false,
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"daemon": cmdDaemon,
+			"status": cmdStatus,
+			"jsonok": cmdJSON,
+		},
+	})
+}
+
+// fakeKey finds the fake daemon of a script.
+type fakeKey struct{}
+
+func setupScript(env *testscript.Env) error {
+	fake := apitest.New()
+	env.Values[fakeKey{}] = fake
+	socket := filepath.Join(env.WorkDir, "s")
+	env.Setenv(socketEnv, socket)
+	env.Setenv("TZ", "UTC")
+	example, err := filepath.Abs("../../deploy/keepalived-pair.conf")
+	if err != nil {
+		return err
+	}
+	env.Setenv("KEEPALIVED", example)
+	ln, err := api.Listen(socket)
+	if err != nil {
+		return err
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	srv := api.NewServer(fake, "dir1", "test", slog.New(slog.DiscardHandler))
+	go func() { done <- srv.Run(ctx, ln) }()
+	env.Defer(func() {
+		stop()
+		if err := <-done; err != nil {
+			env.T().Fatal(err)
+		}
+	})
+	return nil
+}
+
+// cmdDaemon sets the fake daemon up: see the switch.
+func cmdDaemon(ts *testscript.TestScript, neg bool, args []string) {
+	fake := ts.Value(fakeKey{}).(*apitest.Fake)
+	switch args[0] {
+	case "cluster": // three directors
+		_, err := fake.Init(context.Background(), api.InitRequest{})
+		ts.Check(err)
+		fake.Grow("dir2", fsm.Director)
+		fake.Grow("dir3", fsm.Director)
+	case "dead": // ID: the member does not answer
+		fake.Dead = map[fsm.MemberID]string{fsm.MemberID(args[1]): "no answer within 1s"}
+	case "vote": // ID SERVER up|down: one director's opinion
+		castVote(ts, fake, fsm.MemberID(args[1]), netip.MustParseAddrPort(args[2]), args[3] == "up")
+	case "rival": // somebody changes the table right before the next apply
+		fake.BeforeApply = func() {
+			fake.Must(fsm.Command{By: "eve@dir2", Settings: &fsm.Settings{Profile: "robust"}})
+		}
+	case "noquorum": // nothing can be committed
+		fake.Fail = fmt.Errorf("commit: %w", api.ErrNoQuorum)
+	default:
+		ts.Fatalf("daemon: unknown %q", args[0])
+	}
+}
+
+func castVote(ts *testscript.TestScript, fake *apitest.Fake, id fsm.MemberID, server netip.AddrPort, up bool) {
+	for _, target := range fake.Table().Targets() {
+		if target.Server == server {
+			vote := fsm.Vote{Up: up}
+			if !up {
+				vote.Detail = "connection refused"
+			}
+			fake.Must(fsm.Command{Votes: &fsm.CastVotes{Member: id, Opinions: []fsm.Opinion{{Target: target.Target, Vote: vote}}}})
+			return
+		}
+	}
+	ts.Fatalf("no target has server %s", server)
+}
+
+// cmdStatus runs "lbcluster ARGS" and demands its exit status: status N ARGS...
+func cmdStatus(ts *testscript.TestScript, neg bool, args []string) {
+	err := ts.Exec("lbcluster", args[1:]...)
+	got := "0"
+	if err != nil {
+		got = strings.TrimPrefix(err.Error(), "exit status ")
+	}
+	if got != args[0] {
+		ts.Fatalf("lbcluster %s: exit status %s, want %s", strings.Join(args[1:], " "), got, args[0])
+	}
+}
+
+// cmdJSON demands that the last output is JSON, one value or more.
+func cmdJSON(ts *testscript.TestScript, neg bool, args []string) {
+	dec := json.NewDecoder(bytes.NewReader([]byte(ts.ReadFile("stdout"))))
+	n := 0
+	for ; dec.More(); n++ {
+		var v any
+		if err := dec.Decode(&v); err != nil {
+			ts.Fatalf("standard output is no JSON: %v", err)
+		}
+	}
+	if n == 0 {
+		ts.Fatalf("standard output is empty")
+	}
+}

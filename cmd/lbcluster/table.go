@@ -1,0 +1,40 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"text/tabwriter"
+)
+
+// table lays rows out in columns without trailing blanks.
+type table struct {
+	b strings.Builder
+	w *tabwriter.Writer
+}
+
+func newTable(head ...any) *table {
+	t := &table{}
+	t.w = tabwriter.NewWriter(&t.b, 0, 8, 2, ' ', 0)
+	t.row(head...)
+	return t
+}
+
+func (t *table) row(cells ...any) {
+	texts := make([]string, len(cells))
+	for i, c := range cells {
+		texts[i] = fmt.Sprint(c)
+	}
+	fmt.Fprintln(t.w, strings.Join(texts, "\t"))
+}
+
+func (t *table) String() string { return t.indented("") }
+
+// indented puts prefix before each line.
+func (t *table) indented(prefix string) string {
+	t.w.Flush() // into memory: cannot fail
+	var out strings.Builder
+	for line := range strings.Lines(t.b.String()) {
+		out.WriteString(prefix + strings.TrimRight(line, " \n") + "\n")
+	}
+	return out.String()
+}
