@@ -10,7 +10,7 @@ import (
 var entries = map[string]guest.Entry{
 	"bench": bench.Run,
 	"demo":  demo.Run,
-	"shell": guest.Shell,
+	"shell": demo.Shell,
 }
 
 // interactive entries get the terminal itself: keys go to the guest one by one.
