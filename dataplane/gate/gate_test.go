@@ -31,21 +31,21 @@ func TestDarkUntilArmedAndAfterTheDeadline(t *testing.T) {
 		arm(t, g, vip, in(10*time.Second))
 		s.mustAnswer("armed")
 
-		// The last answer may not come after the deadline. Its time is taken
-		// after it arrived, so a stall of this test can only make it look late;
-		// 20 ms are allowed for that.
+		// No request that left after the deadline is answered. (When an answer
+		// was read says less: this test may be stalled before it reads.)
 		deadline := in(300 * time.Millisecond)
 		arm(t, g, vip, deadline)
-		var last int64
-		answers := 0
-		for BootNow() < deadline+int64(100*time.Millisecond) {
+		answers, late := 0, 0
+		for sent := BootNow(); sent < deadline+int64(100*time.Millisecond); sent = BootNow() {
 			if s.client.arp(vip, 10*time.Millisecond) {
-				last = BootNow()
 				answers++
+				if sent >= deadline {
+					late++
+				}
 			}
 		}
-		if answers < 10 || last > deadline+int64(20*time.Millisecond) {
-			t.Errorf("%d answers, the last %v after the deadline", answers, time.Duration(last-deadline))
+		if answers < 10 || late > 0 {
+			t.Errorf("%d answers, %d of them to requests after the deadline", answers, late)
 		}
 		s.mustBeDark("after the deadline")
 
@@ -74,8 +74,7 @@ func TestEgressIsGated(t *testing.T) {
 			if _, err := unix.Write(out.fd, garp); err != nil && !errors.Is(err, unix.ENOBUFS) {
 				t.Fatal(err)
 			}
-			nothing := ether(macB, macB, 0x88b5, nil) // to have something to send
-			return s.client.exchange(nothing, 2*silent, func(b []byte) bool { return slices.Equal(b[:42], garp[:42]) })
+			return s.client.hears(2*silent, func(b []byte) bool { return slices.Equal(b[:42], garp[:42]) })
 		}
 		if heard() {
 			t.Error("gratuitous ARP left with the gate closed")
@@ -92,7 +91,7 @@ func TestKilledProcessLeavesTheGateClosed(t *testing.T) {
 		c := s.child()
 		s.mustAnswer("held by the child")
 		c.signal(t, unix.SIGKILL)
-		s.waitDark("killed", armFor+time.Second)
+		s.darkInTime("killed")
 		if n := s.gates(); n != 2 {
 			t.Fatalf("%d programs of the gate are left on eth0, want 2", n)
 		}
@@ -112,7 +111,7 @@ func TestFrozenProcess(t *testing.T) {
 		c := s.child()
 		s.mustAnswer("held by the child")
 		c.signal(t, unix.SIGSTOP)
-		s.waitDark("frozen", armFor+time.Second)
+		s.darkInTime("frozen")
 		c.signal(t, unix.SIGCONT)
 		s.mustAnswer("thawed, and nobody took over")
 
@@ -215,6 +214,23 @@ func TestNewInterfaceGetsTheGate(t *testing.T) {
 	})
 }
 
+// A later process must find the maps, or it could not close them.
+func TestRemovedMapPinsComeBack(t *testing.T) {
+	eachMode(t, func(t *testing.T, s *site) {
+		g := s.open(Config{Known: onlyVIP})
+		s.run(g)
+		for _, one := range g.maps.named() {
+			if err := os.Remove(filepath.Join(s.pins, one.name)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		eventually(t, "the maps are pinned again", func() bool {
+			ours, err := g.maps.owned(s.pins)
+			return err == nil && ours
+		})
+	})
+}
+
 // ways of taking the gate off an interface.
 func detachments(mode string, s *site) map[string]func(ifindex int) error {
 	if mode == ModeTCX {
@@ -288,8 +304,28 @@ func TestAnotherProgramInFrontIsShown(t *testing.T) {
 	})
 	eventually(t, "the other program is noticed", func() bool { return slices.Equal(g.Status().Displaced, []string{"eth0"}) })
 	s.mustBeDark("behind another program")
+
+	// The next process goes in front of it.
+	g = s.open(Config{})
+	s.run(g)
+	if d := g.Status().Displaced; len(d) != 0 {
+		t.Errorf("a new process's gate is behind another program on %v", d)
+	}
+	s.do(func() error {
+		l, err := netlink.LinkByName("eth0")
+		if err != nil {
+			return err
+		}
+		at, err := g.hook.place(l.Attrs().Index, ingress, g.ids[ingress])
+		if at != 0 {
+			t.Errorf("place %d, want 0", at)
+		}
+		return err
+	})
+	if n := s.gates(); n != 2 {
+		t.Errorf("%d programs of the gate on eth0, want 2", n)
+	}
 	other.Close()
-	eventually(t, "it has gone", func() bool { return len(g.Status().Displaced) == 0 })
 }
 
 func TestSetVIPs(t *testing.T) {
