@@ -94,6 +94,8 @@ func TestProberSeesTwoOwnersAfterKill(t *testing.T) {
 		t.Errorf("one master, and yet two owners were seen in %v", s)
 	}
 	killed := probe.Now()
+	// All at once: a child that sees its parent die removes the VIP.
+	freeze(t, p.dir1.Pids(), syscall.SIGSTOP)
 	for _, pid := range p.dir1.Pids() {
 		_ = syscall.Kill(pid, syscall.SIGKILL)
 	}

@@ -115,6 +115,9 @@ func TestLeakedProcessesAreEndedAndNamespacesGone(t *testing.T) {
 	if err != nil {
 		t.Error(err)
 	}
+	if stray == nil {
+		t.FailNow()
+	}
 	select {
 	case <-stray.Done():
 	case <-time.After(2 * time.Second):

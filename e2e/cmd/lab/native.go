@@ -53,14 +53,16 @@ func runNative(ctx context.Context, base, overlay *image.Tree, results string, c
 	}
 	runtime.LockOSThread() // Pdeathsig is about the thread
 	defer runtime.UnlockOSThread()
-	cmd := exec.CommandContext(ctx, "/init")
+	cmd := exec.CommandContext(ctx, filepath.Join(root, guest.ProgramBin))
 	cmd.Dir = "/"
-	cmd.Env = []string{"TERM=" + os.Getenv("TERM")}
+	cmd.Env = []string{"TERM=" + os.Getenv("TERM"), guest.RootEnv + "=" + root}
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, c.out, os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{
-		Chroot:     root,
-		Pdeathsig:  syscall.SIGKILL,
-		Cloneflags: unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWNET | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC,
+		Pdeathsig: syscall.SIGKILL,
+		// Unshared by Go, which then makes all mounts private: ours must not
+		// show up on the machine.
+		Unshareflags: unix.CLONE_NEWNS,
+		Cloneflags:   unix.CLONE_NEWPID | unix.CLONE_NEWNET | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC,
 	}
 	err = cmd.Run()
 	if ctx.Err() != nil {

@@ -11,15 +11,47 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// RootEnv names the image's folder to process 1 of a native lab.
+const RootEnv = "LBCLUSTER_LAB_ROOT"
+
 // IsInit says whether this process is a guest's process 1.
 func IsInit() bool {
+	if os.Getpid() != 1 {
+		return false
+	}
 	_, err := os.Stat(JobFile)
-	return os.Getpid() == 1 && err == nil
+	return err == nil || os.Getenv(RootEnv) != ""
+}
+
+// enterRoot makes the image's folder the root of this mount namespace. A chroot
+// would not do: entering a host's mount namespace leads back to the real root.
+func enterRoot(root string) error {
+	if root == "" {
+		return nil
+	}
+	if err := unix.Mount(root, root, "", unix.MS_BIND, ""); err != nil {
+		return fmt.Errorf("image folder: %w", err)
+	}
+	if err := unix.Chdir(root); err != nil {
+		return fmt.Errorf("image folder: %w", err)
+	}
+	// The old root ends up over the new one, and is taken off.
+	if err := unix.PivotRoot(".", "."); err != nil {
+		return fmt.Errorf("image folder as root: %w", err)
+	}
+	if err := unix.Unmount(".", unix.MNT_DETACH); err != nil {
+		return fmt.Errorf("the machine's own root: %w", err)
+	}
+	return unix.Chdir("/")
 }
 
 // Init is process 1. It does not return in a virtual machine; natively it
 // returns the exit status.
 func Init() int {
+	if err := enterRoot(os.Getenv(RootEnv)); err != nil {
+		fmt.Fprintln(os.Stderr, "lab guest:", err)
+		return 1
+	}
 	job, err := readJob()
 	status := 1
 	if err == nil {
