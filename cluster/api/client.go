@@ -180,3 +180,6 @@ func problemIn(resp *http.Response, body []byte) error {
 	}
 	return &p
 }
+
+// Socket is the path that the client connects to.
+func (c *Client) Socket() string { return c.socket }

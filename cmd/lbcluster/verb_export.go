@@ -14,8 +14,9 @@ func (a *app) exportCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "export",
 		Short: "Write the cluster's configuration as a file",
-		Long: `Write what the cluster has on standard output. yaml can be applied again;
-ipvsadm is what every director's kernel shall have now, checks and drains
+		Long: `Write what the cluster has on standard output. yaml and keepalived can be
+applied again, and say what the file said, without drains and weights set by
+hand; ipvsadm is what every director's kernel shall have now, checks and drains
 included, as rules for ipvsadm --restore.`,
 		Example: `  lbcluster export --format yaml > cluster.yaml
   lbcluster export --format ipvsadm | ipvsadm --restore`,
@@ -33,7 +34,7 @@ included, as rules for ipvsadm --restore.`,
 			return a.print(exported{format, t.Revision, string(text)}, func() string { return string(text) })
 		}),
 	}
-	cmd.Flags().StringVar(&format, "format", "yaml", "yaml or ipvsadm")
+	cmd.Flags().StringVar(&format, "format", "yaml", "yaml, keepalived or ipvsadm")
 	cmd.Flags().StringVar(&set, "set", "", "only what this set owns (default: all; not for ipvsadm)")
 	return cmd
 }
@@ -46,15 +47,18 @@ type exported struct {
 }
 
 func export(t *fsm.Table, format, set string) ([]byte, error) {
-	switch format {
-	case "yaml":
-		cfg, err := configOf(t, set)
-		if err != nil {
-			return nil, err
-		}
-		return conf.WriteYAML(cfg)
+	if format == "ipvsadm" {
+		return conf.WriteIPVSAdm(t.Effective()), nil
 	}
-	return nil, &hinted{fmt.Errorf("%w: format %q is not known", fsm.ErrInvalid, format), "yaml and ipvsadm are"}
+	write := map[string]func(fsm.Config) ([]byte, error){"yaml": conf.WriteYAML, "keepalived": conf.WriteKeepalived}[format]
+	if write == nil {
+		return nil, &hinted{fmt.Errorf("%w: format %q is not known", fsm.ErrInvalid, format), "yaml, keepalived and ipvsadm are"}
+	}
+	cfg, err := configOf(t, set)
+	if err != nil {
+		return nil, err
+	}
+	return write(cfg)
 }
 
 // configOf is one set's content, or that of all with the globals of the first

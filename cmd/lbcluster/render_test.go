@@ -1,0 +1,99 @@
+package main
+
+import (
+	"net/netip"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"lbcluster/cluster/api"
+	"lbcluster/cluster/api/apitest"
+	"lbcluster/fsm"
+	"lbcluster/fsm/conf"
+)
+
+// pair is a cluster of three with the sample configuration.
+func pair(t *testing.T) *apitest.Fake {
+	t.Helper()
+	f := apitest.NewCluster()
+	r, problems := conf.Parse("../../deploy/keepalived-pair.conf", os.ReadFile, filepath.Glob)
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	f.Must(fsm.Command{Apply: &fsm.ApplySet{Set: "default", Config: r.Config}})
+	return f
+}
+
+// TestStatusGolden: testdata/status/*.txt say what a person reads in each
+// situation. UPDATE_SCRIPTS=1 rewrites them; commit only what you understand.
+func TestStatusGolden(t *testing.T) {
+	time.Local = time.UTC
+	vip := netip.MustParseAddr("172.25.88.100")
+	for _, c := range []struct {
+		name string
+		fake func(t *testing.T) *apitest.Fake
+	}{
+		{"unenrolled", func(*testing.T) *apitest.Fake { return apitest.New() }},
+		{"empty", func(*testing.T) *apitest.Fake { return apitest.NewCluster() }},
+		{"well", pair},
+		{"one-dead", func(t *testing.T) *apitest.Fake {
+			f := pair(t)
+			f.Dead = map[fsm.MemberID]string{"m2": "no answer within 1s"}
+			return f
+		}},
+		{"no-majority", func(t *testing.T) *apitest.Fake {
+			f := pair(t)
+			f.Dead = map[fsm.MemberID]string{"m2": "no answer within 1s", "m3": "connection refused"}
+			f.Edit = func(s *api.DirectorStatus) { s.Leases[0].State, s.Leases[0].Unfit = api.LeaseIdle, "" }
+			return f
+		}},
+		{"unfit", func(t *testing.T) *apitest.Fake {
+			f := pair(t)
+			f.Edit = func(s *api.DirectorStatus) {
+				if s.ID == "m3" {
+					s.Leases[0].Unfit = "IPVS table not applied"
+					s.Kernel = api.KernelStatus{Error: "add service tcp/172.25.88.100:80: module ip_vs_rr is missing"}
+				}
+			}
+			return f
+		}},
+		{"wrong-way", func(t *testing.T) *apitest.Fake {
+			f := pair(t)
+			f.Edit = func(s *api.DirectorStatus) {
+				g := &s.Gate.Addresses[0]
+				switch s.ID {
+				case "m1": // the owner hears nothing
+					g.InPassed, g.LastPassedAgeMS = 0, -1
+				case "m2": // the gateway still sends here
+					g.InDropped, g.LastDropAgeMS, g.LastMAC = 812, 40, "52:54:00:00:00:01"
+				case "m3":
+					s.Kernel.Repairs, s.Kernel.RepairedAt, s.Kernel.LastRepair = 2, apitest.Now.Add(-time.Minute), "weight of 172.25.88.2:80"
+					s.Kernel.Foreign = []api.Foreign{{Kind: "service", What: "tcp/" + vip.String() + ":8080", Fix: "ipvsadm -D -t " + vip.String() + ":8080"}}
+					s.VRRP[0].Heard = append(s.VRRP[0].Heard, api.Speaker{Addr: netip.MustParseAddr("172.25.88.7"), Version: 2, Priority: 150, Count: 9, AgeMS: 200})
+					s.Warnings = []string{"clock: MONOTONIC and MONOTONIC_RAW differ by 6 %"}
+				}
+			}
+			return f
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			f := c.fake(t)
+			local := f.Local()
+			got := renderStatus(api.BuildReport(f.Table(), local, f.Others(t.Context()), apitest.Now))
+			path := filepath.Join("testdata", "status", c.name+".txt")
+			if os.Getenv("UPDATE_SCRIPTS") != "" {
+				if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got != string(want) {
+				t.Errorf("got:\n%s\nwant:\n%s", got, want)
+			}
+		})
+	}
+}
