@@ -1,7 +1,7 @@
 # Everything a developer or a curious user runs. "make" alone lists the targets.
 
 # The packages whose tests need the lab's kernel (they skip elsewhere).
-LAB_PACKAGES ?= ./e2e ./dataplane/...
+LAB_PACKAGES ?= ./e2e ./e2e/lab ./dataplane/...
 
 GO  ?= go
 LAB  = $(GO) run ./e2e/cmd/lab
