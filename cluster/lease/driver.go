@@ -58,7 +58,9 @@ type Want struct {
 	Routers             []Router
 }
 
-// Driver runs a member's voter and holder over one UDP socket.
+// Driver runs a member's voter and holder over one UDP socket: New, Update and
+// SetFit, then Run once; Update and SetFit again whenever something changes.
+// All methods but Run may be called from anywhere, any time.
 type Driver struct {
 	cfg    Config
 	boot   Nonce

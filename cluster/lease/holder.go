@@ -163,6 +163,7 @@ func (h *Holder) event(now int64, ev Event) {
 	case GateFailed:
 		if c := h.routers[e.Router]; c != nil {
 			h.giveUp(now, c, "the gate cannot be opened")
+			c.backoff = now + 5*int64(h.p.TTL) // let somebody with a gate go first
 		}
 	case Removed:
 		if c := h.routers[e.Router]; c != nil && c.phase == removing {

@@ -71,6 +71,9 @@ func (l *loop) run(ctx context.Context) error {
 	}
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
+	if left := l.voter.EmbargoLeft(l.clocks.Raw()); left > 0 {
+		l.log(slog.LevelInfo, "the lease voter has forgotten its promises and grants nothing yet", "for", time.Duration(left))
+	}
 	l.first()
 	done, end := ctx.Done(), forever
 	for {

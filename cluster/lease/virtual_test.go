@@ -253,6 +253,9 @@ func TestDriverWithoutAWorkingGate(t *testing.T) {
 		if h := g.members[0].owner.history(); len(h) > 0 {
 			t.Errorf("the owner heard %v although the gate never opened", h)
 		}
+		if n := g.members[0].Status().Holder.Acquired; n != 1 {
+			t.Errorf("a member without a gate took the lease %d times from those that have one", n)
+		}
 		if got := g.owners(1); len(got) != 1 {
 			t.Errorf("owners %v: another member has a gate", got)
 		}
