@@ -3,7 +3,9 @@ package cluster
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -143,6 +145,7 @@ func TestBoard(t *testing.T) {
 			synctest.Wait()
 		}
 		b.publish(&fsm.Table{Revision: 3}) // Raft replays its log
+		synctest.Wait()
 		if got := <-ch; got.Revision != 5 {
 			t.Errorf("a slow reader got revision %d first, want the newest", got.Revision)
 		}
@@ -336,5 +339,98 @@ level=INFO msg=plain part=raft
 	}
 	if h.IsDebug() || !h.IsWarn() {
 		t.Error("levels are wrong")
+	}
+}
+
+// Anybody can show the CA's certificate, which is no secret; only a member has
+// one that is signed with its key.
+func TestPinnedDemandsAMember(t *testing.T) {
+	ca, err := newAuthority("c1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := newAuthority("c1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	hash := ca.hash()
+	for name, test := range map[string]struct {
+		signer, shown *authority
+		want          error
+	}{
+		"a member":             {ca, ca, nil},
+		"another cluster":      {other, other, ErrWrongCA},
+		"a borrowed CA":        {other, ca, ErrWrongCA},
+		"no CA, only the leaf": {ca, nil, ErrWrongCA},
+	} {
+		key, _, err := newMemberKey()
+		if err != nil {
+			t.Fatal(err)
+		}
+		certPEM, err := test.signer.sign("m1", "c1", key.Public())
+		if err != nil {
+			t.Fatal(err)
+		}
+		block, _ := pem.Decode(certPEM)
+		leaf := tls.Certificate{Certificate: [][]byte{block.Bytes}, PrivateKey: key}
+		if test.shown != nil {
+			leaf.Certificate = append(leaf.Certificate, test.shown.cert.Raw)
+		}
+		ln, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{leaf}, NextProtos: []string{alpnJoin}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		served := make(chan struct{})
+		go func() {
+			defer close(served)
+			if c, err := ln.Accept(); err == nil {
+				c.(*tls.Conn).Handshake()
+				c.Close()
+			}
+		}()
+		c, err := tls.Dial("tcp", ln.Addr().String(), pinned(hash[:]))
+		if !errors.Is(err, test.want) {
+			t.Errorf("%s: %v, want %v", name, err, test.want)
+		}
+		if err == nil {
+			c.Close()
+		}
+		ln.Close()
+		<-served
+	}
+}
+
+// After a command that it cannot read a machine applies nothing, not even what
+// it could: its table would not be the others'.
+func TestMachineHalts(t *testing.T) {
+	fl, err := openFloor(t.TempDir()+"/x", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := newMachine(fl, func(*fsm.Table) {})
+	apply := func(index uint64, c fsm.Command) outcome {
+		t.Helper()
+		c.Version, c.By, c.At = fsm.CommandVersion, "test", time.Unix(1, 0)
+		b, err := c.Encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return m.Apply(&raft.Log{Index: index, Data: b}).(outcome)
+	}
+	found := &fsm.Found{Cluster: "c1", Name: "a", Addr: netip.MustParseAddrPort("192.0.2.1:7400")}
+	if o := apply(1, fsm.Command{Found: found}); o.err != nil || o.result.Member != "m1" {
+		t.Fatalf("found: %+v", o)
+	}
+	if o := apply(2, settle("nonsense")); !errors.Is(o.err, fsm.ErrInvalid) {
+		t.Errorf("a refused command: %v", o.err)
+	}
+	if o := m.Apply(&raft.Log{Index: 3, Data: []byte("garbage")}).(outcome); !errors.Is(o.err, ErrHalted) {
+		t.Errorf("garbage: %v", o.err)
+	}
+	if o := apply(4, settle("fast")); !errors.Is(o.err, ErrHalted) {
+		t.Errorf("a good command after it: %+v", o)
+	}
+	if table, applied, halted := m.state(); table.Settings.Profile != "default" || applied != 2 || halted == nil {
+		t.Errorf("profile %s, applied %d, halted %v", table.Settings.Profile, applied, halted)
 	}
 }

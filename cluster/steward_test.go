@@ -320,3 +320,19 @@ func TestStewardProperties(t *testing.T) {
 		}
 	})
 }
+
+// Nobody who stays may vote: then those who vote go on, rather than nobody.
+func TestStewardKeepsTheLastVoters(t *testing.T) {
+	w := newWorld()
+	for range 2 {
+		w.join()
+	}
+	w.run(20 * time.Second)
+	for i := range w.members {
+		w.members[i].State = fsm.Leaving
+	}
+	w.run(time.Minute)
+	if got := w.voters(); got != "m1,m2,m3" {
+		t.Errorf("voters %s", got)
+	}
+}
