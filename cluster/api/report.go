@@ -227,7 +227,7 @@ func (v *view) advice(s Survival) string {
 	case s.Voters == 0:
 		return "this member does not know the voters yet"
 	case s.Failures < 0:
-		return "bring members back: without a majority no VIP can be held for long"
+		return "bring back members that do not answer; without a majority no VIP can be held"
 	case s.Failures > 0:
 		return ""
 	case s.Answering < s.Voters:

@@ -98,7 +98,7 @@ func renderRouter(r api.RouterReport, all api.StatusReport) string {
 
 func ownerLine(r api.RouterReport, at time.Time) []any {
 	if r.Owner == "" {
-		return []any{"nobody", "OWNS IT, as far as members answer"}
+		return []any{"nobody", "owns it, as far as members answer"}
 	}
 	where := ""
 	if r.Interface != "" {

@@ -1,10 +1,12 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/netip"
 	"os"
@@ -132,5 +134,45 @@ func cmdJSON(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	if n == 0 {
 		ts.Fatalf("standard output is empty")
+	}
+}
+
+// TestEventsFollow: what happens shows up at once, and an interrupt is the
+// ordinary end.
+func TestEventsFollow(t *testing.T) {
+	fake := apitest.NewCluster()
+	socket := filepath.Join(t.TempDir(), "s")
+	ln, err := api.Listen(socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	serving, stop := context.WithCancel(context.Background())
+	served := make(chan error, 1)
+	go func() {
+		served <- api.NewServer(fake, "dir1", "test", slog.New(slog.DiscardHandler)).Run(serving, ln)
+	}()
+	ctx, interrupt := context.WithCancel(t.Context())
+	out, in := io.Pipe()
+	code := make(chan int, 1)
+	go func() {
+		code <- execute(ctx, []string{"events", "-f", "--socket", socket}, strings.NewReader(""), in, io.Discard)
+	}()
+	lines := bufio.NewScanner(out)
+	for range len(fake.Table().Events) {
+		if !lines.Scan() {
+			t.Fatal("the history ended early")
+		}
+	}
+	fake.Must(fsm.Command{By: "eve@dir2", Settings: &fsm.Settings{Profile: "fast"}})
+	if !lines.Scan() || !strings.Contains(lines.Text(), "eve@dir2") {
+		t.Errorf("news: %q", lines.Text())
+	}
+	interrupt()
+	if got := <-code; got != exitOK {
+		t.Errorf("exit status %d after an interrupt", got)
+	}
+	stop()
+	if err := <-served; err != nil {
+		t.Error(err)
 	}
 }

@@ -8,19 +8,20 @@ import (
 
 // table lays rows out in columns without trailing blanks.
 type table struct {
-	b strings.Builder
-	w *tabwriter.Writer
+	b       strings.Builder
+	w       *tabwriter.Writer
+	columns int // of the first row; shorter rows are filled up, or they would end the column for those below
 }
 
 func newTable(head ...any) *table {
-	t := &table{}
+	t := &table{columns: len(head)}
 	t.w = tabwriter.NewWriter(&t.b, 0, 8, 2, ' ', 0)
 	t.row(head...)
 	return t
 }
 
 func (t *table) row(cells ...any) {
-	texts := make([]string, len(cells))
+	texts := make([]string, max(len(cells), t.columns))
 	for i, c := range cells {
 		texts[i] = fmt.Sprint(c)
 	}
