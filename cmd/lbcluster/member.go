@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/vishvananda/netns"
@@ -31,6 +33,7 @@ type member struct {
 
 	// nil without a data plane:
 	gate   *gate.Gate
+	keys   *gateKeys
 	kernel *ipvs.Handle
 	vips   *vip.Host
 	vrrp   *vrrp.Listener
@@ -84,6 +87,7 @@ func (m *member) buildDataPlane(known []netip.Addr) error {
 	if m.gate, err = gate.Open(gate.Config{PinDir: d.cfg.BPFPinDir, Known: known, Log: d.log.With("part", "gate")}); err != nil {
 		return fmt.Errorf("open the gate: %w", err)
 	}
+	m.keys = &gateKeys{gate: m.gate, changed: make(chan struct{}, 1)}
 	m.kernel = ipvs.New("")
 	if _, err := m.kernel.List(); err != nil {
 		m.close()
@@ -95,7 +99,7 @@ func (m *member) buildDataPlane(known []netip.Addr) error {
 	}
 	m.vrrp = vrrp.New(vrrp.Config{Clock: gate.BootNow, Log: d.log.With("part", "vrrp")})
 	m.plane = dataplane.New(dataplane.Config{
-		IPVS: m.kernel, VIPs: m.vips, Gate: m.gate, VRRP: speakers{m.vrrp, d.log},
+		IPVS: m.kernel, VIPs: m.vips, Gate: m.keys, VRRP: speakers{m.vrrp, d.log},
 		StateFile: d.cfg.stateFile(), NodeInterfaces: d.cfg.Interfaces, Log: d.log.With("part", "dataplane"),
 		OnFit: func(ok bool, why string) { m.lease.SetFit(ok, why) },
 	})
@@ -179,6 +183,10 @@ func (m *member) feed(ctx context.Context) error {
 	tick := time.NewTicker(votersPoll)
 	defer tick.Stop()
 	var t *fsm.Table
+	var guarded <-chan struct{}
+	if m.keys != nil {
+		guarded = m.keys.changed
+	}
 	for {
 		select {
 		case next, ok := <-tables:
@@ -191,17 +199,22 @@ func (m *member) feed(ctx context.Context) error {
 				m.checks.Update(m.id.ID, t)
 			}
 		case <-tick.C:
-			if t == nil {
-				continue
-			}
+		case <-guarded:
+		}
+		if t == nil {
+			continue
 		}
 		committed, appended := m.d.node.Voters()
-		m.lease.Update(leaseWant(m.id.ID, t, committed, appended, m.plane != nil))
+		m.lease.Update(leaseWant(m.id.ID, t, committed, appended, m.guards))
 	}
 }
 
+// guards says whether this member's gate holds the address: before that the
+// member must not ask for it.
+func (m *member) guards(addr netip.Addr) bool { return m.keys != nil && m.keys.has(addr) }
+
 // leaseWant is what the table and the voters mean to this member's lease.
-func leaseWant(self fsm.MemberID, t *fsm.Table, committed, appended fsm.VoterSet, stands bool) lease.Want {
+func leaseWant(self fsm.MemberID, t *fsm.Table, committed, appended fsm.VoterSet, guards func(netip.Addr) bool) lease.Want {
 	w := lease.Want{Committed: committed, Appended: appended, Peers: map[fsm.MemberID]netip.AddrPort{}}
 	for _, o := range t.Members {
 		if o.ID != self {
@@ -209,13 +222,14 @@ func leaseWant(self fsm.MemberID, t *fsm.Table, committed, appended fsm.VoterSet
 		}
 	}
 	for _, r := range t.Routers {
-		rank := -1
-		if stands {
-			rank = rankOf(self, t.Order(r.ID))
-		}
-		lr := lease.Router{ID: r.ID, Rank: rank}
+		lr := lease.Router{ID: r.ID, Rank: -1}
 		for _, a := range r.Addresses {
-			lr.Addrs = append(lr.Addrs, a.Prefix.Addr())
+			if guards(a.Prefix.Addr()) {
+				lr.Addrs = append(lr.Addrs, a.Prefix.Addr())
+			}
+		}
+		if len(lr.Addrs) > 0 {
+			lr.Rank = rankOf(self, t.Order(r.ID))
 		}
 		w.Routers = append(w.Routers, lr)
 	}
@@ -230,4 +244,35 @@ func rankOf(self fsm.MemberID, order []fsm.MemberID) int {
 		}
 	}
 	return -1
+}
+
+// gateKeys tells the feed which addresses the gate holds by now.
+type gateKeys struct {
+	gate    dataplane.Gate
+	changed chan struct{} // one slot
+
+	mu    sync.Mutex
+	addrs []netip.Addr
+}
+
+// SetVIPs implements dataplane.Gate.
+func (k *gateKeys) SetVIPs(addrs []netip.Addr) error {
+	err := k.gate.SetVIPs(addrs)
+	if err != nil && !errors.Is(err, gate.ErrAddressPresent) {
+		return err
+	}
+	k.mu.Lock()
+	k.addrs = slices.Clone(addrs)
+	k.mu.Unlock()
+	select {
+	case k.changed <- struct{}{}:
+	default:
+	}
+	return err
+}
+
+func (k *gateKeys) has(addr netip.Addr) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return slices.Contains(k.addrs, addr)
 }

@@ -111,41 +111,44 @@ func (c NodeConfig) stateFile() string {
 // runMember runs the parts of a member whenever this machine is one.
 func (d *theDaemon) runMember(ctx context.Context) error {
 	for {
-		id, table, ok := d.awaitMembership(ctx)
+		id, profile, ok := d.awaitMembership(ctx)
 		if !ok {
 			return nil
 		}
-		partCtx, stop := context.WithCancel(ctx)
-		m, err := newMember(d, id, table)
-		if err != nil {
-			stop()
-			d.log.Error("cannot start this member's parts; trying again", "err", err)
-			if !pause(ctx, partRetry) {
-				return nil
-			}
-			continue
-		}
-		d.part.Store(m)
-		ended := make(chan error, 1)
-		go func() { ended <- m.run(partCtx) }()
-		var left chan struct{}
-		select {
-		case err = <-ended:
-		case left = <-d.vacate:
-			stop()
-			err = <-ended
-		}
-		stop()
-		d.part.Store(nil)
-		if err != nil {
-			d.log.Error("this member's parts ended; starting them again", "err", err)
-		}
-		if left != nil {
-			<-left // the node has left the cluster, or failed to
-		} else if err != nil && !pause(ctx, partRetry) {
+		left, err := d.serveAs(ctx, id, profile)
+		switch {
+		case ctx.Err() != nil:
 			return nil
+		case left != nil:
+			<-left // the node has left the cluster, or failed to
+		case err != nil:
+			d.log.Error("this member's parts ended; starting them again", "err", err)
+			pause(ctx, partRetry)
 		}
 	}
+}
+
+// serveAs builds this member's parts and runs them until they fail, ctx ends,
+// or the machine is about to leave the cluster: the channel is then closed when
+// it has.
+func (d *theDaemon) serveAs(ctx context.Context, id cluster.Identity, profile string) (left chan struct{}, err error) {
+	m, err := newMember(d, id, profile)
+	if err != nil {
+		return nil, err
+	}
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	d.part.Store(m)
+	defer d.part.Store(nil)
+	ended := make(chan error, 1)
+	go func() { ended <- m.run(ctx) }()
+	select {
+	case err = <-ended:
+	case left = <-d.vacate:
+		stop()
+		err = <-ended
+	}
+	return left, err
 }
 
 // partRetry is the pause before a member's parts are started again.
@@ -157,6 +160,9 @@ func (d *theDaemon) awaitMembership(ctx context.Context) (cluster.Identity, stri
 	watching, stop := context.WithCancel(ctx)
 	defer stop()
 	for t := range d.node.Watch(watching) {
+		if ctx.Err() != nil {
+			break
+		}
 		if id, ok := d.node.Identity(); ok && t.Cluster != "" {
 			return id, t.Settings.Profile, true
 		}

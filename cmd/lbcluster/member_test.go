@@ -1,0 +1,137 @@
+package main
+
+import (
+	"errors"
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"lbcluster/cluster/lease"
+	"lbcluster/dataplane/fence"
+	"lbcluster/dataplane/gate"
+	"lbcluster/fsm"
+)
+
+var (
+	vipA = netip.MustParseAddr("172.25.88.100")
+	vipB = netip.MustParseAddr("172.25.88.101")
+)
+
+func threeMembers() *fsm.Table {
+	addr := func(s string) netip.AddrPort { return netip.MustParseAddrPort(s) }
+	return &fsm.Table{
+		Cluster: "c",
+		Members: []fsm.Member{
+			{ID: "m1", Name: "dir1", Role: fsm.Director, State: fsm.Present, Addr: addr("172.25.88.11:7500")},
+			{ID: "m2", Name: "dir2", Role: fsm.Director, State: fsm.Present, Addr: addr("172.25.88.12:7500")},
+			{ID: "m3", Name: "wit", Role: fsm.Witness, State: fsm.Present, Addr: addr("172.25.88.13:7500")},
+		},
+		Routers: []fsm.Router{{ID: 1, Name: "VI_1", Addresses: []fsm.Address{
+			{Prefix: netip.PrefixFrom(vipA, 32)}, {Prefix: netip.PrefixFrom(vipB, 32)},
+		}}},
+	}
+}
+
+func TestLeaseWantAsksForWhatTheGateHolds(t *testing.T) {
+	none := func(netip.Addr) bool { return false }
+	onlyA := func(a netip.Addr) bool { return a == vipA }
+	all := func(netip.Addr) bool { return true }
+	for _, c := range []struct {
+		name   string
+		self   fsm.MemberID
+		guards func(netip.Addr) bool
+		addrs  []netip.Addr
+		rank   int
+	}{
+		{"first in order", "m1", all, []netip.Addr{vipA, vipB}, 0},
+		{"second in order", "m2", all, []netip.Addr{vipA, vipB}, 1},
+		{"a witness never stands", "m3", all, []netip.Addr{vipA, vipB}, -1},
+		{"a new address costs nothing that is held", "m1", onlyA, []netip.Addr{vipA}, 0},
+		{"no gate, no VIP", "m1", none, nil, -1},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := leaseWant(c.self, threeMembers(), fsm.VoterSet{}, fsm.VoterSet{}, c.guards)
+			if r := w.Routers[0]; r.Rank != c.rank || !slices.Equal(r.Addrs, c.addrs) || r.ID != 1 {
+				t.Errorf("got %+v, want rank %d, addresses %v", r, c.rank, c.addrs)
+			}
+			if _, ok := w.Peers[c.self]; ok || len(w.Peers) != 2 {
+				t.Errorf("peers: %v", w.Peers)
+			}
+		})
+	}
+}
+
+// refusing is a gate that fails with an error.
+type refusing struct{ err error }
+
+func (r refusing) SetVIPs([]netip.Addr) error { return r.err }
+
+func TestGateKeysKnowWhatWasTaken(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		err  error
+		has  bool
+	}{
+		{"taken", nil, true},
+		{"an old address is still there, the new ones are taken", gate.ErrAddressPresent, true},
+		{"refused", errors.New("no memory"), false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			k := &gateKeys{gate: refusing{c.err}, changed: make(chan struct{}, 1)}
+			if err := k.SetVIPs([]netip.Addr{vipA}); !errors.Is(err, c.err) {
+				t.Errorf("error %v, want %v", err, c.err)
+			}
+			if k.has(vipA) != c.has || k.has(vipB) {
+				t.Errorf("has: %v, %v", k.has(vipA), k.has(vipB))
+			}
+			if told := len(k.changed) == 1; told != c.has {
+				t.Errorf("the feed was told: %v", told)
+			}
+		})
+	}
+}
+
+// recorder is an owner that remembers.
+type recorder struct{ calls []string }
+
+func (r *recorder) Acquired(p fence.Permit) { r.calls = append(r.calls, "acquired") }
+func (r *recorder) Lost(uint64, string) <-chan struct{} {
+	r.calls = append(r.calls, "lost")
+	return nil
+}
+
+func TestTenuresCountTenuresNotPermits(t *testing.T) {
+	owner := &recorder{}
+	var _ lease.Owner = owner
+	ten := newTenures(owner)
+	now := int64(1)
+	permit := fence.NewTerm(7, []netip.Addr{vipA}, 100, func() int64 { return now }).Permit()
+	ten.Lost(7, "never held")
+	ten.Acquired(permit)
+	ten.Acquired(permit) // other addresses, same tenure
+	if since, n := ten.of(7); since.IsZero() || time.Since(since) > time.Minute || n != (tally{1, 0}) {
+		t.Errorf("held: since %v, %+v", since, n)
+	}
+	ten.Lost(7, "the daemon stops")
+	if since, n := ten.of(7); !since.IsZero() || n != (tally{1, 1}) {
+		t.Errorf("lost: since %v, %+v", since, n)
+	}
+	if got := len(owner.calls); got != 4 {
+		t.Errorf("the data plane heard %v", owner.calls)
+	}
+	first, second := <-ten.reports, <-ten.reports
+	if !first.Owns || second.Owns || second.Why != "the daemon stops" || len(ten.reports) != 0 {
+		t.Errorf("reports: %+v, %+v and %d more", first, second, len(ten.reports))
+	}
+}
+
+func TestTenuresNeverBlock(t *testing.T) {
+	ten := newTenures(&recorder{})
+	for i := range uint64(1000) {
+		ten.Acquired(fence.NewTerm(i, nil, 1, func() int64 { return 0 }).Permit())
+	}
+	if len(ten.reports) != cap(ten.reports) {
+		t.Errorf("%d reports wait", len(ten.reports))
+	}
+}
