@@ -29,9 +29,40 @@ func readLimited(r io.Reader, name string) ([]byte, error) {
 
 // input is a configuration file as read.
 type input struct {
-	Problems []conf.Problem `json:"problems"`
-	Notices  []conf.Notice  `json:"notices"`
+	Problems []conf.Problem
+	Notices  []conf.Notice
 	result   conf.Result
+}
+
+// remark is a conf.Problem or conf.Notice in JSON.
+type remark struct {
+	File    string `json:"file"`
+	Line    int    `json:"line,omitempty"`
+	Keyword string `json:"keyword,omitempty"`
+	Text    string `json:"text"`
+}
+
+// checked is the answer of check with -o json.
+type checked struct {
+	OK       bool     `json:"ok"`
+	Problems []remark `json:"problems"`
+	Notices  []remark `json:"notices"`
+}
+
+func (in input) checked() checked {
+	c := checked{OK: len(in.Problems) == 0, Problems: []remark{}, Notices: remarks(in.Notices)}
+	for _, p := range in.Problems {
+		c.Problems = append(c.Problems, remark(p))
+	}
+	return c
+}
+
+func remarks(notices []conf.Notice) []remark {
+	out := []remark{}
+	for _, n := range notices {
+		out = append(out, remark(n))
+	}
+	return out
 }
 
 // readInput reads a keepalived.conf with its includes, or YAML; - is standard

@@ -31,7 +31,7 @@ asking the daemon. The exit status is 0 if it could be applied, else 2.
 			if err != nil {
 				return err
 			}
-			if err := a.print(in, func() string { return renderInput(file, in) }); err != nil {
+			if err := a.print(in.checked(), func() string { return renderInput(file, in) }); err != nil {
 				return err
 			}
 			if len(in.Problems) > 0 {
@@ -98,7 +98,7 @@ done and the exit status is 3.
 // planned is the answer of a dry run with -o json.
 type planned struct {
 	api.Plan
-	Notices any `json:"notices"`
+	Notices []remark `json:"notices"`
 }
 
 // apply reads, plans, asks and applies.
@@ -117,7 +117,7 @@ func (a *app) apply(ctx context.Context, f applyFlags) error {
 		return fmt.Errorf("compare %s with the cluster: %w", f.file, err)
 	}
 	if f.dryRun {
-		return a.print(planned{plan, in.Notices}, func() string { return renderNotices(in.Notices) + renderPlan(plan, f.set) })
+		return a.print(planned{plan, remarks(in.Notices)}, func() string { return renderNotices(in.Notices) + renderPlan(plan, f.set) })
 	}
 	fmt.Fprint(a.errOut, renderNotices(in.Notices)+renderPlan(plan, f.set))
 	if len(plan.Changes) == 0 {
