@@ -82,6 +82,7 @@ type candidacy struct {
 	// whose gate a predecessor may have left open, and those being given up (R8).
 	toClose []netip.Addr
 	closeAt int64 // next try
+	goneEnd int64 // when the gate of addresses no longer wanted closes by itself
 
 	notBefore int64 // waiting: no probe before
 	heard     bool  // the own voter has promised it to somebody
@@ -257,7 +258,7 @@ func (h *Holder) narrow(now int64, c *candidacy) {
 		h.giveUp(now, c, "the router has other addresses")
 		return
 	}
-	c.held, c.round, c.renewAt = both(c.held, c.want), nil, now
+	c.held, c.round, c.renewAt, c.goneEnd = both(c.held, c.want), nil, now, c.deadline
 	h.shut(now, c, gone)
 	h.emit(Acquired{c.id, c.held, c.deadline})
 }
@@ -270,8 +271,17 @@ func (h *Holder) shut(now int64, c *candidacy, addrs []netip.Addr) {
 	h.close(now, c)
 }
 
+// close asks for what is to be closed, and again until it was read back: soon
+// while a Release waits for it, at leisure while the gate may only be late to
+// learn of a new address.
 func (h *Holder) close(now int64, c *candidacy) {
-	c.closeAt = now + int64(h.p.Settle) + 1
+	if len(c.toClose) == 0 {
+		return
+	}
+	c.closeAt = now + int64(h.p.Repeat)
+	if c.phase == closing {
+		c.closeAt = now + int64(h.p.Settle) + 1
+	}
 	h.emit(CloseGate{Router: c.id, Addrs: slices.Clone(c.toClose), Round: h.seq, Whole: c.phase != holding})
 }
 
@@ -308,10 +318,11 @@ func (h *Holder) promised(now int64, e Promised) {
 // stagger is how long c lets better candidates go first.
 func (h *Holder) stagger(c *candidacy) int64 { return int64(max(0, c.rank)) * int64(h.p.Stagger) }
 
-// forget drops routers that are not wanted and have nothing left to do.
+// forget drops routers that are not wanted and have nothing left to do. What
+// could not be read back is closed again before it is ever named.
 func (h *Holder) forget() {
 	for id, c := range h.routers {
-		if !c.wanted && (c.phase == waiting || c.phase == probing) && len(c.toClose) == 0 {
+		if !c.wanted && (c.phase == waiting || c.phase == probing) {
 			delete(h.routers, id)
 			h.order = slices.DeleteFunc(h.order, func(x uint64) bool { return x == id })
 		}

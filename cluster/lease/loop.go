@@ -37,6 +37,7 @@ type loop struct {
 	terms   map[uint64]*fence.Term
 	removed map[uint64]removal
 
+	said              map[uint64]string // last complaint, by router
 	dropped           map[string]uint64
 	sent, got, unsent uint64
 }
@@ -57,7 +58,7 @@ func newLoop(d *Driver, conn Conn, seal *sealer, packets <-chan []byte, lines ch
 		keeper:  newKeeper(d.cfg.Gate),
 		packets: packets, lines: lines,
 		outbox: map[fsm.MemberID][]Message{}, terms: map[uint64]*fence.Term{},
-		removed: map[uint64]removal{}, dropped: map[string]uint64{},
+		removed: map[uint64]removal{}, dropped: map[string]uint64{}, said: map[uint64]string{},
 	}
 }
 
@@ -238,7 +239,7 @@ func (l *loop) carryOut(outs []Output) {
 		case Arm:
 			if err := l.keeper.arm(o); err != nil {
 				failed[o.Router] = true
-				l.log(slog.LevelError, "the gate cannot be opened", "router", o.Router, "err", err)
+				l.complain(o.Router, "the gate cannot be opened", err)
 				l.queue = append(l.queue, GateFailed{o.Router})
 			} else if t := l.terms[o.Router]; t != nil {
 				t.Extend(o.Deadline)
@@ -279,7 +280,9 @@ func (l *loop) closeGate(o CloseGate) {
 		err = l.keeper.close(o)
 	}
 	if err != nil {
-		l.log(slog.LevelError, "the gate does not read back as closed", "router", o.Router, "err", err)
+		l.complain(o.Router, "the gate does not read back as closed", err)
+	} else {
+		delete(l.said, o.Router)
 	}
 	l.queue = append(l.queue, GateClosed{o.Router, o.Addrs, err == nil})
 }
@@ -300,6 +303,14 @@ func (l *loop) lost(o Lost) {
 		return
 	}
 	l.removed[o.Router] = removal{done, l.clocks.Boot() + int64(l.d.cfg.Params.RemoveWait)}
+}
+
+// complain logs an error of a router's gate once, not at each try.
+func (l *loop) complain(router uint64, what string, err error) {
+	if text := what + err.Error(); l.said[router] != text {
+		l.said[router] = text
+		l.log(slog.LevelError, what, "router", router, "err", err)
+	}
 }
 
 // log hands a line to the writer, or drops it.

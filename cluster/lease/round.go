@@ -65,6 +65,9 @@ func (h *Holder) advance(now int64) {
 
 func (h *Holder) push(now int64, c *candidacy, slack int64) {
 	if len(c.toClose) > 0 && now >= c.closeAt {
+		if c.phase == holding && now >= c.goneEnd {
+			c.toClose = both(c.toClose, c.want) // the others have closed by themselves
+		}
 		h.close(now, c)
 	}
 	switch c.phase {

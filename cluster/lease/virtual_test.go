@@ -281,6 +281,38 @@ func TestDriverWithoutAWorkingGate(t *testing.T) {
 	})
 }
 
+// A gate that does not know the address yet is asked again at leisure, and
+// complained of once.
+func TestDriverWaitsForItsGate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var lines strings.Builder
+		g := newGroup(t, 1, func(_ int, c *Config) { c.Log = slog.New(slog.NewTextHandler(&lines, nil)) })
+		m := g.members[0]
+		m.gate.noClose = true
+		g.start(one)
+		g.sleep(time.Second)
+		if n := strings.Count(lines.String(), "level=ERROR"); n != 1 || len(g.owners(1)) > 0 {
+			t.Errorf("%d complaints, owners %v", n, g.owners(1))
+		}
+		m.gate.mu.Lock()
+		m.gate.noClose = false
+		m.gate.mu.Unlock()
+		g.sleep(50 * time.Millisecond)
+		if len(g.owners(1)) != 1 {
+			t.Error("no owner although the gate works now")
+		}
+		m.gate.mu.Lock()
+		m.gate.noClose = true
+		m.gate.mu.Unlock()
+		m.Update(g.want(0))
+		g.sleep(2 * time.Second)
+		if s := m.Status(); len(s.Routers) != 0 {
+			t.Errorf("a router that is gone is kept for a gate that does not answer: %+v", s.Routers)
+		}
+		g.stop()
+	})
+}
+
 func TestDriverGivesANewPermitForNewAddresses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newGroup(t, 3, nil)
