@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -15,6 +16,7 @@ import (
 
 	"lbcluster/cluster"
 	"lbcluster/cluster/api"
+	"lbcluster/dataplane/gate"
 )
 
 // theDaemon is everything that lives as long as the process. It is the API's
@@ -35,8 +37,9 @@ type theDaemon struct {
 
 // runDaemon builds the daemon and runs it until ctx ends.
 //
-// Nothing but a wrong configuration or a damaged data folder makes it fail:
-// what goes wrong later is retried, counted and shown.
+// Nothing but a wrong configuration, a damaged data folder or a second daemon on
+// this machine makes it fail: what goes wrong later is retried, counted and
+// shown.
 func runDaemon(ctx context.Context, cfg NodeConfig) error {
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: cfg.LogLevel, ReplaceAttr: noTime()}))
 	d := &theDaemon{cfg: cfg, log: log, started: time.Now(), vacate: make(chan chan struct{})}
@@ -121,6 +124,8 @@ func (d *theDaemon) runMember(ctx context.Context) error {
 			return nil
 		case left != nil:
 			<-left // the node has left the cluster, or failed to
+		case errors.Is(err, gate.ErrSuperseded):
+			return err // two daemons on one machine: the later one has the gate
 		case err != nil:
 			d.log.Error("this member's parts ended; starting them again", "err", err)
 			pause(ctx, partRetry)
