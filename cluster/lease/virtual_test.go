@@ -39,6 +39,12 @@ func (h *hub) conn(at netip.AddrPort) *hubConn {
 	return c
 }
 
+func (h *hub) count() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.sent
+}
+
 func (c *hubConn) Receive(b []byte) (int, error) {
 	select {
 	case p := <-c.in:
@@ -427,9 +433,9 @@ func TestDriverRenewsAllRoutersInOneDatagram(t *testing.T) {
 		}
 		g.start(routers...)
 		g.sleep(time.Second)
-		before, grants := g.hub.sent, g.members[0].Status().Voter.Grants
+		before, grants := g.hub.count(), g.members[0].Status().Voter.Grants
 		g.sleep(1600 * time.Millisecond)
-		sent, grants := g.hub.sent-before, g.members[0].Status().Voter.Grants-grants
+		sent, grants := g.hub.count()-before, g.members[0].Status().Voter.Grants-grants
 		// 10 periods, to and from 2 voters: 40, and as many again if two members hold.
 		if sent > 100 || grants < 9*30 {
 			t.Errorf("%d datagrams for %d renewals", sent, grants)
