@@ -188,22 +188,29 @@ func (s *session) openRaft(ctx context.Context) (*instance, error) {
 		return nil, fmt.Errorf("opening the snapshots: %w", err)
 	}
 	inst := &instance{store: st, machine: newMachine(s.floor, s.n.board.publish), trans: s.newTransport()}
-	made := make(chan error, 1)
+	made := make(chan error)
+	// An answer has one taker: this function, or nobody, when ctx has ended.
+	answer := func(err error) {
+		select {
+		case made <- err:
+		case <-ctx.Done():
+			if err == nil {
+				inst.raft.Shutdown()
+			}
+		}
+	}
 	st.parking.Store(true)
 	// In a goroutine of its own: a read that hangs parks it, and ending the
 	// store ends it.
 	go func() {
 		defer func() {
 			if r := recover(); r != nil {
-				made <- fmt.Errorf("starting Raft: %v", r)
+				answer(fmt.Errorf("starting Raft: %v", r))
 			}
 		}()
 		var err error
 		inst.raft, err = raft.NewRaft(s.n.t.raftConfig(s.id.ID, newHCLogger(s.log, "raft")), inst.machine, st, st, snaps, inst.trans)
-		if err == nil && ctx.Err() != nil {
-			inst.raft.Shutdown() // nobody waits for it any more
-		}
-		made <- err
+		answer(err)
 	}()
 	select {
 	case err = <-made:

@@ -82,7 +82,7 @@ func (n *Node) forget(ctx context.Context, s *session) error {
 	newly := n.newly
 	n.mu.Unlock()
 	n.setIdentity(nil, false)
-	s.stop_()
+	s.leave()
 	var err error
 	var aside string
 	select {

@@ -111,7 +111,7 @@ func (n *Node) Run(ctx context.Context) error {
 			continue
 		}
 		serving, stop := context.WithCancel(ctx)
-		s.stop_ = stop
+		s.leave = stop
 		n.setSession(s)
 		err = s.run(serving)
 		stop()

@@ -14,6 +14,7 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -176,7 +177,7 @@ func TestBoard(t *testing.T) {
 
 func TestContacts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		up := map[fsm.MemberID]bool{"m2": true, "m3": true}
+		var down atomic.Bool // m3
 		c := &contacts{
 			every:   time.Second,
 			members: func() []fsm.MemberID { return []fsm.MemberID{"m2", "m3", "m4"} },
@@ -185,7 +186,7 @@ func TestContacts(t *testing.T) {
 					<-ctx.Done()
 					return hello{}, ctx.Err()
 				}
-				if !up[id] {
+				if id == "m3" && down.Load() {
 					return hello{}, errors.New("no answer")
 				}
 				return hello{ID: id, Applied: 7}, nil
@@ -196,9 +197,9 @@ func TestContacts(t *testing.T) {
 		go func() { done <- c.run(ctx) }()
 		start := time.Now()
 		time.Sleep(5500 * time.Millisecond)
-		up["m3"] = false
+		down.Store(true)
 		time.Sleep(4 * time.Second)
-		up["m3"] = true
+		down.Store(false)
 		time.Sleep(time.Second)
 		seen := c.all()
 		if k := seen["m2"]; !k.Since.Equal(start) || time.Since(k.Last) > time.Second || k.Hello.Applied != 7 {

@@ -33,7 +33,7 @@ type session struct {
 
 	kept  fsm.Revision // of the table in the file; followTable's alone
 	ended chan struct{}
-	stop_ context.CancelFunc
+	leave context.CancelFunc
 
 	mu      sync.Mutex
 	inst    *instance // nil while Raft does not run

@@ -48,6 +48,7 @@ type store struct {
 	endOnce  sync.Once
 	parking  atomic.Bool // false while Raft is being made: errors are returned then
 	writes   sync.WaitGroup
+	starting sync.Mutex // between end and the start of an operation
 
 	counts *diskCounts
 }
@@ -90,7 +91,11 @@ func (s *store) usable() error {
 // end lets every goroutine of Raft go that waits in the store. Nothing may be
 // expected of the store afterwards but close.
 func (s *store) end() {
-	s.endOnce.Do(func() { close(s.closed) })
+	s.endOnce.Do(func() {
+		s.starting.Lock()
+		defer s.starting.Unlock()
+		close(s.closed)
+	})
 }
 
 // close waits until the last write is over, however long that takes, and
@@ -105,10 +110,17 @@ func (s *store) close() error {
 }
 
 // run does f in a goroutine of its own, so that a disk that hangs holds
-// nobody who has to stop.
+// nobody who has to stop. After end nothing begins any more and nothing is
+// answered.
 func (s *store) run(f func() error) <-chan error {
 	done := make(chan error, 1)
-	s.writes.Go(func() { done <- f() })
+	s.starting.Lock()
+	defer s.starting.Unlock()
+	select {
+	case <-s.closed:
+	default:
+		s.writes.Go(func() { done <- f() })
+	}
 	return done
 }
 
