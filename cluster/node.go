@@ -230,6 +230,20 @@ func (n *Node) Voters() (committed, appended fsm.VoterSet) {
 	return s.floor.sets()
 }
 
+// Floor returns the tag of the newest configuration in this member's log,
+// committed or not, as a voter of the lease needs it at each vote; false while
+// the log is not open. It waits for no disk.
+func (n *Node) Floor() (fsm.ConfigTag, bool) {
+	n.mu.Lock()
+	s := n.session
+	n.mu.Unlock()
+	if s == nil {
+		return fsm.ConfigTag{}, false
+	}
+	_, appended := s.floor.sets()
+	return appended.Tag, true
+}
+
 // Init founds a cluster with this machine as its first member and returns a
 // token for the others: one hour, six uses, any role. Run must be running.
 // Profile names the lease's timing; empty: "default".

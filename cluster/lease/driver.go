@@ -38,6 +38,12 @@ type Config struct {
 	Params  Params
 	Gate    Gate  // nil on a witness, which stands for nothing
 	Owner   Owner // likewise
+	// Floor reads the tag of the latest configuration in this member's log,
+	// committed or not, below which its voter answers nobody (R15); false: it is
+	// not known yet, and the voter answers nobody at all. It is called before each
+	// vote, so that a process that was frozen can't vote by what it knew before;
+	// it must not wait for a disk (R12).
+	Floor func() (fsm.ConfigTag, bool)
 	// FreshIdentity says that Self has never voted: no embargo. The caller
 	// consumes it durably before it says so: a second start must not.
 	FreshIdentity bool
@@ -51,11 +57,10 @@ type Config struct {
 // Want is what the rest of the daemon wants of the lease: the latest whole truth.
 type Want struct {
 	// Committed is the latest configuration known to be committed, whose
-	// majority wins (R14); Appended the latest in this member's log, committed
-	// or not, below which its voter answers nobody (R15).
-	Committed, Appended fsm.VoterSet
-	Peers               map[fsm.MemberID]netip.AddrPort // every other member
-	Routers             []Router
+	// majority wins (R14).
+	Committed fsm.VoterSet
+	Peers     map[fsm.MemberID]netip.AddrPort // every other member
+	Routers   []Router
 }
 
 // Driver runs a member's voter and holder over one UDP socket: New, Update and
@@ -83,6 +88,9 @@ func New(cfg Config) (*Driver, error) {
 	}
 	if (cfg.Gate == nil) != (cfg.Owner == nil) {
 		return nil, errors.New("lease: a gate and an owner come together, or neither")
+	}
+	if cfg.Floor == nil {
+		return nil, errors.New("lease: nothing tells the floor of the voter")
 	}
 	if cfg.Cluster == "" {
 		return nil, errors.New("lease: no cluster id")

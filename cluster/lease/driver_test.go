@@ -123,9 +123,14 @@ func (m *member) start(ctx context.Context) {
 	go func() { m.done <- m.Run(ctx); close(m.done) }()
 }
 
+// testTag is the configuration of the tests; it is in everybody's log.
+var testTag = fsm.ConfigTag{Term: 1, Index: 1}
+
+func testFloor() (fsm.ConfigTag, bool) { return testTag, true }
+
 func testWant(ids []fsm.MemberID, self fsm.MemberID, peers map[fsm.MemberID]netip.AddrPort, routers ...Router) Want {
-	set := fsm.VoterSet{Tag: fsm.ConfigTag{Term: 1, Index: 1}, Voters: ids}
-	w := Want{Committed: set, Appended: set, Peers: map[fsm.MemberID]netip.AddrPort{}, Routers: routers}
+	set := fsm.VoterSet{Tag: testTag, Voters: ids}
+	w := Want{Committed: set, Peers: map[fsm.MemberID]netip.AddrPort{}, Routers: routers}
 	for id, a := range peers {
 		if id != self {
 			w.Peers[id] = a
@@ -159,7 +164,7 @@ func TestThreeDriversOnLoopbackElectOne(t *testing.T) {
 		m := &member{id: id, gate: newFakeGate(), owner: newFakeOwner()}
 		m.Driver, err = New(Config{
 			Self: id, Cluster: "c1", Key: testKey, Params: params, Gate: m.gate, Owner: m.owner,
-			FreshIdentity: true, Conn: conns[id], Log: slog.New(slog.DiscardHandler),
+			Floor: testFloor, FreshIdentity: true, Conn: conns[id], Log: slog.New(slog.DiscardHandler),
 		})
 		if err != nil {
 			t.Fatal(err)

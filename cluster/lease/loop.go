@@ -3,6 +3,7 @@ package lease
 import (
 	"context"
 	"log/slog"
+	"math"
 	"math/rand/v2"
 	"net/netip"
 	"runtime"
@@ -173,8 +174,16 @@ func (l *loop) take(p []byte) {
 	}
 }
 
+// nobody is above every configuration.
+var nobody = fsm.ConfigTag{Epoch: math.MaxUint64, Term: math.MaxUint64, Index: math.MaxUint64}
+
 // vote lets the own voter answer, and tells the holder what it promised.
 func (l *loop) vote(m Message) {
+	floor, known := l.d.cfg.Floor()
+	if !known {
+		floor = nobody
+	}
+	l.voter.SetFloor(floor)
 	for _, o := range l.voter.Step(l.clocks.Raw(), m) {
 		l.send(o)
 	}
@@ -201,7 +210,6 @@ func (l *loop) send(o Out) {
 // adopt takes over a new Want.
 func (l *loop) adopt(w Want) {
 	l.want, l.peers = w, w.Peers
-	l.voter.SetFloor(w.Appended.Tag)
 	l.seal.forget(func(id fsm.MemberID) bool { _, ok := w.Peers[id]; return ok })
 	var routers []Router
 	for _, r := range w.Routers {

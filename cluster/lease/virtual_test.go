@@ -97,7 +97,7 @@ func newGroup(t *testing.T, n int, change func(i int, cfg *Config)) *group {
 		m := &member{id: id, gate: newFakeGate(), owner: newFakeOwner()}
 		cfg := Config{
 			Self: id, Cluster: "c1", Key: testKey, Params: profile(t, "default"), Gate: m.gate, Owner: m.owner,
-			FreshIdentity: true, Clocks: &Clocks{Boot: g.clock, Raw: g.clock}, Conn: g.hub.conn(g.peers[id]),
+			Floor: testFloor, FreshIdentity: true, Clocks: &Clocks{Boot: g.clock, Raw: g.clock}, Conn: g.hub.conn(g.peers[id]),
 		}
 		if change != nil {
 			change(i, &cfg)
@@ -461,17 +461,18 @@ func TestFloodLeavesRoomForTimers(t *testing.T) {
 
 func TestNewRefuses(t *testing.T) {
 	good := func() Config {
-		return Config{Self: "m1", Cluster: "c1", Key: testKey, Params: profile(t, "default"), Gate: newFakeGate(), Owner: newFakeOwner()}
+		return Config{Self: "m1", Cluster: "c1", Key: testKey, Params: profile(t, "default"), Gate: newFakeGate(), Owner: newFakeOwner(), Floor: testFloor}
 	}
 	if _, err := New(good()); err != nil {
 		t.Fatal(err)
 	}
 	for want, change := range map[string]func(*Config){
-		"lease timers":  func(c *Config) { c.Params.TTL = 0 },
-		"come together": func(c *Config) { c.Gate = nil },
-		"no cluster id": func(c *Config) { c.Cluster = "" },
-		"lease key":     func(c *Config) { c.Key = nil },
-		"member id":     func(c *Config) { c.Self = "" },
+		"lease timers":    func(c *Config) { c.Params.TTL = 0 },
+		"come together":   func(c *Config) { c.Gate = nil },
+		"tells the floor": func(c *Config) { c.Floor = nil },
+		"no cluster id":   func(c *Config) { c.Cluster = "" },
+		"lease key":       func(c *Config) { c.Key = nil },
+		"member id":       func(c *Config) { c.Self = "" },
 	} {
 		c := good()
 		change(&c)
@@ -484,5 +485,36 @@ func TestNewRefuses(t *testing.T) {
 	d, _ := New(c)
 	if err := d.Run(context.Background()); err == nil {
 		t.Error("Run on an address that is not ours succeeds")
+	}
+}
+
+func TestVotersFollowTheLogAtEachVote(t *testing.T) {
+	newer := testTag
+	newer.Index++
+	for _, c := range []struct {
+		name  string
+		floor fsm.ConfigTag
+		known bool
+		owned bool
+	}{
+		{"the candidate's configuration is the latest in the log", testTag, true, true},
+		{"a newer one was appended", newer, true, false},
+		{"the log is not open yet", testTag, false, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				g := newGroup(t, 3, func(i int, cfg *Config) {
+					if i > 0 { // two of three voters
+						cfg.Floor = func() (fsm.ConfigTag, bool) { return c.floor, c.known }
+					}
+				})
+				g.start(Router{ID: 1, Addrs: []netip.Addr{vip1}})
+				g.sleep(3 * time.Second)
+				if owners := g.owners(1); (len(owners) == 1) != c.owned {
+					t.Errorf("owners %v, want one: %v", owners, c.owned)
+				}
+				g.stop()
+			})
+		})
 	}
 }

@@ -55,7 +55,7 @@ func newMember(d *theDaemon, id cluster.Identity, profile string) (*member, erro
 	}
 	cfg := lease.Config{
 		Self: id.ID, Cluster: id.Cluster, Key: id.LeaseKey, Listen: id.Addr, Params: params,
-		FreshIdentity: id.NewlyEnrolled && d.freshOnce(id), Log: d.log.With("part", "lease"),
+		Floor: d.node.Floor, FreshIdentity: id.NewlyEnrolled && d.freshOnce(id), Log: d.log.With("part", "lease"),
 	}
 	if id.Role == fsm.Director {
 		if m.broken = m.buildDataPlane(d.node.Table().VIPs()); m.broken != nil {
@@ -204,8 +204,8 @@ func (m *member) feed(ctx context.Context) error {
 		if t == nil {
 			continue
 		}
-		committed, appended := m.d.node.Voters()
-		m.lease.Update(leaseWant(m.id.ID, t, committed, appended, m.guards))
+		committed, _ := m.d.node.Voters()
+		m.lease.Update(leaseWant(m.id.ID, t, committed, m.guards))
 	}
 }
 
@@ -214,8 +214,8 @@ func (m *member) feed(ctx context.Context) error {
 func (m *member) guards(addr netip.Addr) bool { return m.keys != nil && m.keys.has(addr) }
 
 // leaseWant is what the table and the voters mean to this member's lease.
-func leaseWant(self fsm.MemberID, t *fsm.Table, committed, appended fsm.VoterSet, guards func(netip.Addr) bool) lease.Want {
-	w := lease.Want{Committed: committed, Appended: appended, Peers: map[fsm.MemberID]netip.AddrPort{}}
+func leaseWant(self fsm.MemberID, t *fsm.Table, committed fsm.VoterSet, guards func(netip.Addr) bool) lease.Want {
+	w := lease.Want{Committed: committed, Peers: map[fsm.MemberID]netip.AddrPort{}}
 	for _, o := range t.Members {
 		if o.ID != self {
 			w.Peers[o.ID] = o.Addr
