@@ -8,6 +8,8 @@ import (
 	"log"
 	"log/slog"
 	"strings"
+	"sync"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 )
@@ -17,10 +19,62 @@ type hcLogger struct {
 	log  *slog.Logger
 	name string
 	args []any
+	calm *calm
 }
 
 func newHCLogger(l *slog.Logger, name string) hclog.Logger {
-	return &hcLogger{log: l.With("part", name), name: name}
+	return &hcLogger{log: l.With("part", name), name: name, calm: &calm{said: map[string]*saying{}}}
+}
+
+// calm keeps Raft from complaining about one dead peer ten times a second: a
+// warning or error about the same peer passes once in calmFor, with the number
+// of those left out.
+type calm struct {
+	mu   sync.Mutex
+	said map[string]*saying
+}
+
+type saying struct {
+	last time.Time
+	left int // out since
+}
+
+const (
+	calmFor  = 10 * time.Second
+	calmMost = 1000 // sayings remembered
+)
+
+// pass says whether a line goes out now, and how many like it did not since
+// the last one that went.
+func (c *calm) pass(now time.Time, key string) (ok bool, left int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s := c.said[key]
+	switch {
+	case s == nil:
+		if len(c.said) >= calmMost {
+			clear(c.said)
+		}
+		c.said[key] = &saying{last: now}
+		return true, 0
+	case now.Sub(s.last) < calmFor:
+		s.left++
+		return false, 0
+	}
+	left = s.left
+	s.last, s.left = now, 0
+	return true, left
+}
+
+// sayingKey is what makes two lines the same: the message and whom it is about.
+func sayingKey(msg string, args []any) string {
+	for i := 0; i+1 < len(args); i += 2 {
+		switch args[i] {
+		case "peer", "server-id", "from":
+			return fmt.Sprint(msg, args[i+1])
+		}
+	}
+	return msg
 }
 
 var slogLevels = map[hclog.Level]slog.Level{
@@ -39,13 +93,23 @@ func (h *hcLogger) Log(level hclog.Level, msg string, args ...any) {
 	if !h.log.Enabled(context.Background(), l) {
 		return
 	}
-	out := make([]any, len(args))
+	left := 0
+	if l >= slog.LevelWarn {
+		var ok bool
+		if ok, left = h.calm.pass(time.Now(), sayingKey(msg, args)); !ok {
+			return
+		}
+	}
+	out := make([]any, len(args), len(args)+2)
 	for i, a := range args {
 		// hclog.Fmt is a lazy Sprintf: {format, args...}.
 		if f, ok := a.(hclog.Format); ok && len(f) > 0 {
 			a = fmt.Sprintf(fmt.Sprint(f[0]), f[1:]...)
 		}
 		out[i] = a
+	}
+	if left > 0 {
+		out = append(out, "like_it_before", left)
 	}
 	h.log.Log(context.Background(), l, msg, out...)
 }
@@ -67,10 +131,12 @@ func (h *hcLogger) ImpliedArgs() []any { return h.args }
 func (h *hcLogger) Name() string       { return h.name }
 
 func (h *hcLogger) With(args ...any) hclog.Logger {
-	return &hcLogger{log: h.log.With(args...), name: h.name, args: append(h.args[:len(h.args):len(h.args)], args...)}
+	return &hcLogger{log: h.log.With(args...), name: h.name, args: append(h.args[:len(h.args):len(h.args)], args...), calm: h.calm}
 }
-func (h *hcLogger) Named(name string) hclog.Logger      { return h.ResetNamed(h.name + "." + name) }
-func (h *hcLogger) ResetNamed(name string) hclog.Logger { return &hcLogger{h.log, name, h.args} }
+func (h *hcLogger) Named(name string) hclog.Logger { return h.ResetNamed(h.name + "." + name) }
+func (h *hcLogger) ResetNamed(name string) hclog.Logger {
+	return &hcLogger{h.log, name, h.args, h.calm}
+}
 
 // SetLevel does nothing: slog's handler decides.
 func (h *hcLogger) SetLevel(hclog.Level)  {}
