@@ -97,7 +97,7 @@ func (m *member) buildDataPlane(known []netip.Addr) error {
 		m.close()
 		return fmt.Errorf("watch interfaces: %w", err)
 	}
-	m.vrrp = vrrp.New(vrrp.Config{Clock: gate.BootNow, Log: d.log.With("part", "vrrp")})
+	m.vrrp = vrrp.New(vrrp.Config{Clock: gate.BootNow, Ours: m.isMember, Log: d.log.With("part", "vrrp")})
 	m.plane = dataplane.New(dataplane.Config{
 		IPVS: m.kernel, VIPs: m.vips, Gate: m.keys, VRRP: speakers{m.vrrp, d.log},
 		StateFile: d.cfg.stateFile(), NodeInterfaces: d.cfg.Interfaces, Log: d.log.With("part", "dataplane"),
@@ -106,6 +106,11 @@ func (m *member) buildDataPlane(known []netip.Addr) error {
 	m.tenure = newTenures(m.plane)
 	m.checks = checks.New(checks.Config{Log: d.log.With("part", "checks"), Propose: d.node.Propose})
 	return nil
+}
+
+// isMember says whether an address is one that a member serves on.
+func (m *member) isMember(a netip.Addr) bool {
+	return slices.ContainsFunc(m.d.node.Table().Members, func(o fsm.Member) bool { return o.Addr.Addr() == a })
 }
 
 // close lets go of what newMember opened. The gate stays in the kernel.

@@ -36,6 +36,9 @@ type wire interface {
 type Config struct {
 	Log   *slog.Logger // nil: discard
 	Clock fence.Clock  // CLOCK_BOOTTIME in nanoseconds; required
+	// Ours says which senders are members of the cluster, whose adverts alarm
+	// nobody; nil: none. It is called with a lock held and must not block.
+	Ours func(netip.Addr) bool
 
 	// open opens an interface; nil: OpenConn.
 	open func(name string) (wire, error)
@@ -47,6 +50,7 @@ type Config struct {
 type Listener struct {
 	log   *slog.Logger
 	clock fence.Clock
+	ours  func(netip.Addr) bool
 	open  func(string) (wire, error)
 	wake  chan struct{} // one slot: something changed for the loop
 
@@ -81,12 +85,15 @@ type linkState struct {
 // New makes a Listener without routers. It opens and starts nothing.
 func New(cfg Config) *Listener {
 	l := &Listener{
-		log: cfg.Log, clock: cfg.Clock, open: cfg.open, wake: make(chan struct{}, 1),
+		log: cfg.Log, clock: cfg.Clock, ours: cfg.Ours, open: cfg.open, wake: make(chan struct{}, 1),
 		routers: make(map[uint64]*router), links: make(map[string]*linkState),
 		unknown: make(map[string]uint64), vips: make(map[netip.Addr]bool),
 	}
 	if l.log == nil {
 		l.log = slog.New(slog.DiscardHandler)
+	}
+	if l.ours == nil {
+		l.ours = func(netip.Addr) bool { return false }
 	}
 	if l.open == nil {
 		l.open = func(name string) (wire, error) { return OpenConn(name, l.clock, l.isVIP) }

@@ -324,6 +324,28 @@ func TestOthersAreCountedAndNotObeyed(t *testing.T) {
 	})
 }
 
+func TestMembersAlarmNobody(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		r.ours = func(a netip.Addr) bool { return a == peer1 }
+		r.set(vi1)
+		synctest.Wait()
+		r.wire("eth0").in <- packet(t, peer1, vi1.Advert(100))
+		synctest.Wait()
+		if log := r.logged(); strings.Contains(log, "WARN") {
+			t.Errorf("a member's advert was alarmed about:\n%s", log)
+		}
+		stranger := netip.MustParseAddr("172.25.88.99")
+		r.wire("eth0").in <- packet(t, stranger, vi1.Advert(100))
+		synctest.Wait()
+		if log := r.logged(); !strings.Contains(log, "level=WARN") || !strings.Contains(log, "from=172.25.88.99") {
+			t.Errorf("a stranger's advert was not:\n%s", log)
+		}
+		if n := len(r.Status().Routers[0].Peers); n != 2 {
+			t.Errorf("%d senders are shown, want both", n)
+		}
+	})
+}
+
 // A flood of sources and of changes fills neither memory nor the log.
 func TestFlood(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {

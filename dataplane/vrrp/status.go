@@ -2,6 +2,8 @@ package vrrp
 
 import (
 	"cmp"
+	"context"
+	"log/slog"
 	"maps"
 	"net/netip"
 	"slices"
@@ -151,7 +153,11 @@ func (l *Listener) note(r *router, src netip.Addr, a Advert, warnings []string, 
 	p.Peer = next
 	if p.logged == 0 || changed && next.LastSeen-p.logged >= int64(logPeerEvery) {
 		p.logged = next.LastSeen
-		l.log.Warn("another VRRP speaker has our VRID; it is not obeyed", "router", r.speaker.Router.Name,
+		level, what := slog.LevelWarn, "another VRRP speaker has our VRID; it is not obeyed"
+		if l.ours(src) {
+			level, what = slog.LevelDebug, "another member adverts"
+		}
+		l.log.Log(context.Background(), level, what, "router", r.speaker.Router.Name,
 			"from", src, "version", a.Version, "priority", a.Priority, "accepted", next.Accepted, "why_not", next.Reason, "warnings", warnings)
 	}
 }
