@@ -13,6 +13,7 @@ import (
 
 	"github.com/coreos/go-systemd/v22/daemon"
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 
 	"lbcluster/cluster"
 	"lbcluster/cluster/api"
@@ -53,6 +54,7 @@ func runDaemon(ctx context.Context, cfg NodeConfig) error {
 		return err
 	}
 	d.node = node
+	stayInMemory(log)
 	ln, err := api.Listen(cfg.Socket)
 	if err != nil {
 		return err
@@ -61,6 +63,16 @@ func runDaemon(ctx context.Context, cfg NodeConfig) error {
 	return d.run(ctx, func(ctx context.Context) error {
 		return api.NewServer(d, cfg.Name, buildVersion(), log.With("part", "api")).Run(ctx, ln)
 	})
+}
+
+// stayInMemory keeps pages that were used once in memory: the lease's thread
+// must not wait for a disk because its code was paged out, or because another
+// goroutine stopped at a page of the Raft log while garbage is collected (R12).
+// Pages are locked as they are touched, so this costs no memory in advance.
+func stayInMemory(log *slog.Logger) {
+	if err := unix.Mlockall(unix.MCL_CURRENT | unix.MCL_FUTURE | unix.MCL_ONFAULT); err != nil {
+		log.Warn("memory is not locked: a stalled disk may delay the lease's renewals", "err", err)
+	}
 }
 
 // run starts the parts and stops them in the order that clients feel least:
