@@ -141,8 +141,7 @@ func forbid(t *testing.T, who string, imports []string, banned ...string) {
 	}
 }
 
-// TestPackageDocs: each package says in doc.go, and there only, what it is; a
-// command may say it in main.go.
+// TestPackageDocs: each package says in doc.go, and there only, what it is.
 func TestPackageDocs(t *testing.T) {
 	for _, p := range packages(t) {
 		documented := 0
@@ -155,7 +154,7 @@ func TestPackageDocs(t *testing.T) {
 				continue
 			}
 			documented++
-			if name != "doc.go" && (f.Name.Name != "main" || name != "main.go") {
+			if name != "doc.go" {
 				t.Errorf("%s/%s: the package's doc belongs into doc.go", p.ImportPath, name)
 			}
 			if len(f.Doc.List) < 3 {
