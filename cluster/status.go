@@ -43,6 +43,8 @@ type DiskStatus struct {
 	Retries        uint64 `json:"retries"`
 	Reopened       uint64 `json:"reopened"`
 	Waiting        int64  `json:"waiting"` // operations that are tried again now
+	// LastError is the last of these errors; it stays when the disk works again.
+	LastError string `json:"last_error,omitempty"`
 }
 
 // MemberStatus is one member as another one sees it.
@@ -77,10 +79,14 @@ func (n *Node) Status() Status {
 }
 
 func (c *diskCounts) status() DiskStatus {
-	return DiskStatus{
+	st := DiskStatus{
 		AppendErrors: c.appendErrors.Load(), AppendTimeouts: c.appendTimeouts.Load(),
 		Retries: c.retries.Load(), Reopened: c.reopened.Load(), Waiting: c.parked.Load(),
 	}
+	if last := c.last.Load(); last != nil {
+		st.LastError = *last
+	}
+	return st
 }
 
 func (s *session) fillRaft(st *Status) {

@@ -60,6 +60,15 @@ type diskCounts struct {
 	retries        atomic.Uint64 // of registers, reads and truncations
 	reopened       atomic.Uint64
 	parked         atomic.Int64 // operations that wait now
+	last           atomic.Pointer[string]
+}
+
+// failed counts an error in one of the counters and keeps its words.
+func (c *diskCounts) failed(counter *atomic.Uint64, err error) error {
+	counter.Add(1)
+	text := err.Error()
+	c.last.Store(&text)
+	return err
 }
 
 func newStore(raw rawStore, fl *floor, limit, retry time.Duration, counts *diskCounts) *store {
@@ -150,13 +159,11 @@ func (s *store) StoreLogs(logs []*raft.Log) error {
 	select {
 	case err := <-done:
 		if err != nil {
-			s.counts.appendErrors.Add(1)
-			return s.fail(fmt.Errorf("appending to the Raft log: %w", err))
+			return s.fail(s.counts.failed(&s.counts.appendErrors, fmt.Errorf("appending to the Raft log: %w", err)))
 		}
 		return nil
 	case <-timer.C:
-		s.counts.appendTimeouts.Add(1)
-		return s.fail(fmt.Errorf("appending to the Raft log took longer than %v", s.limit))
+		return s.fail(s.counts.failed(&s.counts.appendTimeouts, fmt.Errorf("appending to the Raft log took longer than %v", s.limit)))
 	case <-s.closed:
 		return s.fail(errStoreFailed)
 	}
@@ -181,11 +188,9 @@ func (s *store) DeleteRange(min, max uint64) error {
 	}))
 	switch {
 	case err != nil && truncates:
-		s.counts.appendErrors.Add(1)
-		return s.fail(fmt.Errorf("truncating the Raft log: %w", err))
+		return s.fail(s.counts.failed(&s.counts.appendErrors, fmt.Errorf("truncating the Raft log: %w", err)))
 	case err != nil:
-		s.counts.retries.Add(1)
-		return fmt.Errorf("compacting the Raft log: %w", err)
+		return s.counts.failed(&s.counts.retries, fmt.Errorf("compacting the Raft log: %w", err))
 	}
 	return nil
 }
@@ -215,7 +220,7 @@ func (s *store) park(f func() error) error {
 		if err == nil || !s.parking.Load() {
 			return err
 		}
-		s.counts.retries.Add(1)
+		_ = s.counts.failed(&s.counts.retries, err)
 		if !waiting {
 			waiting = true
 			s.counts.parked.Add(1)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -113,8 +114,8 @@ func TestStoreAppendFails(t *testing.T) {
 	if last, _ := disk.LastIndex(); last != 2 {
 		t.Errorf("last entry %d, want 2", last)
 	}
-	if n := st.counts.status().AppendErrors; n != 1 {
-		t.Errorf("%d append errors counted", n)
+	if c := st.counts.status(); c.AppendErrors != 1 || !strings.Contains(c.LastError, syscall.ENOSPC.Error()) {
+		t.Errorf("%d append errors counted, the last %q", c.AppendErrors, c.LastError)
 	}
 }
 

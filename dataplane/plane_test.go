@@ -73,15 +73,19 @@ func TestDriftIsRepairedAndCounted(t *testing.T) {
 		w.run()
 		w.plane.Update(pairTable(5))
 		settle()
-		if n := w.plane.Status().DriftRepaired; n != 0 {
-			t.Errorf("the first apply counted as drift: %d", n)
+		if s := w.plane.Status(); s.DriftRepaired != 0 || s.LastRepair != "" || !s.RepairedAt.IsZero() {
+			t.Errorf("the first apply counted as drift: %+v", s)
 		}
 		// ipvsadm -e weight, -d a server, -a another.
 		must(t, w.ipvs.Set("-A -t 172.25.88.100:80 -s rr\n-a -t 172.25.88.100:80 -r 172.25.88.2:80 -g -w 9\n-a -t 172.25.88.100:80 -r 172.25.88.7:80 -g -w 1"))
 		time.Sleep(10 * time.Second)
 		w.wantIPVS(pairRules)
-		if s := w.plane.Status(); s.DriftRepaired != 3 {
+		s := w.plane.Status()
+		if s.DriftRepaired != 3 {
 			t.Errorf("counted %d, want 3", s.DriftRepaired)
+		}
+		if age := time.Since(s.RepairedAt); age > 10*time.Second || !strings.HasPrefix(s.LastRepair, "ipvsadm -") {
+			t.Errorf("the last repair is %q, %v ago; want one of the three within the last 10 s", s.LastRepair, age)
 		}
 		if !strings.Contains(w.logs.String(), "-e -t 172.25.88.100:80 -r 172.25.88.2:80 -g -w 1") {
 			t.Error("the repair is not in the log")

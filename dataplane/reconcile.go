@@ -150,9 +150,10 @@ func (p *Plane) report(t *fsm.Table, out outcome, repeat bool) {
 			p.log.Info("dataplane: IPVS", "ipvsadm", op.String(), "revision", t.Revision)
 		}
 	}
-	if repeat {
+	if repeat && len(out.done) > 0 {
 		p.mu.Lock()
 		p.status.DriftRepaired += uint64(len(out.done))
+		p.status.LastRepair, p.status.RepairedAt = "ipvsadm "+out.done[len(out.done)-1].String(), time.Now()
 		p.mu.Unlock()
 	}
 }

@@ -31,6 +31,9 @@ type Status struct {
 	Retries     uint64    `json:"retries"` // passes that failed so far
 	// DriftRepaired counts the operations that undid what others did to IPVS.
 	DriftRepaired uint64 `json:"drift_repaired"`
+	// LastRepair is the last of these operations, as ipvsadm's words.
+	LastRepair string    `json:"last_repair,omitempty"`
+	RepairedAt time.Time `json:"repaired_at,omitzero"`
 
 	Services        []ServiceStatus  `json:"services"`
 	ForeignServices []ForeignService `json:"foreign_services,omitempty"`

@@ -47,7 +47,8 @@ func raftStatus(st cluster.Status) api.RaftStatus {
 	return api.RaftStatus{
 		State: state, Leader: st.Leader, Term: st.Term, Applied: st.Applied, LastContactMS: contact,
 		Voters: st.Voters, Halted: st.Halted,
-		DiskErrors: uint64(st.Disk.AppendErrors + st.Disk.AppendTimeouts + st.Disk.Retries),
+		DiskErrors: st.Disk.AppendErrors + st.Disk.AppendTimeouts + st.Disk.Retries,
+		DiskError:  st.Disk.LastError,
 	}
 }
 
@@ -142,7 +143,8 @@ func gateAddress(addr netip.Addr, c gate.Counters, open bool, now int64) api.Gat
 func (m *member) fillKernel(out *api.DirectorStatus) {
 	ps := m.plane.Status()
 	k := &out.Kernel
-	k.Applied, k.Revision, k.Error, k.Repairs = ps.Whole, ps.Applied, ps.Failing, ps.DriftRepaired
+	k.Applied, k.Revision, k.Error = ps.Whole, ps.Applied, ps.Failing
+	k.Repairs, k.LastRepair, k.RepairedAt = ps.DriftRepaired, ps.LastRepair, ps.RepairedAt
 	if k.Error == "" {
 		k.Error = ps.Waiting
 	}
