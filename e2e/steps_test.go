@@ -1,0 +1,128 @@
+package e2e
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"lbcluster/e2e/lab"
+	"lbcluster/e2e/lab/probe"
+	"lbcluster/e2e/site"
+)
+
+// stalled is how late a prober may run before a measurement is not trusted, and
+// outage how long a client may be without an answer on a machine that did not.
+const (
+	stalled = 100 * time.Millisecond
+	outage  = 3 * time.Second
+)
+
+// eyes watch the VIP while a test breaks things: the client asks every 20 ms,
+// the watcher every 5 ms.
+type eyes struct {
+	*site.Site
+	http *lab.HTTPProber
+	arp  *lab.ARPProber
+}
+
+func open(s *site.Site) *eyes {
+	return &eyes{s, s.ProbeHTTP(s.Client, site.Target, 20*time.Millisecond), s.ProbeARP(s.Watcher, site.VIP, 5*time.Millisecond)}
+}
+
+// worst is how late the probers were between from and to.
+func (e *eyes) worst(from, to probe.Time) time.Duration {
+	var late time.Duration
+	for _, st := range append(probe.Stalls(e.arp.Records(), stalled), probe.HTTPStalls(e.http.Records(), stalled)...) {
+		if st.At >= from && st.At <= to {
+			late = max(late, st.Late)
+		}
+	}
+	return late
+}
+
+// macs are those that answered for the VIP or announced it between from and to.
+func (e *eyes) macs(from, to probe.Time) map[probe.MAC]int {
+	recs := e.arp.Records()
+	n := probe.Announcements(recs, from, to)
+	for _, h := range probe.Holders(recs, from, to) {
+		n[h.MAC] += h.Answers
+	}
+	return n
+}
+
+// took is when the host first answered or announced after from.
+func (e *eyes) took(h *lab.Host, from probe.Time) probe.Time {
+	for _, r := range e.arp.Records() {
+		if r.At >= from && r.MAC == probe.ToMAC(h.MAC) && r.Kind != probe.Asked {
+			return r.At
+		}
+	}
+	e.T.Errorf("%s was never heard with the VIP", h.Name)
+	return from
+}
+
+// wantOnly fails the test unless the host, and nobody else, answered for the
+// VIP or announced it between from and to.
+func (e *eyes) wantOnly(t *testing.T, h *lab.Host, from, to probe.Time) {
+	t.Helper()
+	if m := e.macs(from, to); len(m) != 1 || m[probe.ToMAC(h.MAC)] == 0 {
+		t.Errorf("%s (%v) should have had the VIP alone; answers and announcements by MAC: %v", h.Name, h.MAC, m)
+	}
+}
+
+// wantHandover fails the test unless next took over from old after the fault at
+// from, soon enough for the client, and nobody but next had the VIP from then on.
+func (e *eyes) wantHandover(t *testing.T, next *lab.Host, from, to probe.Time) {
+	t.Helper()
+	at := e.took(next, from)
+	e.wantOnly(t, next, at, to)
+	if n := probe.Announcements(e.arp.Records(), at, to)[probe.ToMAC(next.MAC)]; n < 5 {
+		t.Errorf("%s announced the VIP %d times, want five or more", next.Name, n)
+	}
+	e.wantNoOverlap(t)
+	sum := probe.Summarise(e.http.Records(), from, to)
+	late := e.worst(from, to)
+	t.Logf("%s took over; the client was without an answer for %v; the machine was late by %v", next.Name, sum.Outage.Length().Round(time.Millisecond), late)
+	if sum.Outage.Open || (sum.Outage.Length() > outage && late == 0) {
+		t.Errorf("the client was without an answer for %v (open: %v), want below %v", sum.Outage.Length(), sum.Outage.Open, outage)
+	}
+}
+
+// wantNoOverlap fails the test if two MACs ever had the VIP at a time.
+func (e *eyes) wantNoOverlap(t *testing.T) {
+	t.Helper()
+	if s := probe.Overlaps(e.arp.Records(), probe.Window); len(s) > 0 {
+		t.Errorf("two MACs answered in %v", s)
+	}
+}
+
+// wantUndisturbed fails the test unless every request between from and to was
+// answered, and the owner had the VIP alone.
+func (e *eyes) wantUndisturbed(t *testing.T, owner *lab.Host, from, to probe.Time) {
+	t.Helper()
+	sum := probe.Summarise(e.http.Records(), from, to)
+	if sum.Failed > 0 || sum.OK < int(to.Sub(from)/(40*time.Millisecond)) {
+		t.Errorf("the client got %d answers and %d failures (%v) in %v, want all answered; the machine was late by %v",
+			sum.OK, sum.Failed, sum.ByResult, to.Sub(from), e.worst(from, to))
+	}
+	e.wantOnly(t, owner, from, to)
+	if n := probe.Announcements(e.arp.Records(), from, to); len(n) > 0 && n[probe.ToMAC(owner.MAC)] == 0 {
+		t.Errorf("announced by %v", n)
+	}
+}
+
+// await waits until the condition holds.
+func (e *eyes) await(what string, patience time.Duration, ok func() bool) {
+	e.T.Helper()
+	e.Eventually(patience, what, func() error {
+		if ok() {
+			return nil
+		}
+		return fmt.Errorf("it does not hold")
+	})
+}
+
+func pause(d time.Duration) probe.Time {
+	time.Sleep(d)
+	return probe.Now()
+}
