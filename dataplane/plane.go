@@ -111,6 +111,7 @@ type Plane struct {
 	// Of the reconcile loop alone.
 	gated   []netip.Addr // what the gate was last told
 	gateSet bool
+	stood   []ipvs.Service // what stood in IPVS whole at the last good pass
 	// Of the router loop alone.
 	addresses addressLoop
 }

@@ -93,6 +93,25 @@ func TestDriftIsRepairedAndCounted(t *testing.T) {
 	})
 }
 
+// The table changes all the time (a vote, a new owner); what somebody changed
+// just before is drift all the same, and what the new table wants is not.
+func TestDriftIsCountedWithANewTable(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		w.run()
+		w.plane.Update(pairTable(5))
+		settle()
+		must(t, w.ipvs.Set("-A -t 172.25.88.100:80 -s rr\n-a -t 172.25.88.100:80 -r 172.25.88.2:80 -g -w 9\n-a -t 172.25.88.100:80 -r 172.25.88.3:80 -g -w 1"))
+		next := pairTable(6)
+		next.Services[0].RealServers[1].Weight = 4
+		w.plane.Update(next)
+		settle()
+		w.wantIPVS(strings.Replace(pairRules, "172.25.88.3:80 -g -w 1", "172.25.88.3:80 -g -w 4", 1))
+		if s := w.plane.Status(); s.DriftRepaired != 1 || s.LastRepair != "ipvsadm -e -t 172.25.88.100:80 -r 172.25.88.2:80 -g -w 1" {
+			t.Errorf("counted %d, the last %q; want the one weight that somebody changed", s.DriftRepaired, s.LastRepair)
+		}
+	})
+}
+
 func must(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {

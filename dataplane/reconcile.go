@@ -59,9 +59,9 @@ func (p *Plane) reconcile(ctx context.Context) error {
 	if err != nil {
 		return errors.Join(gateErr, recordErr, err)
 	}
-	repeat := p.isApplied(t)
+	drift := p.drift(t, have, ours)
 	out := carryOut(p.cfg.IPVS, have, Diff(have, want, ours), func() bool { return ctx.Err() != nil })
-	p.report(t, out, repeat)
+	p.report(t, out, drift)
 	p.listed(have, want, ours)
 	if len(out.done) > 0 {
 		p.relist(want, ours)
@@ -133,27 +133,35 @@ func (p *Plane) recordedAddrs() []netip.Addr {
 	return out
 }
 
-// isApplied reports that this very table was applied whole before: operations
-// now are the repair of drift.
-func (p *Plane) isApplied(t *fsm.Table) bool {
+// drift is what would bring the kernel back to what stood there at the last
+// good pass: what somebody changed since. A newer table often comes before the
+// next look, so that it cannot be told from the revision; operations of the new
+// table that are the same repair it.
+func (p *Plane) drift(t *fsm.Table, have []ipvs.Service, ours Ownership) map[string]bool {
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.status.Whole && p.status.Cluster == t.Cluster && p.status.Applied == t.Revision
+	known := p.status.Whole && p.status.Cluster == t.Cluster
+	p.mu.Unlock()
+	ops := map[string]bool{}
+	if known {
+		for _, op := range Diff(have, p.stood, ours) {
+			ops[op.String()] = true
+		}
+	}
+	return ops
 }
 
 // report logs what was done and counts the repair of drift.
-func (p *Plane) report(t *fsm.Table, out outcome, repeat bool) {
+func (p *Plane) report(t *fsm.Table, out outcome, drift map[string]bool) {
 	for _, op := range out.done {
-		if repeat {
-			p.log.Warn("dataplane: repaired what somebody changed in IPVS", "ipvsadm", op.String())
-		} else {
-			p.log.Info("dataplane: IPVS", "ipvsadm", op.String(), "revision", t.Revision)
+		text := op.String()
+		if !drift[text] {
+			p.log.Info("dataplane: IPVS", "ipvsadm", text, "revision", t.Revision)
+			continue
 		}
-	}
-	if repeat && len(out.done) > 0 {
+		p.log.Warn("dataplane: repaired what somebody changed in IPVS", "ipvsadm", text)
 		p.mu.Lock()
-		p.status.DriftRepaired += uint64(len(out.done))
-		p.status.LastRepair, p.status.RepairedAt = "ipvsadm "+out.done[len(out.done)-1].String(), time.Now()
+		p.status.DriftRepaired++
+		p.status.LastRepair, p.status.RepairedAt = "ipvsadm "+text, time.Now()
 		p.mu.Unlock()
 	}
 }
@@ -168,6 +176,7 @@ func (p *Plane) applied(t *fsm.Table, want []ipvs.Service) {
 		r.setServices(ours)
 		r.Cluster, r.Revision = t.Cluster, t.Revision
 	})
+	p.stood = want
 	p.mu.Lock()
 	fresh := !p.status.Whole || p.status.Applied != t.Revision || p.status.Cluster != t.Cluster
 	p.status.Whole, p.status.Applied, p.status.Cluster = true, t.Revision, t.Cluster
