@@ -144,8 +144,27 @@ func (s *session) rehearse(inst *instance, data []byte) error {
 	if !s.steward.settled(inst.raft.CurrentTerm()) {
 		return nil
 	}
-	_, _, err = t.Apply(cmd)
+	if _, _, err = t.Apply(cmd); err == nil && cmd.Remove != nil {
+		err = s.mayRemove(inst, t, cmd.Remove.ID)
+	}
 	return err
+}
+
+// mayRemove refuses to remove a voter whom the others need. A removed member
+// is locked out at once, while its vote goes only when the pause between
+// changes allows: until then the others must be a majority without it.
+func (s *session) mayRemove(inst *instance, t *fsm.Table, id fsm.MemberID) error {
+	voters := votersOf(inst.raft.GetConfiguration().Configuration())
+	if !slices.Contains(voters, id) {
+		return nil
+	}
+	others := slices.DeleteFunc(slices.Clone(voters), func(v fsm.MemberID) bool { return v == id || gone(t, v) })
+	n, _ := s.reachable(others, time.Now())
+	if n > len(voters)/2 {
+		return nil
+	}
+	return fmt.Errorf("%w: %s has a vote, and of %d voters only %d others are in contact: without a majority nothing could be changed any more: "+
+		"let it leave by itself (lbcluster leave, on it), or wait until enough others vote", fsm.ErrInvalid, id, len(voters), n)
 }
 
 // applied reads what became of an entry.
