@@ -1,16 +1,21 @@
 package cluster
 
 import (
+	"bytes"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/crc64"
 	"hash/fnv"
 	"io"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"runtime/debug"
+	"strings"
 	"time"
 
-	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
 	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
 	"go.etcd.io/bbolt"
@@ -22,6 +27,10 @@ import (
 func verifyStore(f folder) error {
 	path := f.path(dirRaft, fileStore)
 	if err := verifyPages(path); err != nil {
+		var disk *fs.PathError
+		if errors.As(err, &disk) && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("reading the Raft store: %w", err)
+		}
 		return lostStore(f, path, err)
 	}
 	snapshot := newestSnapshot(f)
@@ -129,29 +138,49 @@ func verifyLog(path string, snapshot uint64) (first, last uint64, err error) {
 	return first, last, nil
 }
 
-// newestSnapshot returns the index of the newest snapshot that can be read; 0: none.
+// newestSnapshot returns the index of the newest snapshot that can be read; 0:
+// none. It only reads: Raft's own store of snapshots fails on a disk that takes
+// no writes, and such a disk has lost nothing.
 func newestSnapshot(f folder) uint64 {
-	if _, err := os.Stat(f.path(dirRaft, "snapshots")); err != nil {
-		return 0
-	}
-	snaps, err := raft.NewFileSnapshotStoreWithLogger(f.path(dirRaft), 2, hclog.NewNullLogger())
+	metas, err := filepath.Glob(f.path(dirRaft, "snapshots", "*", "meta.json"))
 	if err != nil {
 		return 0
 	}
-	list, err := snaps.List()
+	var newest uint64
+	for _, path := range metas {
+		dir := filepath.Dir(path)
+		if strings.HasSuffix(dir, ".tmp") {
+			continue // was never finished
+		}
+		if index, err := verifySnapshot(path, filepath.Join(dir, "state.bin")); err == nil {
+			newest = max(newest, index)
+		}
+	}
+	return newest
+}
+
+// verifySnapshot reads a snapshot as Raft writes it, and returns its index.
+func verifySnapshot(metaPath, statePath string) (uint64, error) {
+	b, err := os.ReadFile(metaPath)
 	if err != nil {
-		return 0
+		return 0, err
 	}
-	for _, meta := range list {
-		_, r, err := snaps.Open(meta.ID) // checks the CRC
-		if err != nil {
-			continue
-		}
-		_, _, err = readSnapshot(r)
-		r.Close()
-		if err == nil {
-			return meta.Index
-		}
+	var meta struct {
+		raft.SnapshotMeta
+		CRC []byte // CRC-64 (ECMA) of the state
 	}
-	return 0
+	if err := json.Unmarshal(b, &meta); err != nil {
+		return 0, err
+	}
+	state, err := os.ReadFile(statePath)
+	if err != nil {
+		return 0, err
+	}
+	sum := crc64.New(crc64.MakeTable(crc64.ECMA))
+	sum.Write(state)
+	if !bytes.Equal(sum.Sum(nil), meta.CRC) {
+		return 0, errors.New("its checksum is wrong")
+	}
+	_, _, err = readSnapshot(bytes.NewReader(state))
+	return meta.Index, err
 }
