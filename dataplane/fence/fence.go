@@ -7,7 +7,7 @@ import (
 )
 
 // Clock reads CLOCK_BOOTTIME in nanoseconds since the kernel's boot: the clock
-// of the gate (lease.md R10).
+// of the gate.
 type Clock func() int64
 
 // Term is one uninterrupted tenure of a virtual router by this process.
