@@ -26,6 +26,10 @@ type DirectorStatus struct {
 	VRRP      []VRRPStatus    `json:"vrrp"`
 	Addresses []AddressStatus `json:"addresses"`
 	Checks    []CheckStatus   `json:"checks"`
+	// Dropped counts what came in from the network and was not for us, was
+	// broken, or was no member's: "lease_key", "vrrp_unknown_vrid",
+	// "members_connection". Adverts that concern a router are in VRRP's Rejected.
+	Dropped map[string]uint64 `json:"dropped,omitempty"`
 	// Warnings are sentences of other parts that a person should read, such as
 	// "clock: MONOTONIC and MONOTONIC_RAW differ by 3 %".
 	Warnings []string `json:"warnings,omitempty"`

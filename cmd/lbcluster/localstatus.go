@@ -17,8 +17,9 @@ func (d *theDaemon) Local() api.DirectorStatus {
 	st := d.node.Status()
 	out := api.DirectorStatus{
 		Enrolled: st.Enrolled, ID: st.ID, Name: d.cfg.Name, Version: buildVersion(), Started: d.started,
-		TableRevision: st.Revision, Raft: raftStatus(st),
+		TableRevision: st.Revision, Raft: raftStatus(st), Dropped: map[string]uint64{},
 	}
+	addDropped(out.Dropped, "members_", map[string]uint64{"connection": st.Refused})
 	if id, ok := d.node.Identity(); ok {
 		out.Role = id.Role
 	}
@@ -56,6 +57,7 @@ func raftStatus(st cluster.Status) api.RaftStatus {
 func (m *member) fill(out *api.DirectorStatus) {
 	ls := m.lease.Status()
 	out.Leases = m.leaseStatus(ls)
+	addDropped(out.Dropped, "lease_", ls.Dropped)
 	if m.broken != nil {
 		out.Gate.Error = m.broken.Error()
 	}
@@ -73,6 +75,15 @@ func (m *member) fill(out *api.DirectorStatus) {
 			}
 		}
 		out.Checks = append(out.Checks, s)
+	}
+}
+
+// addDropped adds the counts above zero, their reasons behind the part's name.
+func addDropped(to map[string]uint64, part string, counts map[string]uint64) {
+	for why, n := range counts {
+		if n > 0 {
+			to[part+why] += n
+		}
 	}
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"maps"
 	"net/netip"
 	"slices"
 	"testing"
@@ -133,5 +134,14 @@ func TestTenuresNeverBlock(t *testing.T) {
 	}
 	if len(ten.reports) != cap(ten.reports) {
 		t.Errorf("%d reports wait", len(ten.reports))
+	}
+}
+
+func TestDroppedLeavesOutWhatNeverHappened(t *testing.T) {
+	got := map[string]uint64{}
+	addDropped(got, "lease_", map[string]uint64{"key": 3, "replay": 0})
+	addDropped(got, "vrrp_", nil)
+	if want := map[string]uint64{"lease_key": 3}; !maps.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
 	}
 }

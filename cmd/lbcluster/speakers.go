@@ -49,7 +49,9 @@ func (s speakers) Lost(router uint64, sendZero bool) { s.listener.Lost(router, s
 // fillVRRP adds what is sent and heard.
 func (m *member) fillVRRP(out *api.DirectorStatus) {
 	now := gate.BootNow()
-	for _, r := range m.vrrp.Status().Routers {
+	st := m.vrrp.Status()
+	addDropped(out.Dropped, "vrrp_", st.Unknown)
+	for _, r := range st.Routers {
 		s := api.VRRPStatus{Router: r.ID, State: string(r.State), Sent: r.Sent, Rejected: r.Rejected}
 		for _, p := range r.Peers {
 			s.Heard = append(s.Heard, api.Speaker{
