@@ -207,13 +207,14 @@ func (e *edit) tellMember(was, is Member) {
 
 // mayBecome checks a member's way: joining, present, leaving.
 func (e *edit) mayBecome(m Member, to MemberState) error {
+	last := e.lastDirector(m)
 	switch {
 	case to == m.State:
 		return nil
 	case to == Present:
 		return nil
-	case to == Leaving && e.lastDirector(m):
-		return invalid("member %s is the last director: it can't leave", m.Name)
+	case to == Leaving && last != "":
+		return invalid("member %s is %s: it can't leave", m.Name, last)
 	case to == Leaving:
 		return nil
 	case to == Joining:
@@ -222,11 +223,24 @@ func (e *edit) mayBecome(m Member, to MemberState) error {
 	return invalid("member %s: state %q: known are %s, %s, %s", m.Name, to, Joining, Present, Leaving)
 }
 
-// lastDirector reports whether there would be no present director without m.
-func (t *Table) lastDirector(m Member) bool {
-	return m.presentDirector() && !slices.ContainsFunc(t.Members, func(o Member) bool {
-		return o.ID != m.ID && o.presentDirector()
-	})
+// lastDirector is "the last director" if there would be no present director
+// without m, "the last director in contact" if there would be silent ones only:
+// m would leave its VIPs to nobody. Otherwise "". A silent member may go.
+func (t *Table) lastDirector(m Member) string {
+	if !m.presentDirector() {
+		return ""
+	}
+	last := "the last director"
+	for _, o := range t.Members {
+		switch {
+		case o.ID == m.ID || !o.presentDirector():
+		case m.Silent || !o.Silent:
+			return ""
+		default:
+			last = "the last director in contact"
+		}
+	}
+	return last
 }
 
 func (e *edit) remove(id MemberID) error {
@@ -234,8 +248,8 @@ func (e *edit) remove(id MemberID) error {
 	if !ok {
 		return notFound("member %s", id)
 	}
-	if e.lastDirector(m) {
-		return invalid("member %s is the last director: it can't be removed", m.Name)
+	if last := e.lastDirector(m); last != "" {
+		return invalid("member %s is %s: it can't be removed", m.Name, last)
 	}
 	e.event("member", "%s (%s) is removed", m.Name, m.ID)
 	e.Members = slices.DeleteFunc(slices.Clone(e.Members), func(o Member) bool { return o.ID == id })
