@@ -81,6 +81,18 @@ func (f folder) identity() (*identityFile, error) {
 	return &id, nil
 }
 
+// EnrolledAddr is the address under which the machine with this data folder is
+// a member; false if it is none, or if [New] will say what is wrong. It does
+// not change while the machine is a member, whatever other addresses, a VIP
+// that an earlier process left behind for one, it has now.
+func EnrolledAddr(dir string) (netip.AddrPort, bool) {
+	id, err := folder(dir).identity()
+	if err != nil || id == nil {
+		return netip.AddrPort{}, false
+	}
+	return id.Addr, id.Addr.IsValid()
+}
+
 // writeEnrolment writes all files of a new identity, identity.json last, so
 // that a crash half way leaves a folder that counts as un-enrolled.
 func (f folder) writeEnrolment(id *identityFile, caPEM, caKeyPEM, certPEM, keyPEM []byte) error {

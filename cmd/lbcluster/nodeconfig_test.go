@@ -94,3 +94,23 @@ func TestNodeFileUnknownKey(t *testing.T) {
 		t.Errorf("a missing file must say nothing: %v", err)
 	}
 }
+
+// A member's address is the one it enrolled with: a VIP with the length of its
+// network, left behind by a killed daemon, must not keep the next from starting.
+func TestNodeAddrOfAMember(t *testing.T) {
+	dir := t.TempDir()
+	key := strings.Repeat("A", 43) + "="
+	identity := `{"id":"m1","cluster":"c","addr":"192.0.2.11:7600","lease_key":"` + key + `","gossip_key":"` + key + `"}`
+	if err := os.WriteFile(filepath.Join(dir, "identity.json"), []byte(identity), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	none := filepath.Join(dir, "none.yaml")
+	c, err := loadNodeConfig(none, nodeFile{Name: "dir1", DataDir: dir})
+	if err != nil || c.Addr.String() != "192.0.2.11:7600" {
+		t.Errorf("without addr: %v, %v", c.Addr, err)
+	}
+	c, err = loadNodeConfig(none, nodeFile{Name: "dir1", DataDir: dir, Addr: "192.0.2.12"})
+	if err != nil || c.Addr.String() != "192.0.2.12:7500" {
+		t.Errorf("what is written wins: %v, %v", c.Addr, err)
+	}
+}

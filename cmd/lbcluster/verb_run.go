@@ -4,6 +4,8 @@ import (
 	"os"
 
 	"github.com/spf13/cobra"
+
+	"lbcluster/cluster"
 )
 
 func (a *app) runCommand() *cobra.Command {
@@ -47,5 +49,9 @@ func loadNodeConfig(path string, flags nodeFile) (NodeConfig, error) {
 	if err != nil {
 		return NodeConfig{}, err
 	}
-	return file.merge(flags).resolve(nodeEnv{hostname: host, addrs: addrs})
+	file = file.merge(flags)
+	if addr, ok := cluster.EnrolledAddr(or(file.DataDir, defaultDataDir)); ok && file.Addr == "" {
+		file.Addr = addr.String()
+	}
+	return file.resolve(nodeEnv{hostname: host, addrs: addrs})
 }
