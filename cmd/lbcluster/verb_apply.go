@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -76,8 +77,8 @@ at all. What was applied under the same --set before and is not in FILE any
 more is deleted, after a yes of its own: at the prompt, or --prune --yes. What
 other sets own, and drains and weights set by hand, stay.
 
-If somebody changes the cluster between the question and the answer, nothing is
-done and the exit status is 3.
+If somebody changes the cluster between the question and the answer so that the
+difference is another one, nothing is done and the exit status is 3.
 
 ` + filesHelp,
 		Example: `  lbcluster apply -f /etc/keepalived/keepalived.conf
@@ -152,10 +153,36 @@ func (a *app) agree(plan api.Plan, f applyFlags) error {
 	return err
 }
 
-// commit applies what was agreed to, on the revision it was planned on.
+// commitTries bounds how often what was agreed to is planned anew on a table
+// that goes on changing elsewhere.
+const commitTries = 10
+
+// commit applies what was agreed to, on the revision it was planned on. Votes
+// and other sets make new revisions all the time: while the difference is still
+// the very one that was agreed to, it is applied on the newer revision.
 func (a *app) commit(ctx context.Context, req api.ApplyRequest, plan api.Plan) error {
-	req.IfRevision, req.Prune = plan.Revision, plan.Deletes > 0
-	r, err := a.client().Apply(ctx, req)
+	req.Prune = plan.Deletes > 0
+	var r api.ApplyReply
+	var err error
+	agreed := plan.Changes
+	for range commitTries {
+		req.IfRevision = plan.Revision
+		if r, err = a.client().Apply(ctx, req); !errors.Is(err, fsm.ErrConflict) {
+			break
+		}
+		// This member may be behind the one that refused.
+		if _, err := a.client().Table(ctx, plan.Revision+1); err != nil {
+			return fmt.Errorf("apply: look at the cluster again: %w", err)
+		}
+		next, err := a.client().Plan(ctx, req)
+		if err != nil {
+			return fmt.Errorf("apply: compare with the cluster again: %w", err)
+		}
+		if !slices.Equal(next.Changes, agreed) {
+			break
+		}
+		plan = next
+	}
 	if errors.Is(err, fsm.ErrConflict) {
 		return &hinted{fmt.Errorf("nothing was changed: %w", err),
 			"lbcluster events shows who changed what; run the same apply again to see the difference anew"}
