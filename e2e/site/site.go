@@ -140,8 +140,11 @@ type Local struct {
 		Unfit  string `json:"unfit"`
 	} `json:"leases"`
 	Gate struct {
-		Mode  string `json:"mode"`
-		Error string `json:"error"`
+		Mode      string `json:"mode"`
+		Error     string `json:"error"`
+		Addresses []struct {
+			ARPDropped uint64 `json:"arp_dropped"`
+		} `json:"addresses"`
 	} `json:"gate"`
 	VRRP []struct {
 		State    string            `json:"state"`
@@ -152,6 +155,7 @@ type Local struct {
 			Count uint64 `json:"count"`
 		} `json:"heard"`
 	} `json:"vrrp"`
+	Dropped   map[string]uint64 `json:"dropped"`
 	Addresses []struct {
 		On       bool   `json:"on"`
 		Restored uint64 `json:"restored"`
