@@ -31,7 +31,7 @@ type session struct {
 	steward  *steward
 	joins    *bucket
 
-	kept  fsm.Revision // of the table in the file; followTable's alone
+	kept  fsm.Revision // of the table in the file; keepNotes's alone
 	ended chan struct{}
 	leave context.CancelFunc
 
@@ -109,6 +109,7 @@ func (s *session) run(ctx context.Context) error {
 	g.Go(func() error { return s.gossip.run(inner) })
 	g.Go(func() error { return s.steward.run(ctx) })
 	g.Go(func() error { return s.followTable(inner) })
+	g.Go(func() error { return s.keepNotes(inner) })
 	err = g.Wait()
 	s.client.CloseIdleConnections()
 	return err
@@ -173,20 +174,50 @@ func (s *session) instance() (*instance, error) {
 	return nil, errors.New("Raft is starting here")
 }
 
-// followTable acts on each new table: connections of removed members are cut,
-// and the table is kept on disk to start with next time, as is the committed
-// configuration.
+// followTable acts on each new table: connections of removed members are cut.
+// It waits for no disk.
 func (s *session) followTable(ctx context.Context) error {
 	for {
 		t, changed := s.n.board.latest()
 		s.mux.cut(func(id fsm.MemberID) bool { return gone(t, id) })
-		s.keepTable(t)
 		select {
 		case <-changed:
-		case <-s.floor.dirty:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// keepNotes writes the newest table to disk, to start with next time, and the
+// committed configuration. A disk that hangs does not hold up the end.
+func (s *session) keepNotes(ctx context.Context) error {
+	flush := false
+	for {
+		t, changed := s.n.board.latest()
+		written := make(chan struct{})
+		go func() {
+			defer close(written)
+			s.keepTable(t)
+			if !flush {
+				return
+			}
 			if err := s.floor.flush(); err != nil {
 				s.log.Warn("noting the committed configuration", "error", err)
 			}
+		}()
+		select {
+		case <-written:
+		case <-ctx.Done():
+			if within(2*time.Second, func() error { <-written; return nil }) != nil {
+				s.log.Warn("the disk does not answer: notes for the next start may be missing")
+			}
+			return nil
+		}
+		select {
+		case <-changed:
+			flush = false
+		case <-s.floor.dirty:
+			flush = true
 		case <-ctx.Done():
 			return nil
 		}

@@ -30,9 +30,11 @@ type rawStore interface {
 //     Failed tells the node, which stops this Raft, waits for the write that is
 //     still under way, and opens the store again. So a late write is read back
 //     like any other, as after a crash, and never appears behind Raft's back.
-//   - Registers and reads that fail are tried again until they work. Raft's
-//     goroutine waits; callers have their own time limits. When the node
-//     stops, such a goroutine is ended instead of given an error.
+//   - Registers and reads that fail are tried again. Raft's goroutine waits;
+//     callers have their own time limits. When the node stops, such a goroutine
+//     is ended instead of given an error. After the limit they fail the store
+//     too: a Raft that waits answers nobody, while those who ask open one
+//     connection after another.
 //
 // It also tells [floor] of every configuration before it is written.
 type store struct {
@@ -210,6 +212,18 @@ func (s *store) waitFor(done <-chan error) error {
 // park does f until it succeeds. Raft panics on errors of these operations.
 func (s *store) park(f func() error) error {
 	waiting := false
+	var last atomic.Pointer[error]
+	if s.parking.Load() {
+		// The node then ends this wait.
+		stuck := time.AfterFunc(s.limit, func() {
+			err := fmt.Errorf("no answer in %v", s.limit)
+			if p := last.Load(); p != nil {
+				err = *p
+			}
+			_ = s.fail(fmt.Errorf("using the Raft store: %w", err))
+		})
+		defer stuck.Stop()
+	}
 	defer func() { // also when the goroutine is ended
 		if waiting {
 			s.counts.parked.Add(-1)
@@ -225,6 +239,7 @@ func (s *store) park(f func() error) error {
 			waiting = true
 			s.counts.parked.Add(1)
 		}
+		last.Store(&err)
 		select {
 		case <-time.After(s.retry):
 		case <-s.closed:
