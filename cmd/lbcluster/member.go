@@ -84,7 +84,10 @@ func (d *theDaemon) freshOnce(id cluster.Identity) bool {
 func (m *member) buildDataPlane(known []netip.Addr) error {
 	d := m.d
 	var err error
-	if m.gate, err = gate.Open(gate.Config{PinDir: d.cfg.BPFPinDir, Known: known, Log: d.log.With("part", "gate")}); err != nil {
+	fit := newFitness(func(ok bool, why string) { m.lease.SetFit(ok, why) }, "data plane")
+	if m.gate, err = gate.Open(gate.Config{
+		PinDir: d.cfg.BPFPinDir, Known: known, OnFit: fit.of("gate"), Log: d.log.With("part", "gate"),
+	}); err != nil {
 		return fmt.Errorf("open the gate: %w", err)
 	}
 	m.keys = &gateKeys{gate: m.gate, changed: make(chan struct{}, 1)}
@@ -101,7 +104,7 @@ func (m *member) buildDataPlane(known []netip.Addr) error {
 	m.plane = dataplane.New(dataplane.Config{
 		IPVS: m.kernel, VIPs: m.vips, Gate: m.keys, VRRP: speakers{m.vrrp, d.log},
 		StateFile: d.cfg.stateFile(), NodeInterfaces: d.cfg.Interfaces, Log: d.log.With("part", "dataplane"),
-		OnFit: func(ok bool, why string) { m.lease.SetFit(ok, why) },
+		OnFit: fit.of("data plane"),
 	})
 	m.tenure = newTenures(m.plane)
 	m.checks = checks.New(checks.Config{Log: d.log.With("part", "checks"), Propose: d.node.Propose})

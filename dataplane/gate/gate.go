@@ -43,6 +43,11 @@ type Config struct {
 	// Known are the VIPs in the table or found on interfaces: closed from the
 	// first moment.
 	Known []netip.Addr
+	// OnFit is called, from Run, when an interface turns out to lack the gate and
+	// it cannot be put back, and when all have it again: a member whose kernel
+	// may not hold it back must own nothing (R19). It must not block. nil: nobody
+	// is told.
+	OnFit func(ok bool, why string)
 }
 
 // Gate is the gate of this process. Its methods are safe for concurrent use.
@@ -61,6 +66,8 @@ type Gate struct {
 	free  []uint32   // under setMu
 
 	watch watchState
+	onFit func(ok bool, why string)
+	unfit string // what onFit was last told; of Run alone
 }
 
 // Open probes the kernel, closes the gate of the process before this one, makes
@@ -71,7 +78,7 @@ type Gate struct {
 // what was being done. After an error what the earlier process left stays
 // attached, closed.
 func Open(cfg Config) (*Gate, error) {
-	g := &Gate{dir: cfg.PinDir, log: cfg.Log, mode: cfg.Mode}
+	g := &Gate{dir: cfg.PinDir, log: cfg.Log, mode: cfg.Mode, onFit: cfg.OnFit}
 	if g.dir == "" {
 		g.dir = DefaultPinDir
 	}

@@ -89,6 +89,9 @@ func (g *Gate) follow(ctx context.Context) error {
 				return err
 			}
 			last = time.Now()
+			if g.unfit != "" {
+				sleep(ctx, quantum) // a try that fails makes events too
+			}
 		}
 		if event, err = wait(s, min(quantum, max(time.Millisecond, every-time.Since(last)))); err != nil {
 			return err
@@ -129,24 +132,53 @@ func (g *Gate) look(ctx context.Context, links []netlink.Link) error {
 		return ErrSuperseded
 	}
 	missing := g.missing(links)
-	if len(missing) == 0 && !lost {
-		return nil
+	if len(missing) > 0 || lost {
+		err = g.repair(ctx, missing)
+	} else {
+		err = nil
 	}
-	return g.repair(ctx, missing)
+	g.judge(links)
+	return err
+}
+
+// judge tells of interfaces without the gate, as far as a repair did not help.
+func (g *Gate) judge(links []netlink.Link) {
+	present := map[string]bool{"": true}
+	for _, l := range links {
+		present[l.Attrs().Name] = true
+	}
+	why := ""
+	g.watch.mu.Lock()
+	for name, text := range g.watch.failing {
+		switch {
+		case !present[name]:
+			delete(g.watch.failing, name) // an interface that went before it ever had the gate
+		case name != "" && (why == "" || name+": "+text < why):
+			why = name + ": " + text
+		}
+	}
+	g.watch.mu.Unlock()
+	if why == g.unfit {
+		return
+	}
+	g.unfit = why
+	if g.onFit != nil {
+		g.onFit(why == "", why)
+	}
 }
 
 // repair attaches what is missing, under the lock, unless another process has
 // taken over: a thawed process must not put its dead map back.
 func (g *Gate) repair(ctx context.Context, missing []netlink.Link) error {
 	if _, err := prepare(g.dir); err != nil { // the folder may be what was removed
-		g.failed("", err)
+		g.failedOn(missing, err)
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, repairWait)
 	defer cancel()
 	unlock, err := lock(ctx, g.dir)
 	if err != nil {
-		g.failed("", err)
+		g.failedOn(missing, err)
 		return nil
 	}
 	defer unlock()
@@ -158,7 +190,7 @@ func (g *Gate) repair(ctx context.Context, missing []netlink.Link) error {
 			g.failed("", err)
 		}
 	case err != nil:
-		g.failed("", err)
+		g.failedOn(missing, err)
 		return nil
 	case !ours:
 		return ErrSuperseded
@@ -169,6 +201,16 @@ func (g *Gate) repair(ctx context.Context, missing []netlink.Link) error {
 		}
 	}
 	return nil
+}
+
+// failedOn notes why the gate could not be put back where it is missing.
+func (g *Gate) failedOn(missing []netlink.Link, err error) {
+	if len(missing) == 0 {
+		g.failed("", err)
+	}
+	for _, l := range missing {
+		g.failed(l.Attrs().Name, err)
+	}
 }
 
 // failed notes and logs a failure, once for as long as it stays the same.
@@ -304,6 +346,9 @@ func (g *Gate) attachOne(l netlink.Link) error {
 			return fmt.Errorf("attach the gate to %s (%s, %s): %w", a.Name, g.mode, d, err)
 		}
 	}
+	if err := g.verify(l); err != nil {
+		return err
+	}
 	g.watch.mu.Lock()
 	_, before := g.watch.attached[a.Index]
 	if before {
@@ -316,6 +361,20 @@ func (g *Gate) attachOne(l netlink.Link) error {
 		g.log.Warn("somebody took the gate off an interface; it is back", "interface", a.Name, "mode", g.mode)
 	} else {
 		g.log.Info("gate attached", "interface", a.Name, "mode", g.mode)
+	}
+	return nil
+}
+
+// verify finds out whether the kernel did what it said: on an ingress qdisc,
+// which has one list of filters, a filter for what goes out takes the place of
+// the one for what comes in.
+func (g *Gate) verify(l netlink.Link) error {
+	for _, d := range directions {
+		at, err := g.hook.place(l.Attrs().Index, d, g.ids[d])
+		if (err != nil || at < 0) && !gone(l) {
+			return errors.Join(err, fmt.Errorf("attach the gate to %s (%s, %s): it is not there afterwards (is there an ingress qdisc instead of clsact?)",
+				l.Attrs().Name, g.mode, d))
+		}
 	}
 	return nil
 }
