@@ -172,19 +172,27 @@ func (d *theDaemon) serveAs(ctx context.Context, id cluster.Identity, profile st
 const partRetry = 2 * time.Second
 
 // awaitMembership waits until this machine is in a cluster and has a table;
-// false: ctx ended.
+// false: ctx ended. A member that never got a table may leave: nothing runs
+// that would have to let go.
 func (d *theDaemon) awaitMembership(ctx context.Context) (cluster.Identity, string, bool) {
 	watching, stop := context.WithCancel(ctx)
 	defer stop()
-	for t := range d.node.Watch(watching) {
-		if ctx.Err() != nil {
-			break
-		}
-		if id, ok := d.node.Identity(); ok && t.Cluster != "" {
-			return id, t.Settings.Profile, true
+	tables := d.node.Watch(watching)
+	for {
+		select {
+		case t := <-tables:
+			if ctx.Err() != nil {
+				return cluster.Identity{}, "", false
+			}
+			if id, ok := d.node.Identity(); ok && t.Cluster != "" {
+				return id, t.Settings.Profile, true
+			}
+		case left := <-d.vacate:
+			<-left
+		case <-ctx.Done():
+			return cluster.Identity{}, "", false
 		}
 	}
-	return cluster.Identity{}, "", false
 }
 
 // pause waits for d; false: ctx ended.
