@@ -52,6 +52,9 @@ type Timing struct {
 	// Write bounds one append to the Raft log; after it the store counts as
 	// broken. Default 3s.
 	Write time.Duration
+	// Propose bounds a proposal, however patient its caller is: without a
+	// majority he would only learn later that there is none. Default 10s.
+	Propose time.Duration
 	// Retry is the first pause after a disk or network error; pauses double
 	// up to ten times that. Default 1s.
 	Retry time.Duration
@@ -75,6 +78,7 @@ func (t Timing) withDefaults() Timing {
 	set(&t.Back, 2*time.Second)
 	set(&t.Poll, 500*time.Millisecond)
 	set(&t.Write, 3*time.Second)
+	set(&t.Propose, 10*time.Second)
 	set(&t.Retry, time.Second)
 	set(&t.SnapshotEvery, 2*time.Minute)
 	if t.SnapshotAfter == 0 {

@@ -31,7 +31,8 @@
 //
 // R3 (Voter.promise). A promise to the same identity only grows: until =
 // max(until, now+ttl+G). A matching Release alone shortens it, or a lease in
-// use would lose its voters by a renewal with a shorter ttl. TTLMax must not
+// use would lose its voters by a renewal with a shorter ttl. TTLMax is one for
+// all profiles, since members change their profile one by one; it must not
 // shrink while promises of a larger one may live: a member that restarts with
 // a smaller one would end its embargo too early.
 //

@@ -468,7 +468,7 @@ func TestRollingRestartOfVoters(t *testing.T) {
 			v.start(false)
 			v.wanted()
 			l.work(v)
-			l.run(t, 2500*time.Millisecond)
+			l.run(t, 3500*time.Millisecond)
 		}
 	}
 	if l.owner() != n || n.acquired != 1 {

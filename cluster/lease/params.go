@@ -28,9 +28,15 @@ type Params struct {
 // (83333 ppm) against a voter on CLOCK_MONOTONIC_RAW: 1-(1-rho_h)/(1+rho_v).
 const minEps = 0.084
 
+// ttlMax is the same for all profiles (R3), and no shorter than the longest of
+// their TTLs: after a change of the profile members run different ones until
+// each has restarted, so that a voter may have promised, and be asked for, what
+// another profile than its present one says.
+const ttlMax = 3 * time.Second
+
 // Profile returns the timers of a named profile: "default", "fast" or "robust".
 func Profile(name string) (Params, error) {
-	p := Params{Eps: 0.10, TTLMax: 2 * time.Second, RemoveWait: 20 * time.Millisecond, Settle: time.Millisecond}
+	p := Params{Eps: 0.10, TTLMax: ttlMax, RemoveWait: 20 * time.Millisecond, Settle: time.Millisecond}
 	switch name {
 	case "default":
 		p.TTL, p.Renew, p.Round, p.Stagger = ms(800), ms(160), ms(60), ms(25)
@@ -38,7 +44,6 @@ func Profile(name string) (Params, error) {
 		p.TTL, p.Renew, p.Round, p.Stagger = ms(240), ms(50), ms(20), ms(8)
 	case "robust":
 		p.TTL, p.Renew, p.Round, p.Stagger = ms(3000), ms(600), ms(200), ms(100)
-		p.TTLMax = 4 * time.Second
 	default:
 		return Params{}, fmt.Errorf("lease profile %q: not one of default, fast, robust", name)
 	}

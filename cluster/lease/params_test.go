@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"lbcluster/fsm"
 )
 
 // The published numbers of each profile.
@@ -12,9 +14,9 @@ func TestProfiles(t *testing.T) {
 		name                                           string
 		ttl, renew, round, repeat, stagger, max, stall time.Duration
 	}{
-		{"default", ms(800), ms(160), ms(60), ms(30), ms(25), ms(2000), ms(500)},
-		{"fast", ms(240), ms(50), ms(20), ms(10), ms(8), ms(2000), ms(146)},
-		{"robust", ms(3000), ms(600), ms(200), ms(100), ms(100), ms(4000), ms(1900)},
+		{"default", ms(800), ms(160), ms(60), ms(30), ms(25), ms(3000), ms(500)},
+		{"fast", ms(240), ms(50), ms(20), ms(10), ms(8), ms(3000), ms(146)},
+		{"robust", ms(3000), ms(600), ms(200), ms(100), ms(100), ms(3000), ms(1900)},
 	} {
 		p, err := Profile(c.name)
 		if err != nil {
@@ -37,6 +39,34 @@ func TestProfiles(t *testing.T) {
 	p, _ := Profile("default")
 	if best, worst := p.Failover(); best != ms(640) || worst != ms(825) {
 		t.Errorf("failover of default: %v to %v", best, worst)
+	}
+}
+
+// Members take their profile when they start, so that after a change of it some
+// run the old and some the new one. A voter that promised by one and restarts
+// with another must not grant before that promise has run out, and accepts what
+// the others still ask for (R3).
+func TestRestartWithAnotherProfile(t *testing.T) {
+	names := []string{"default", "fast", "robust"}
+	for _, before := range names {
+		for _, after := range names {
+			p, q := profile(t, before), profile(t, after)
+			ask := func(from string, ttl time.Duration) Message {
+				return Message{Kind: Ask, Router: 1, From: fsm.MemberID(from), Boot: Nonce{1}, Seq: 1, TTL: int64(ttl), Addrs: one.Addrs}
+			}
+			v := NewVoter("m1", Nonce{1}, p, 0, true)
+			if out := v.Step(0, ask("m2", p.TTL)); out[0].Msg.Kind != Grant {
+				t.Fatalf("%s: %+v", before, out)
+			}
+			_, _, left := v.Promise(0, 1)
+			v = NewVoter("m1", Nonce{2}, q, 0, false)
+			if out := v.Step(left-1, ask("m3", q.Acquire)); out[0].Msg.Kind == Grant {
+				t.Errorf("%s, then %s: granted to m3 while m2 may hold it yet", before, after)
+			}
+			if out := v.Step(int64(q.Embargo()), ask("m2", p.TTL)); out[0].Msg.Kind != Grant {
+				t.Errorf("%s asks %s: %v", before, after, out[0].Msg.Reason)
+			}
+		}
 	}
 }
 

@@ -172,7 +172,7 @@ func TestDriverWaitsOutItsEmbargo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newGroup(t, 3, func(_ int, c *Config) { c.FreshIdentity = false })
 		g.start(one)
-		g.sleep(1900 * time.Millisecond)
+		g.sleep(2900 * time.Millisecond)
 		if s := g.members[0].Status(); len(g.owners(1)) > 0 || s.Embargo <= 0 || s.Embargo > 200*time.Millisecond {
 			t.Errorf("during the embargo: owners %v, embargo %v", g.owners(1), s.Embargo)
 		}
