@@ -219,8 +219,18 @@ func (s *Server) propose(r *http.Request, cmd fsm.Command) (fsm.Result, error) {
 	cmd.Version = fsm.CommandVersion
 	cmd.By = s.by(r)
 	cmd.At = time.Now()
-	return s.backend.Propose(r.Context(), cmd)
+	res, err := s.backend.Propose(r.Context(), cmd)
+	if err == nil {
+		// It is committed, whatever becomes of this: no error any more.
+		_ = s.waitFor(r, res.Revision, ownCopy)
+	}
+	return res, err
 }
+
+// ownCopy is how long an answer to a write waits for this member's own copy of
+// the table, which may be behind the leader's: who writes and then reads on the
+// same member should find what was written.
+const ownCopy = 2 * time.Second
 
 // errNoNews ends a long poll.
 var errNoNews = errors.New("nothing new")

@@ -270,3 +270,29 @@ func FuzzBodies(f *testing.F) {
 		}
 	})
 }
+
+// behind is a member whose own copy of the table lags: it notes for which
+// revisions it was waited.
+type behind struct {
+	*apitest.Fake
+	waited []fsm.Revision
+}
+
+func (b *behind) WaitRevision(_ context.Context, rev fsm.Revision) error {
+	b.waited = append(b.waited, rev)
+	return nil
+}
+
+// TestWritesWaitForTheOwnCopy: who writes and then reads on the same member
+// finds what was written.
+func TestWritesWaitForTheOwnCopy(t *testing.T) {
+	b := &behind{Fake: apitest.NewCluster()}
+	h := api.NewServer(b, "dir1", "test", slog.New(slog.DiscardHandler)).Handler()
+	body := fmt.Sprintf(`{"set":"a","if_revision":%d,"config":{"globals":{"router_id":"X"}}}`, b.Table().Revision)
+	if status, p := ask(h, "POST", "/v1/apply", body); status != http.StatusOK {
+		t.Fatalf("status %d, %+v", status, p)
+	}
+	if want := b.Table().Revision; len(b.waited) != 1 || b.waited[0] != want {
+		t.Errorf("waited for %v, want revision %d, which it wrote", b.waited, want)
+	}
+}
