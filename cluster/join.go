@@ -196,7 +196,7 @@ func (s *session) joinHandler() http.Handler {
 			writeFault(w, fmt.Errorf("%w: the request to join cannot be read: %v", fsm.ErrInvalid, err))
 			return
 		}
-		ctx, cancel := context.WithTimeout(r.Context(), proposeLimit)
+		ctx, cancel := context.WithTimeout(r.Context(), s.n.t.Propose)
 		defer cancel()
 		answer, err := s.enrol(ctx, req)
 		if err != nil {

@@ -106,6 +106,14 @@ func TestNoLeader(t *testing.T) {
 	if !errors.Is(err, ErrNoLeader) || !strings.Contains(err.Error(), "1 of 3 voters reachable from m1") {
 		t.Errorf("error %v", err)
 	}
+	// A patient caller is told in time as well.
+	all[0].node.t.Propose = 300 * time.Millisecond
+	began := time.Now()
+	ctx, cancel = context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if _, err := all[0].node.Propose(ctx, settle("fast")); !errors.Is(err, ErrNoLeader) || time.Since(began) > 10*time.Second {
+		t.Errorf("error %v after %v", err, time.Since(began))
+	}
 	if all[0].node.Table() != table {
 		t.Error("the table changed without a leader")
 	}

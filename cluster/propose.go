@@ -14,9 +14,6 @@ import (
 	"lbcluster/fsm"
 )
 
-// proposeLimit bounds a proposal whose context has no deadline.
-const proposeLimit = 10 * time.Second
-
 // Propose puts a command into the log and returns what it did once it is
 // committed and applied by the leader. Any member takes it and forwards it.
 // A zero Version, At or By is filled in. The table's refusals come back as
@@ -25,11 +22,8 @@ const proposeLimit = 10 * time.Second
 //
 // This member's own table may be a moment behind: see WaitRevision.
 func (n *Node) Propose(ctx context.Context, cmd fsm.Command) (fsm.Result, error) {
-	if _, ok := ctx.Deadline(); !ok {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, proposeLimit)
-		defer cancel()
-	}
+	ctx, cancel := context.WithTimeout(ctx, n.t.Propose)
+	defer cancel()
 	s, err := n.current(ctx)
 	if err != nil {
 		return fsm.Result{}, err
@@ -114,7 +108,7 @@ func (s *session) applyHere(ctx context.Context, data []byte) (fsm.Result, error
 	if err := s.rehearse(inst, data); err != nil {
 		return fsm.Result{}, err
 	}
-	limit := proposeLimit
+	limit := s.n.t.Propose
 	if d, ok := ctx.Deadline(); ok {
 		limit = max(time.Until(d), time.Millisecond)
 	}
