@@ -183,6 +183,8 @@ func asAPI(err error) error {
 		cluster.ErrEnrolled:   api.ErrEnrolled,
 		cluster.ErrNoLeader:   api.ErrNoQuorum,
 		cluster.ErrUncertain:  api.ErrNoQuorum,
+		cluster.ErrToken:      fsm.ErrInvalid,
+		cluster.ErrWrongCA:    fsm.ErrDenied,
 	} {
 		if errors.Is(err, from) {
 			return fmt.Errorf("%w: %w", to, err)

@@ -2,12 +2,16 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"maps"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
+	"lbcluster/cluster"
+	"lbcluster/cluster/api"
 	"lbcluster/cluster/lease"
 	"lbcluster/dataplane/fence"
 	"lbcluster/dataplane/gate"
@@ -143,5 +147,23 @@ func TestDroppedLeavesOutWhatNeverHappened(t *testing.T) {
 	addDropped(got, "vrrp_", nil)
 	if want := map[string]uint64{"lease_key": 3}; !maps.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
+func TestNodesErrorsInTheAPIsWords(t *testing.T) {
+	for err, want := range map[error]error{
+		cluster.ErrToken:      fsm.ErrInvalid,
+		cluster.ErrWrongCA:    fsm.ErrDenied,
+		cluster.ErrNoLeader:   api.ErrNoQuorum,
+		cluster.ErrUncertain:  api.ErrNoQuorum,
+		cluster.ErrUnenrolled: api.ErrNotEnrolled,
+	} {
+		got := asAPI(fmt.Errorf("joining: %w: more", err))
+		if !errors.Is(got, want) || !strings.Contains(got.Error(), "more") {
+			t.Errorf("%v became %v, want %v and its own words", err, got, want)
+		}
+	}
+	if err := errors.New("other"); asAPI(err) != err || asAPI(nil) != nil {
+		t.Error("what has no word of its own is changed")
 	}
 }
