@@ -56,7 +56,7 @@ func (s *Site) Start(h *lab.Host, args ...string) *lab.Director {
 			return fmt.Errorf("it ended: %s", d.Output())
 		default:
 		}
-		_, err := h.Run(context.Background(), "lbcluster", "version")
+		_, err := s.Local(h)
 		return err
 	})
 	return d
@@ -123,9 +123,10 @@ type Local struct {
 	Name          string `json:"name"`
 	TableRevision uint64 `json:"table_revision"`
 	Raft          struct {
-		State  string   `json:"state"`
-		Leader string   `json:"leader"`
-		Voters []string `json:"voters"`
+		State      string   `json:"state"`
+		Leader     string   `json:"leader"`
+		Voters     []string `json:"voters"`
+		DiskErrors uint64   `json:"disk_errors"`
 	} `json:"raft"`
 	Kernel struct {
 		Applied  bool   `json:"applied"`
