@@ -82,14 +82,14 @@ func (s *session) proposeOnce(ctx context.Context, data []byte) (fsm.Result, err
 }
 
 // leader names the leader as far as this member knows: from Raft, or from
-// what others say while Raft does not run here.
+// what others say while Raft does not run here or hears from nobody.
 func (s *session) leader() (fsm.MemberID, error) {
 	inst, err := s.instance()
 	if err == nil {
 		if _, id := inst.raft.LeaderWithID(); id != "" {
 			return fsm.MemberID(id), nil
 		}
-		return "", fmt.Errorf("%w: %s knows no leader", errNotLeader, s.id.ID)
+		err = fmt.Errorf("%s knows no leader", s.id.ID)
 	}
 	for _, k := range s.contacts.all() {
 		if k.Err == "" && k.Hello.Leader != "" && k.Hello.Leader != s.id.ID {
@@ -137,6 +137,9 @@ func (s *session) rehearse(inst *instance, data []byte) error {
 	}
 	if !s.steward.settled(inst.raft.CurrentTerm()) {
 		return nil
+	}
+	if cmd.IfRevision > t.Revision {
+		return nil // whoever asks is ahead of this table, which is just being brought up to date
 	}
 	if _, _, err = t.Apply(cmd); err == nil && cmd.Remove != nil {
 		err = s.mayRemove(inst, t, cmd.Remove.ID)
