@@ -136,6 +136,9 @@ func (s *session) rehearse(inst *instance, data []byte) error {
 		return err
 	}
 	if !s.steward.settled(inst.raft.CurrentTerm()) {
+		if cmd.Remove != nil { // asked again in a moment: see mayRemove
+			return fmt.Errorf("%w: %s is just taking over", errNotLeader, s.id.ID)
+		}
 		return nil
 	}
 	if cmd.IfRevision > t.Revision {

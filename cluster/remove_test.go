@@ -52,3 +52,31 @@ func TestRemoveKeepsAMajority(t *testing.T) {
 	awaitVoters(t, []*machineUnderTest{leader, alive}, 1)
 	write(t, alive, "fast")
 }
+
+// A leader that is just taking over does not know yet whom the others need.
+func TestRemoveWaitsForTheLeader(t *testing.T) {
+	t.Parallel()
+	a, _ := found(t, "a")
+	s := a.node.session
+	inst, err := s.leading()
+	if err != nil {
+		t.Fatal(err)
+	}
+	fresh := &session{n: s.n, id: s.id, floor: s.floor, contacts: s.contacts}
+	fresh.steward = newSteward(fresh)
+	for _, c := range []struct {
+		cmd  fsm.Command
+		want error
+	}{
+		{fsm.Command{Remove: &fsm.Remove{ID: "m1"}}, errNotLeader},
+		{settle("fast"), nil},
+	} {
+		data, err := c.cmd.Encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := fresh.rehearse(inst, data); !errors.Is(err, c.want) {
+			t.Errorf("%+v: %v, want %v", c.cmd, err, c.want)
+		}
+	}
+}
