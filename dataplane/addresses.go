@@ -212,7 +212,9 @@ func (p *Plane) add(r *router, s step) (existed bool, err error) {
 		}
 	}
 	p.addresses.noted = nil // compare anew after this turn
-	existed, err = p.cfg.VIPs.Add(s.permit, s.place.index, s.place.prefix, s.label)
+	existed, err = p.withKey(s.place.prefix.Addr(), func() (bool, error) {
+		return p.cfg.VIPs.Add(s.permit, s.place.index, s.place.prefix, s.label)
+	})
 	if i := slices.Index(p.addresses.left, mine); err == nil && i >= 0 {
 		p.addresses.left = slices.Delete(p.addresses.left, i, i+1)
 		existed = false

@@ -108,6 +108,12 @@ type Plane struct {
 	wakeTable, wakeRouters chan struct{} // one slot each
 	changed                chan struct{} // one slot: addresses or links
 
+	// keys is what the gate surely holds; whoever has put something into gateLock
+	// (one slot) may read and change it. An address is added under it, so that
+	// its key does not go between the look and the adding (R19).
+	keys     []netip.Addr
+	gateLock chan struct{}
+
 	// Of the reconcile loop alone.
 	gated   []netip.Addr // what the gate was last told
 	gateSet bool
@@ -131,6 +137,7 @@ func New(cfg Config) *Plane {
 	p := &Plane{
 		cfg: cfg, log: cfg.Log, start: time.Now(),
 		ready:     make(chan struct{}),
+		gateLock:  make(chan struct{}, 1),
 		logged:    map[string]time.Time{},
 		wakeTable: make(chan struct{}, 1), wakeRouters: make(chan struct{}, 1), changed: make(chan struct{}, 1),
 	}

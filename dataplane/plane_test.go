@@ -303,6 +303,40 @@ func TestTheGateGuardsWhatIsStillThere(t *testing.T) {
 	})
 }
 
+// An address that comes back just while its key leaves the gate is added when
+// the gate holds it again, and not before: an address without a key is open.
+func TestNoAddressWithoutItsKey(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		w.run()
+		w.plane.Update(pairTable(5))
+		settle()
+		w.plane.Acquired(term(1, vipAddr).Permit())
+		settle()
+		dropped := false
+		w.gate.mu.Lock()
+		w.gate.hook = func(addrs []netip.Addr) {
+			if len(addrs) > 0 || dropped {
+				return
+			}
+			dropped = true
+			w.plane.Update(pairTable(7))
+			time.Sleep(time.Second)
+			if w.host.has("eth0", vipAddr+"/32") {
+				t.Error("the address was added while the gate dropped its key")
+			}
+		}
+		w.gate.mu.Unlock()
+		without := pairTable(6)
+		without.Routers = nil
+		w.plane.Update(without)
+		time.Sleep(driftEvery + 2*time.Second)
+		settle()
+		if !dropped || !w.host.has("eth0", vipAddr+"/32") {
+			t.Errorf("key dropped: %v; the address is not there although the gate holds it", dropped)
+		}
+	})
+}
+
 func TestABadRecordIsNoObstacle(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		must(t, os.WriteFile(w.state, []byte("{ not json"), 0o600))

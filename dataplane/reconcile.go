@@ -91,6 +91,8 @@ func (p *Plane) setGate(t *fsm.Table) error {
 	if p.cfg.Gate == nil {
 		return nil
 	}
+	p.gateLock <- struct{}{}
+	defer func() { <-p.gateLock }()
 	want, err := p.guarded(t)
 	if err != nil {
 		return err
@@ -99,10 +101,41 @@ func (p *Plane) setGate(t *fsm.Table) error {
 		return nil
 	}
 	if err := p.cfg.Gate.SetVIPs(want); err != nil {
+		// Some may be gone, others not there yet.
+		p.keys = slices.DeleteFunc(p.keys, func(a netip.Addr) bool { return !slices.Contains(want, a) })
 		return fmt.Errorf("tell the gate its addresses: %w", err)
 	}
 	p.gated, p.gateSet = want, true
+	p.keys = slices.Clone(want)
 	return nil
+}
+
+// keyWait bounds how long the router loop waits for a gate that is being told
+// its addresses.
+const keyWait = 20 * time.Millisecond
+
+// errNoKey: the gate does not hold the address, and would let all its packets
+// pass.
+var errNoKey = errors.New("the gate does not hold the address yet")
+
+// withKey does f if the gate holds the address, and goes on to hold it
+// meanwhile.
+func (p *Plane) withKey(a netip.Addr, f func() (bool, error)) (bool, error) {
+	if p.cfg.Gate == nil {
+		return f()
+	}
+	limit := time.NewTimer(keyWait)
+	defer limit.Stop()
+	select {
+	case p.gateLock <- struct{}{}:
+	case <-limit.C:
+		return false, errNoKey
+	}
+	defer func() { <-p.gateLock }()
+	if !slices.Contains(p.keys, a) {
+		return false, errNoKey
+	}
+	return f()
 }
 
 func (p *Plane) guarded(t *fsm.Table) ([]netip.Addr, error) {

@@ -283,8 +283,8 @@ func (r *router) forget(h *held) {
 
 func (h *held) failed(now time.Duration, v verb, err error) {
 	h.problem = err
-	if errors.Is(err, vip.ErrNoPermit) {
-		h.due = now + firstRetry // the lease may be on its way
+	if errors.Is(err, vip.ErrNoPermit) || errors.Is(err, errNoKey) {
+		h.due = now + firstRetry // the lease, or the gate's key, may be on its way
 		return
 	}
 	h.tried = h.tried || v == addAddress

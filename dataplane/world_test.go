@@ -222,12 +222,16 @@ type fakeGate struct {
 	diary *diary
 	mu    sync.Mutex
 	err   error
+	hook  func(addrs []netip.Addr) // in the middle of SetVIPs
 }
 
 func (g *fakeGate) SetVIPs(addrs []netip.Addr) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.diary.note("gate %v", addrs)
+	if g.hook != nil {
+		g.hook(addrs)
+	}
 	return g.err
 }
 
