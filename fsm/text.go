@@ -18,7 +18,9 @@ const (
 // U+FFFD of each bad byte), so that it does not matter which comes first.
 func clean(s string, limit int) string {
 	s = strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f {
+		// U+0080 to U+009F are control characters too: terminals take U+009B
+		// for the start of an escape sequence. The rest turns text around.
+		if r < ' ' || 0x7f <= r && r <= 0x9f || 0x202a <= r && r <= 0x202e || 0x2066 <= r && r <= 0x2069 {
 			return ' '
 		}
 		return r

@@ -304,6 +304,18 @@ func TestCleanAgreesWithJSON(t *testing.T) {
 	})
 }
 
+// What a member puts into the history is shown on terminals.
+func TestCleanLeavesTerminalsAlone(t *testing.T) {
+	for _, bad := range []string{"\x1b[2J", "\u009b2J", "\u0085", "\u202egnp", "\u2066x"} {
+		if got := clean(bad, maxDetail); isClean(bad, maxDetail) || got[0] != ' ' {
+			t.Errorf("%q is cleaned to %q", bad, got)
+		}
+	}
+	if good := "größer 漢字 ‘x’"; !isClean(good, maxDetail) {
+		t.Errorf("%q is not clean", good)
+	}
+}
+
 func TestEventsAreBounded(t *testing.T) {
 	table := founded(t)
 	var err error
