@@ -39,6 +39,7 @@ type floor struct {
 	epoch     uint64
 	appended  []fsm.VoterSet // by index; at least those from committed on
 	committed fsm.VoterSet
+	known     bool // notes were found, or the log and its snapshots have been read
 }
 
 // floorFile is what is on disk.
@@ -62,7 +63,7 @@ func openFloor(path string, epoch uint64) (*floor, error) {
 	if err := json.Unmarshal(b, &notes); err != nil {
 		return nil, fmt.Errorf("%s is damaged (%w): move it aside; it is made again from the log", path, err)
 	}
-	f.appended, f.committed = notes.Appended, notes.Committed
+	f.appended, f.committed, f.known = notes.Appended, notes.Committed, true
 	return f, nil
 }
 
@@ -210,6 +211,24 @@ func (f *floor) sets() (committed, appended fsm.VoterSet) {
 		}
 	}
 	return f.committed, appended
+}
+
+// complete says that the log and its snapshots have been read, so that even
+// without notes the floor is what it should be.
+func (f *floor) complete() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.known = true
+}
+
+// tag returns the floor's tag; false: the notes are missing, as somebody moved
+// them aside, and the log has not been read yet. An empty floor would let a vote
+// through by any configuration.
+func (f *floor) tag() (fsm.ConfigTag, bool) {
+	_, appended := f.sets()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return appended.Tag, f.known
 }
 
 // flush writes the notes if the disk takes them: for the committed

@@ -222,6 +222,7 @@ func (s *session) openRaft(ctx context.Context) (*instance, error) {
 		s.discard(ctx, st)
 		return nil, fmt.Errorf("starting Raft: %w", err)
 	}
+	s.floor.complete()
 	return inst, nil
 }
 

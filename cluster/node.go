@@ -232,7 +232,7 @@ func (n *Node) Voters() (committed, appended fsm.VoterSet) {
 
 // Floor returns the tag of the newest configuration in this member's log,
 // committed or not, as a voter of the lease needs it at each vote; false while
-// the log is not open. It waits for no disk.
+// it is not known. It waits for no disk.
 func (n *Node) Floor() (fsm.ConfigTag, bool) {
 	n.mu.Lock()
 	s := n.session
@@ -240,8 +240,7 @@ func (n *Node) Floor() (fsm.ConfigTag, bool) {
 	if s == nil {
 		return fsm.ConfigTag{}, false
 	}
-	_, appended := s.floor.sets()
-	return appended.Tag, true
+	return s.floor.tag()
 }
 
 // Init founds a cluster with this machine as its first member and returns a

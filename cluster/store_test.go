@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"errors"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -347,6 +348,39 @@ func TestFloorAfterRestart(t *testing.T) {
 	committed, appended := fl.sets()
 	if got := tags(committed, appended); !slices.Equal(got, []uint64{1, 2, 1, 2}) {
 		t.Errorf("after a snapshot: %v", got)
+	}
+}
+
+// Without notes the floor is not known before the log has been read: a voter
+// that took it for empty would answer members that were removed long ago.
+func TestFloorWithoutNotesIsNotKnown(t *testing.T) {
+	st, disk := newTestStore(t)
+	if err := st.StoreLogs([]*raft.Log{configuration(3, 7, "m1", "m2")}); err != nil {
+		t.Fatal(err)
+	}
+	want := fsm.ConfigTag{Term: 3, Index: 7}
+	fl, err := openFloor(st.floor.path, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if tag, known := fl.tag(); tag != want || !known {
+		t.Errorf("with notes, before the disk has answered: %v, %v", tag, known)
+	}
+	if err := os.Remove(st.floor.path); err != nil {
+		t.Fatal(err)
+	}
+	if fl, err = openFloor(st.floor.path, 0); err != nil {
+		t.Fatal(err)
+	}
+	if tag, known := fl.tag(); known {
+		t.Errorf("without notes the floor is said to be %v", tag)
+	}
+	if err := fl.reconcile(disk); err != nil {
+		t.Fatal(err)
+	}
+	fl.complete()
+	if tag, known := fl.tag(); tag != want || !known {
+		t.Errorf("from the log: %v, %v", tag, known)
 	}
 }
 
