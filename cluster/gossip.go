@@ -36,6 +36,8 @@ func (g *gossip) config() *memberlist.Config {
 	c.SecretKey = g.s.id.GossipKey
 	// A member that comes back with another address is otherwise refused for ever.
 	c.DeadNodeReclaimTime = 30 * time.Second
+	// A peer that is frozen must not hold up the end for the usual ten seconds.
+	c.TCPTimeout = 2 * time.Second
 	c.Logger = log.New(lineLogger{g.s.log.With("part", "gossip")}, "", 0)
 	return c
 }
@@ -66,17 +68,15 @@ func (g *gossip) run(ctx context.Context) error {
 // keepJoined contacts members that the gossip does not know.
 func (g *gossip) keepJoined(ctx context.Context, list *memberlist.Memberlist) {
 	for ctx.Err() == nil {
-		var missing []string
 		alive := aliveIn(list)
 		for _, id := range g.s.others() {
 			addr, ok := g.s.addrOf(id)
-			if ok && !alive[id] {
-				missing = append(missing, fmt.Sprintf("%s:%d", hostText(addr.Addr().String()), addr.Port()+1))
+			if !ok || alive[id] || ctx.Err() != nil {
+				continue
 			}
-		}
-		if len(missing) > 0 {
-			if _, err := list.Join(missing); err != nil {
-				g.s.log.Log(ctx, slog.LevelDebug, "gossip does not reach everybody", "error", err)
+			peer := fmt.Sprintf("%s:%d", hostText(addr.Addr().String()), addr.Port()+1)
+			if _, err := list.Join([]string{peer}); err != nil {
+				g.s.log.Log(ctx, slog.LevelDebug, "gossip does not reach a member", "id", id, "error", err)
 			}
 		}
 		sleep(ctx, 10*g.s.n.t.Retry)
