@@ -30,9 +30,17 @@ const (
 
 var _ api.Backend = (*theDaemon)(nil)
 
+// errEnrolling: a second init or join would take the gate, which it tries, from
+// the member that the first one makes.
+var errEnrolling = errors.New("another init or join is under way")
+
 // Init implements api.Enroller. The machine is tried first, so that a kernel
 // that can't be a director's is an answer here and not a line in a log.
 func (d *theDaemon) Init(ctx context.Context, req api.InitRequest) (api.InitReply, error) {
+	if !d.enrolling.TryLock() {
+		return api.InitReply{}, errEnrolling
+	}
+	defer d.enrolling.Unlock()
 	if _, ok := d.node.Identity(); ok {
 		return api.InitReply{}, api.ErrEnrolled
 	}
@@ -52,6 +60,10 @@ func (d *theDaemon) Init(ctx context.Context, req api.InitRequest) (api.InitRepl
 
 // Join implements api.Enroller.
 func (d *theDaemon) Join(ctx context.Context, req api.JoinRequest) (api.JoinReply, error) {
+	if !d.enrolling.TryLock() {
+		return api.JoinReply{}, errEnrolling
+	}
+	defer d.enrolling.Unlock()
 	if _, ok := d.node.Identity(); ok {
 		return api.JoinReply{}, api.ErrEnrolled
 	}

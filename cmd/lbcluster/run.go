@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -30,6 +31,8 @@ type theDaemon struct {
 	// part is what runs while this machine is a member; nil: it is in no
 	// cluster, or its parts are just starting.
 	part atomic.Pointer[member]
+	// enrolling is held by the one Init or Join that is under way.
+	enrolling sync.Mutex
 	// vacate asks the running parts to let go and end: see backend.Leave.
 	vacate chan chan struct{}
 	// votedAs is the identity whose voter has run in this process; of runMember alone.
