@@ -21,7 +21,6 @@ func TestGossipWithFrozenPeerStops(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer ln.Close()
-	// Taken at once: the member cannot commit any more with such a table.
 	with := *a.node.Table()
 	with.Revision += 1000
 	with.Members = append(with.Members[:1:1], fsm.Member{ID: "m2", Name: "b", Role: fsm.Director, State: fsm.Present, Addr: frozen})

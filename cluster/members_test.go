@@ -63,11 +63,7 @@ func TestAcknowledgedWritesSurviveRestarts(t *testing.T) {
 	var last fsm.Revision
 	for i := range 6 {
 		m := all[i%3]
-		res, err := m.node.Propose(within10(t), settle([]string{"fast", "robust"}[i%2]))
-		if err != nil {
-			t.Fatal(err)
-		}
-		last = res.Revision
+		last = write(t, m, []string{"fast", "robust"}[i%2])
 		all[(i+1)%3].restart()
 	}
 	// All at once: nobody is left to remember but the disks.
