@@ -79,6 +79,7 @@ func (e *eyes) directorIsLost(t *testing.T) {
 	e.await(old.Name+" takes the stale address off", 10*time.Second, func() bool { return !old.HasAddress(site.VIP) })
 	e.AwaitTables(func(rules string) bool { return strings.Contains(rules, "-r 172.25.88.2:80 -g -w 5\n") })
 	e.wantUndisturbed(t, next, back, pause(time.Second))
+	e.AwaitVoter(old)
 }
 
 func (e *eyes) witnessIsLost(t *testing.T, witness *lab.Host) {

@@ -62,8 +62,24 @@ func (s *Site) AwaitSuccessor(old *lab.Host) *lab.Host {
 	return next
 }
 
-// AwaitCalm waits until all started directors follow one leader and have
-// applied the newest table, and returns the leader.
+// AwaitVoter waits until a host that was started promises leases: until then the
+// cluster must not lose another voter.
+func (s *Site) AwaitVoter(h *lab.Host) {
+	s.T.Helper()
+	s.Eventually(20*time.Second, h.Name+" promises leases", func() error {
+		l, err := s.Local(h)
+		switch {
+		case err != nil:
+			return err
+		case len(l.Leases) == 0 || l.Leases[0].EmbargoMS > 0:
+			return fmt.Errorf("not yet: %+v", l.Leases)
+		}
+		return nil
+	})
+}
+
+// AwaitCalm waits until all started directors follow one leader, promise
+// leases, and have applied the newest table, and returns the leader.
 func (s *Site) AwaitCalm() *lab.Host {
 	s.T.Helper()
 	var leader *lab.Host
@@ -88,6 +104,8 @@ func (s *Site) AwaitCalm() *lab.Host {
 				return fmt.Errorf("%s has table revision %d, in the kernel %d; another has %d", h.Name, l.TableRevision, l.Kernel.Revision, first.TableRevision)
 			case len(l.Leases) == 0 || l.Leases[0].Unfit != "":
 				return fmt.Errorf("%s does not stand: %+v", h.Name, l.Leases)
+			case l.Leases[0].EmbargoMS > 0:
+				return fmt.Errorf("%s has just started and promises nothing yet", h.Name)
 			}
 			if l.Raft.State == "leader" {
 				leader = h

@@ -139,6 +139,8 @@ type Local struct {
 		State  string `json:"state"`
 		Holder string `json:"holder"`
 		Unfit  string `json:"unfit"`
+		// EmbargoMS is how long this member's voter, just started, promises nothing yet.
+		EmbargoMS int64 `json:"embargo_ms"`
 	} `json:"leases"`
 	Gate struct {
 		Mode      string `json:"mode"`
