@@ -11,6 +11,7 @@ import (
 	"net/http/httptrace"
 	"net/netip"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"lbcluster/fsm"
@@ -130,14 +131,15 @@ func (s *session) newClient() *http.Client {
 
 // call makes one request to a member. sent is false if it surely never got there.
 func (s *session) call(ctx context.Context, id fsm.MemberID, method, path string, body []byte, v any) (sent bool, err error) {
-	trace := &httptrace.ClientTrace{WroteHeaders: func() { sent = true }}
+	var wrote atomic.Bool // by the connection's own goroutine, maybe when Do has given up
+	trace := &httptrace.ClientTrace{WroteHeaders: func() { wrote.Store(true) }}
 	req, err := http.NewRequestWithContext(httptrace.WithClientTrace(ctx, trace), method, "http://"+string(id)+path, bytes.NewReader(body))
 	if err != nil {
 		return false, fmt.Errorf("asking %s: %w", id, err)
 	}
 	resp, err := s.client.Do(req)
 	if err != nil {
-		return sent, fmt.Errorf("asking %s: %w", id, err)
+		return wrote.Load(), fmt.Errorf("asking %s: %w", id, err)
 	}
 	defer resp.Body.Close()
 	return true, readAnswer(resp, v)
