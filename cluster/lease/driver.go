@@ -76,6 +76,7 @@ type Driver struct {
 	fit    chan Fit
 	status chan chan Status
 
+	ran     atomic.Bool            // a nonce is for one Run
 	last    atomic.Pointer[Status] // for when the loop does not answer
 	crowded atomic.Uint64          // packets dropped because the loop was late
 	quiet   atomic.Uint64          // log lines dropped likewise
@@ -136,8 +137,13 @@ func replace[T any](ch chan T, v T) {
 }
 
 // Run serves until ctx ends; then it gives up everything in the safe order,
-// waits for that for a short time, and returns nil.
+// waits for that for a short time, and returns nil. A driver runs once: another
+// Run would count its rounds from 1 again with the same nonce (R4), and a fresh
+// identity would be fresh once more (R2).
 func (d *Driver) Run(ctx context.Context) error {
+	if d.ran.Swap(true) {
+		return errors.New("lease: a driver runs once: make a new one")
+	}
 	conn := d.cfg.Conn
 	if conn == nil {
 		c, err := listen(d.cfg.Listen)

@@ -184,6 +184,21 @@ func TestDriverWaitsOutItsEmbargo(t *testing.T) {
 	})
 }
 
+// A nonce and a fresh identity are good for one run.
+func TestDriverRunsOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGroup(t, 1, nil)
+		g.start(one)
+		g.sleep(100 * time.Millisecond)
+		g.stop()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := g.members[0].Run(ctx); err == nil {
+			t.Error("a driver ran a second time")
+		}
+	})
+}
+
 func TestDriverHandsOverWhenUnfit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newGroup(t, 3, nil)
