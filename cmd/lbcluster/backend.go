@@ -197,6 +197,8 @@ func asAPI(err error) error {
 		cluster.ErrUncertain:  api.ErrNoQuorum,
 		cluster.ErrToken:      fsm.ErrInvalid,
 		cluster.ErrWrongCA:    fsm.ErrDenied,
+		cluster.ErrRemoved:    fsm.ErrDenied,
+		cluster.ErrLastMember: fsm.ErrInvalid,
 	} {
 		if errors.Is(err, from) {
 			return fmt.Errorf("%w: %w", to, err)

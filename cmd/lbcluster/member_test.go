@@ -12,6 +12,8 @@ import (
 
 	"lbcluster/cluster"
 	"lbcluster/cluster/api"
+	"lbcluster/cluster"
+	"lbcluster/cluster/api"
 	"lbcluster/cluster/lease"
 	"lbcluster/dataplane/fence"
 	"lbcluster/dataplane/gate"
@@ -165,5 +167,22 @@ func TestNodesErrorsInTheAPIsWords(t *testing.T) {
 	}
 	if err := errors.New("other"); asAPI(err) != err || asAPI(nil) != nil {
 		t.Error("what has no word of its own is changed")
+	}
+}
+
+func TestNodeErrorsAreToldInTheAPIsWords(t *testing.T) {
+	for from, to := range map[error]error{
+		cluster.ErrUnenrolled: api.ErrNotEnrolled, cluster.ErrEnrolled: api.ErrEnrolled,
+		cluster.ErrNoLeader: api.ErrNoQuorum, cluster.ErrUncertain: api.ErrNoQuorum,
+		cluster.ErrToken: fsm.ErrInvalid, cluster.ErrWrongCA: fsm.ErrDenied,
+		cluster.ErrRemoved: fsm.ErrDenied, cluster.ErrLastMember: fsm.ErrInvalid,
+	} {
+		got := asAPI(fmt.Errorf("doing something: %w", from))
+		if !errors.Is(got, to) || !errors.Is(got, from) {
+			t.Errorf("%v became %v, want it to be %v too", from, got, to)
+		}
+	}
+	if err := asAPI(nil); err != nil {
+		t.Errorf("nil became %v", err)
 	}
 }
