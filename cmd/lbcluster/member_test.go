@@ -12,8 +12,6 @@ import (
 
 	"lbcluster/cluster"
 	"lbcluster/cluster/api"
-	"lbcluster/cluster"
-	"lbcluster/cluster/api"
 	"lbcluster/cluster/lease"
 	"lbcluster/dataplane/fence"
 	"lbcluster/dataplane/gate"
