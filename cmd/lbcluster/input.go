@@ -3,12 +3,15 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"strings"
 
+	"lbcluster/cluster/api"
+	"lbcluster/fsm"
 	"lbcluster/fsm/conf"
 )
 
@@ -130,4 +133,18 @@ func isYAML(name string, data []byte) bool {
 		}
 	}
 	return false
+}
+
+// located gives what the cluster finds wrong with the file the lines where it
+// stands; no Problems: err is of another kind.
+func (in input) located(err error) input {
+	out := input{Notices: in.Notices, result: in.result}
+	var refused *api.Problem
+	if !errors.As(err, &refused) || refused.Code != api.CodeInvalid {
+		return out
+	}
+	for _, f := range refused.Problems {
+		out.Problems = append(out.Problems, in.result.Locate(fsm.Problem{Path: f.Path, Text: f.Text}))
+	}
+	return out
 }

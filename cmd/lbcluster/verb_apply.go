@@ -114,6 +114,10 @@ func (a *app) apply(ctx context.Context, f applyFlags) error {
 	}
 	req := api.ApplyRequest{Set: f.set, Config: in.result.Config}
 	plan, err := a.client().Plan(ctx, req)
+	if refused := in.located(err); len(refused.Problems) > 0 {
+		fmt.Fprint(a.errOut, renderInput(f.file, refused))
+		return &hinted{fmt.Errorf("%s does not fit the cluster: %w", f.file, errInput), "correct what is named and repeat the command"}
+	}
 	if err != nil {
 		return fmt.Errorf("compare %s with the cluster: %w", f.file, err)
 	}
