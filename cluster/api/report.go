@@ -40,6 +40,9 @@ type Survival struct {
 	Voters    int `json:"voters"`
 	Answering int `json:"answering"` // voters that answer now
 	Majority  int `json:"majority"`
+	// Embargoed are the answering voters that have just restarted and grant no
+	// lease for some seconds; until then they help nobody.
+	Embargoed int `json:"embargoed,omitempty"`
 	// Directors answer now and could hold a VIP.
 	Directors int `json:"directors"`
 	// Failures is how many more members may fail, whichever they are, before
@@ -207,8 +210,11 @@ func (v *view) survival() Survival {
 	s := Survival{Voters: len(local.Raft.Voters), Leader: local.Raft.Leader}
 	s.Majority = s.Voters/2 + 1
 	for _, id := range local.Raft.Voters {
-		if v.statuses[id] != nil {
+		if st := v.statuses[id]; st != nil {
 			s.Answering++
+			if slices.ContainsFunc(st.Leases, func(l LeaseStatus) bool { return l.EmbargoMS > 0 }) {
+				s.Embargoed++
+			}
 		}
 	}
 	for _, m := range v.table.Members {
@@ -217,6 +223,9 @@ func (v *view) survival() Survival {
 		}
 	}
 	s.Failures = max(min(s.Answering-s.Majority, s.Directors-1), -1)
+	if s.Failures > 0 {
+		s.Failures = max(0, min(s.Failures, s.Answering-s.Embargoed-s.Majority))
+	}
 	s.Advice = v.advice(s)
 	return s
 }
@@ -230,6 +239,8 @@ func (v *view) advice(s Survival) string {
 		return "bring back members that do not answer; without a majority no VIP can be held"
 	case s.Failures > 0:
 		return ""
+	case s.Embargoed > 0:
+		return "wait: a voter that has just restarted grants no lease for some seconds"
 	case s.Answering < s.Voters:
 		return "bring back the members that do not answer"
 	case len(v.table.Members) == 1:

@@ -1,0 +1,70 @@
+package api
+
+import (
+	"fmt"
+	"net/netip"
+	"testing"
+	"time"
+
+	"lbcluster/fsm"
+)
+
+// voters makes a table of n directors, all of which vote.
+func voters(n int) (*fsm.Table, []fsm.MemberID) {
+	t := &fsm.Table{Cluster: "c"}
+	var ids []fsm.MemberID
+	for i := range n {
+		id := fsm.MemberID(fmt.Sprintf("m%d", i+1))
+		ids = append(ids, id)
+		t.Members = append(t.Members, fsm.Member{
+			ID: id, Name: fmt.Sprintf("dir%d", i+1), Role: fsm.Director, State: fsm.Present,
+			Addr: netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, 0, byte(i + 1)}), 7500),
+		})
+	}
+	return t, ids
+}
+
+func TestSurvivalCountsWhoCanHelp(t *testing.T) {
+	for _, c := range []struct {
+		name                     string
+		voters, silent, embargos int
+		failures                 int
+	}{
+		{"three", 3, 0, 0, 1},
+		{"five", 5, 0, 0, 2},
+		{"one of three is gone", 3, 1, 0, 0},
+		{"two of three are gone", 3, 2, 0, -1},
+		{"one of three has just restarted", 3, 0, 1, 0},
+		{"one of five has just restarted", 5, 0, 1, 1},
+		{"all have just restarted", 3, 0, 3, 0},
+		{"alone", 1, 0, 0, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			table, ids := voters(c.voters)
+			status := func(i int) DirectorStatus {
+				s := DirectorStatus{Enrolled: true, ID: ids[i], Role: fsm.Director, Raft: RaftStatus{Voters: ids, Leader: "m1"}}
+				s.Leases = []LeaseStatus{{Router: 1, State: LeaseIdle}}
+				if i < c.embargos {
+					s.Leases[0].EmbargoMS = 1200
+				}
+				return s
+			}
+			others := map[fsm.MemberID]DirectorReply{}
+			for i := 1; i < c.voters; i++ {
+				if i >= c.voters-c.silent {
+					others[ids[i]] = DirectorReply{Error: "no answer within 1s"}
+					continue
+				}
+				s := status(i)
+				others[ids[i]] = DirectorReply{Status: &s}
+			}
+			got := BuildReport(table, status(0), others, time.Now()).Survival
+			if got.Failures != c.failures || got.Embargoed != c.embargos || got.Answering != c.voters-c.silent {
+				t.Errorf("got %+v, want %d failures", got, c.failures)
+			}
+			if c.failures < 1 && got.Advice == "" {
+				t.Error("no advice although nothing may fail")
+			}
+		})
+	}
+}
