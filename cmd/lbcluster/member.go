@@ -93,11 +93,11 @@ func (m *member) buildDataPlane(known []netip.Addr) error {
 	m.keys = &gateKeys{gate: m.gate, changed: make(chan struct{}, 1)}
 	m.kernel = ipvs.New("")
 	if _, err := m.kernel.List(); err != nil {
-		m.close()
+		m.discard()
 		return fmt.Errorf("read the IPVS table: %w", err)
 	}
 	if m.vips, err = vip.New(netns.None()); err != nil {
-		m.close()
+		m.discard()
 		return fmt.Errorf("watch interfaces: %w", err)
 	}
 	m.vrrp = vrrp.New(vrrp.Config{Clock: gate.BootNow, Ours: m.isMember, Log: d.log.With("part", "vrrp")})
@@ -116,7 +116,14 @@ func (m *member) isMember(a netip.Addr) bool {
 	return slices.ContainsFunc(m.d.node.Table().Members, func(o fsm.Member) bool { return o.Addr.Addr() == a })
 }
 
-// close lets go of what newMember opened. The gate stays in the kernel.
+// discard undoes a data plane that was built by half: nobody has seen it yet.
+func (m *member) discard() {
+	m.close()
+	m.gate, m.kernel, m.vips = nil, nil, nil
+}
+
+// close lets go of what newMember opened. The gate stays in the kernel. Whoever
+// still asks a closed part for its status gets what it last knew.
 func (m *member) close() {
 	if m.gate != nil {
 		m.gate.Abandon()
@@ -127,7 +134,6 @@ func (m *member) close() {
 	if m.vips != nil {
 		m.vips.Close()
 	}
-	m.gate, m.kernel, m.vips = nil, nil, nil
 }
 
 // run runs the parts until ctx ends. The lease goes first: it closes the gate,

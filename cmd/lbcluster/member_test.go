@@ -15,6 +15,7 @@ import (
 	"lbcluster/cluster/lease"
 	"lbcluster/dataplane/fence"
 	"lbcluster/dataplane/gate"
+	"lbcluster/dataplane/ipvs"
 	"lbcluster/fsm"
 )
 
@@ -182,5 +183,18 @@ func TestNodeErrorsAreToldInTheAPIsWords(t *testing.T) {
 	}
 	if err := asAPI(nil); err != nil {
 		t.Errorf("nil became %v", err)
+	}
+}
+
+// A status that is being filled while the member ends must find its parts.
+func TestCloseLeavesThePartsForWhoStillAsks(t *testing.T) {
+	m := &member{kernel: ipvs.New("")}
+	m.close()
+	if m.kernel == nil {
+		t.Error("a closed member has lost its parts")
+	}
+	m.discard()
+	if m.kernel != nil {
+		t.Error("a discarded data plane is still there")
 	}
 }
