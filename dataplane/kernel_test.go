@@ -185,10 +185,14 @@ func TestPlaneOnAKernel(t *testing.T) {
 		tm := term(1, vipAddr)
 		p.Acquired(tm.Permit())
 		until(t, time.Second, "the address is on", func() bool { return d.has(t, vipAddr+"/32") })
-		until(t, time.Second, "it is announced", func() bool { return p.Status().VIPs[0].Announced > 0 })
+		until(t, time.Second, "it is announced", func() bool {
+			vips := p.Status().VIPs
+			return len(vips) == 1 && vips[0].Announced > 0
+		})
 		must(t, d.nl.AddrDel(d.eth0, address(vipAddr+"/32")))
 		until(t, time.Second, "it is put back", func() bool {
-			return d.has(t, vipAddr+"/32") && p.Status().VIPs[0].Restored == 1
+			vips := p.Status().VIPs
+			return d.has(t, vipAddr+"/32") && len(vips) == 1 && vips[0].Restored == 1
 		})
 
 		d.disturb(theirs + "-A -t 172.25.88.100:80 -s wlc\n-a -t 172.25.88.100:80 -r 172.25.88.2:80 -g -w 7\n")

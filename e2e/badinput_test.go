@@ -71,9 +71,9 @@ func (e *eyes) badFiles(t *testing.T) {
 	owner, h, from := e.AwaitOwner(), e.Dirs[1], probe.Now()
 	pair := h.MustRun("cat", site.Example)
 	before, rules := h.MustRun("lbcluster", "export"), e.Rules(h)
-	at, err := e.Local(h)
-	if err != nil {
-		t.Fatal(err)
+	applied := strings.Count(h.MustRun("lbcluster", "events"), " apply ")
+	if applied == 0 {
+		t.Fatal("the events do not tell of the apply that was made")
 	}
 	for name, f := range fileFaults(pair) {
 		h.WriteFile("/etc/bad.conf", f.conf)
@@ -86,8 +86,10 @@ func (e *eyes) badFiles(t *testing.T) {
 	if now := h.MustRun("lbcluster", "export"); now != before {
 		t.Errorf("the table changed from\n%sto\n%s", before, now)
 	}
-	if now, err := e.Local(h); err != nil || now.TableRevision != at.TableRevision {
-		t.Errorf("the table went from revision %d to %d, %v", at.TableRevision, now.TableRevision, err)
+	// A busy machine may make a member silent for a moment, which is a revision
+	// of its own; nobody applied anything.
+	if events := h.MustRun("lbcluster", "events"); strings.Count(events, " apply ") != applied {
+		t.Errorf("something was applied:\n%s", events)
 	}
 	if now := e.Rules(h); now != rules {
 		t.Errorf("IPVS changed from\n%sto\n%s", rules, now)

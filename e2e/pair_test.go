@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -94,9 +95,12 @@ func TestProberSeesTwoOwnersAfterKill(t *testing.T) {
 		t.Errorf("one master, and yet two owners were seen in %v", s)
 	}
 	killed := probe.Now()
-	// All at once: a child that sees its parent die removes the VIP.
+	// A child that sees its parent die removes the VIP, and a stopped one is
+	// woken by the kernel when its parent goes: so the children go first.
 	freeze(t, p.dir1.Pids(), syscall.SIGSTOP)
-	for _, pid := range p.dir1.Pids() {
+	pids := p.dir1.Pids()
+	slices.Sort(pids)
+	for _, pid := range slices.Backward(pids) {
 		_ = syscall.Kill(pid, syscall.SIGKILL)
 	}
 	p.waitForTwoHolders(arp, killed)
