@@ -86,13 +86,17 @@ func cmdDaemon(ts *testscript.TestScript, neg bool, args []string) {
 	case "vote": // ID SERVER up|down: one director's opinion
 		castVote(ts, fake, fsm.MemberID(args[1]), netip.MustParseAddrPort(args[2]), args[3] == "up")
 	case "rival": // somebody applies the same set right before the next apply
-		fake.BeforeApply = func() {
-			fake.Must(fsm.Command{By: "eve@dir2", Apply: &fsm.ApplySet{Set: "default", Config: fsm.Config{Globals: fsm.Globals{RouterID: "EVE"}}}})
-		}
+		fake.Set(func(f *apitest.Fake) {
+			f.BeforeApply = func() {
+				fake.Must(fsm.Command{By: "eve@dir2", Apply: &fsm.ApplySet{Set: "default", Config: fsm.Config{Globals: fsm.Globals{RouterID: "EVE"}}}})
+			}
+		})
 	case "busy": // something else in the table changes right before the next apply
-		fake.BeforeApply = func() {
-			fake.Must(fsm.Command{By: "eve@dir2", Settings: &fsm.Settings{Profile: "robust"}})
-		}
+		fake.Set(func(f *apitest.Fake) {
+			f.BeforeApply = func() {
+				fake.Must(fsm.Command{By: "eve@dir2", Settings: &fsm.Settings{Profile: "robust"}})
+			}
+		})
 	case "noquorum": // nothing can be committed
 		fake.Fail = fmt.Errorf("commit: %w", api.ErrNoQuorum)
 	default:

@@ -160,6 +160,13 @@ func (f *Fake) RemoveMember(_ context.Context, id fsm.MemberID) error {
 	return err
 }
 
+// Set changes the exported fields while the daemon serves.
+func (f *Fake) Set(change func(*Fake)) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	change(f)
+}
+
 // Table is the table.
 func (f *Fake) Table() *fsm.Table {
 	f.mu.Lock()
