@@ -37,8 +37,9 @@ type Timing struct {
 	// replaced after one to three of them. Default 500ms: 200ms already flaps
 	// on a machine whose CPUs and disk are busy.
 	Heartbeat time.Duration
-	// Spacing is the pause between two changes of the voters. Default: twice
-	// the longest lease of the table's profile (4s, robust: 8s). Less breaks
+	// Spacing is the pause between two changes of the voters. Default: 4s
+	// (robust: 8s), above the longest promise of any voter, 3s, times what
+	// clocks may differ (1 + 2 x 0.083). Less breaks
 	// the lease's rule R16.
 	Spacing time.Duration
 	// Silent is how long a member may be out of contact before the leader
@@ -91,7 +92,7 @@ func (t Timing) withDefaults() Timing {
 }
 
 // spacing is the pause between changes of the voters under a lease profile:
-// twice the longest lease that a voter of that profile promises.
+// longer than any voter's promise by its own clock: see Timing.Spacing.
 func (t Timing) spacing(profile string) time.Duration {
 	switch {
 	case t.Spacing != 0:

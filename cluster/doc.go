@@ -29,7 +29,7 @@
 //
 //	R14  who asks for a lease uses the committed configuration ([Node.Voters])
 //	R15  a voter refuses what is older than the newest configuration in its log
-//	R16  one server a change, spaced twice the longest lease; a new leader
+//	R16  one server a change, spaced above the longest promise; a new leader
 //	     counts from the commit of its own first entry
 //	R17  configurations are ordered by (epoch, term, index), recorded before
 //	     they are written to the log and forgotten only when it is truncated

@@ -89,7 +89,9 @@ func (p Params) usable(ttl int64) int64 { return int64(float64(ttl) * (1 - p.Eps
 // Embargo is how long a voter that forgot its promises grants nothing.
 func (p Params) Embargo() time.Duration { return p.TTLMax + p.Guard }
 
-// Spacing is how long the leader waits between two configuration changes.
+// Spacing is a generous wait between two configuration changes. One Embargo,
+// stretched by what clocks may differ, is enough (R16); package cluster keeps
+// its own.
 func (p Params) Spacing() time.Duration { return 2 * p.Embargo() }
 
 // Stall is how long a holder may stand still without losing the lease.
