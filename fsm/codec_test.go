@@ -65,7 +65,7 @@ func TestEncodeBringsTimesToUTC(t *testing.T) {
 
 func TestApplyRefusesNewerVersion(t *testing.T) {
 	table := founded(t)
-	next, _, err := table.Apply(Command{Version: CommandVersion + 1, Settings: &Settings{"fast"}})
+	next, _, err := table.Apply(Command{Version: CommandVersion + 1, Settings: &Settings{Profile: "fast"}})
 	if !errors.Is(err, ErrUnknownCommand) || next != table {
 		t.Errorf("got %v", err)
 	}

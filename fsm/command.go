@@ -65,8 +65,9 @@ type Remove struct {
 // Config is what a file says: the resources of one set.
 type Config struct {
 	Globals  Globals         `json:"globals"`
-	Routers  []Router        `json:"routers"`  // ID and Set are ignored
-	Services []VirtualServer `json:"services"` // Set is ignored
+	Routers  []Router        `json:"routers"`          // ID and Set are ignored
+	Groups   []SyncGroup     `json:"groups,omitempty"` // ID and Set are ignored
+	Services []VirtualServer `json:"services"`         // Set is ignored
 }
 
 // ApplySet replaces all that the named set owns by Config: one atomic change.

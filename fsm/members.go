@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"net/netip"
+	"reflect"
 	"slices"
 )
 
@@ -180,7 +181,7 @@ func (e *edit) setMember(s SetMember) error {
 	if s.Silent != nil {
 		is.Silent = *s.Silent
 	}
-	if is == was {
+	if reflect.DeepEqual(is, was) {
 		return nil
 	}
 	e.Members = slices.Clone(e.Members)

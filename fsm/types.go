@@ -45,8 +45,14 @@ type Member struct {
 	// Votes of a silent member do not count.
 	// Invariant: when a member falls silent its votes are dropped, so that
 	// after its return it counts only once it has sent its opinions again.
-	Silent bool     `json:"silent,omitempty"`
-	Joined Revision `json:"joined"`
+	Silent bool `json:"silent,omitempty"`
+	// Drained is set by an operator: the director hands over what it holds and
+	// stands for nothing until it is fit again.
+	Drained bool `json:"drained,omitempty"`
+	// Networks are the member's addresses beside Addr's on which the others may
+	// reach it, and those of the networks that hold VIPs; sorted by address.
+	Networks []Network `json:"networks,omitempty"`
+	Joined   Revision  `json:"joined"`
 	// Request and Token repeat what the Enrol command said (empty for the
 	// founder): they recognise a joiner that asks again.
 	Request string `json:"request,omitempty"`
@@ -109,6 +115,8 @@ type Router struct {
 	// AuthPass is the version 2 password, at most 8 bytes; empty: none.
 	AuthPass  string    `json:"auth_pass,omitempty"`
 	Addresses []Address `json:"addresses"` // in the order of the file; at least one
+	Track     []Tracker `json:"track,omitempty"`
+	Notify    Notify    `json:"notify,omitzero"`
 }
 
 // Protocol is the transport protocol of a virtual server.
@@ -239,6 +247,14 @@ type Override struct {
 type Settings struct {
 	// Profile names the lease's timing: "default", "fast" or "robust".
 	Profile string `json:"profile"`
+	// Guard is G of the lease: how much longer voters promise than holders use,
+	// for virtual machines that may be paused; 0 to 10s.
+	Guard Duration `json:"guard,omitempty"`
+	// Spares is how many directors are kept without a home (N+1).
+	Spares int `json:"spares,omitempty"`
+	// FailBack is [FailBackManual] when empty.
+	FailBack      FailBack `json:"fail_back,omitempty"`
+	FailBackAfter Duration `json:"fail_back_after,omitempty"` // 0: one minute
 }
 
 // Globals is what a set's file said in global_defs. It is stored and exported;
@@ -316,10 +332,12 @@ type Table struct {
 	NextRouter uint64   `json:"next_router"` // likewise
 	Settings   Settings `json:"settings"`
 
-	Members  []Member        `json:"members"`  // by id (numeric)
-	Sets     []Set           `json:"sets"`     // by name
-	Routers  []Router        `json:"routers"`  // by ID
-	Services []VirtualServer `json:"services"` // by ServiceKey.String
+	Members  []Member         `json:"members"`          // by id (numeric)
+	Sets     []Set            `json:"sets"`             // by name
+	Routers  []Router         `json:"routers"`          // by ID
+	Groups   []SyncGroup      `json:"groups,omitempty"` // by ID
+	Places   map[uint64]Place `json:"places,omitempty"` // of every unit, by its id
+	Services []VirtualServer  `json:"services"`         // by ServiceKey.String
 	// Votes has entries of present directors on current targets only.
 	Votes  map[Target]map[MemberID]Vote `json:"votes"`
 	Health map[Target]Health            `json:"health"` // current targets only

@@ -230,7 +230,7 @@ func TestLookups(t *testing.T) {
 	table := richTable(t)
 	m, ok := table.MemberByName("dir1")
 	m2, ok2 := table.Member("m2")
-	if !ok || !ok2 || m != m2 {
+	if !ok || !ok2 || !reflect.DeepEqual(m, m2) {
 		t.Errorf("member: %v %v", m, m2)
 	}
 	r, ok := table.RouterByName("VI_1")
@@ -320,7 +320,7 @@ func TestEventsAreBounded(t *testing.T) {
 	table := founded(t)
 	var err error
 	for i := range EventsKept + 10 {
-		table, _, err = table.Apply(Command{Settings: &Settings{Profiles[1-i%2]}})
+		table, _, err = table.Apply(Command{Settings: &Settings{Profile: Profiles[1-i%2]}})
 		if err != nil {
 			t.Fatal(err)
 		}
