@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"lbcluster/dataplane/fence"
 	"lbcluster/dataplane/vip"
 	"lbcluster/fsm"
 )
@@ -15,7 +16,8 @@ import (
 // addressLoop is the state of the router loop; nobody else touches it.
 type addressLoop struct {
 	routers map[uint64]*router
-	waiters map[uint64][]chan struct{} // of Lost
+	owned   map[uint64]fence.Permit    // by unit: what the lease said last
+	waiters map[uint64][]chan struct{} // by unit: of Lost
 	table   *fsm.Table                 // the one that the machines know; nil: none
 
 	host   vip.Snapshot
@@ -28,11 +30,13 @@ type addressLoop struct {
 	noted   []recordedAddress // what the record was last told
 	speaks  []Speaker         // what VRRP was last told
 	foreign map[place]bool    // what was reported
+
+	unitsTold map[uint64]string // why each unit is unfit, as OnRouterFit was told
 }
 
 func newAddressLoop(left []recordedAddress) addressLoop {
 	return addressLoop{
-		routers: map[uint64]*router{}, waiters: map[uint64][]chan struct{}{},
+		routers: map[uint64]*router{}, owned: map[uint64]fence.Permit{}, waiters: map[uint64][]chan struct{}{},
 		left: left, noted: left, foreign: map[place]bool{}, looked: -lookEvery,
 	}
 }
@@ -120,16 +124,7 @@ func (p *Plane) takeInbox() {
 	p.inbox = nil
 	p.mu.Unlock()
 	for _, e := range events {
-		r := p.addresses.machine(e.router)
-		if e.removed == nil {
-			p.log.Info("dataplane: acquired", "router", p.name(e.router))
-			r.acquired(p.since(), e.permit)
-			p.addresses.release(e.router)
-			continue
-		}
-		p.log.Info("dataplane: lost", "router", p.name(e.router), "why", e.why)
-		p.addresses.waiters[e.router] = append(p.addresses.waiters[e.router], e.removed)
-		r.lost(p.since(), e.zero)
+		p.take(e)
 	}
 }
 
@@ -143,11 +138,11 @@ func (a *addressLoop) machine(id uint64) *router {
 }
 
 // release ends the waiting of those who called Lost.
-func (a *addressLoop) release(id uint64) {
-	for _, ch := range a.waiters[id] {
+func (a *addressLoop) release(unit uint64) {
+	for _, ch := range a.waiters[unit] {
 		close(ch)
 	}
-	delete(a.waiters, id)
+	delete(a.waiters, unit)
 }
 
 // oneStep carries out the router's next step; false: it has none now.
@@ -175,14 +170,15 @@ func (p *Plane) do(r *router, s step) (existed bool, err error) {
 		return false, p.cfg.VIPs.Announce(s.permit, s.link, s.place.prefix.Addr())
 	case startAdverts:
 		if p.cfg.VRRP != nil {
-			p.cfg.VRRP.Acquired(s.permit)
+			p.cfg.VRRP.Acquired(id, s.permit)
 		}
 	case stopAdverts:
 		if p.cfg.VRRP != nil {
 			p.cfg.VRRP.Lost(id, s.zero)
 		}
 	case reportOff:
-		p.addresses.release(id)
+		r.waiting = false
+		p.addresses.releaseIfOff(r.unit)
 	}
 	if err != nil {
 		p.failed(p.name(id)+": "+s.String(), err)
@@ -312,6 +308,8 @@ func (p *Plane) place(t *fsm.Table) {
 	for id, ts := range places {
 		a.machine(id).table(p.since(), ts)
 	}
+	a.regroup(t)
+	p.assign()
 }
 
 // noteAddresses keeps the record to what is ours.

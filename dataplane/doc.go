@@ -6,6 +6,12 @@
 //	lease ──> Acquired / Lost ──> one machine a router ──> address,
 //	          advert, gratuitous ARP                                    (another)
 //
+// The lease is for a unit: a sync group with all its routers, or one router. Its
+// Acquired and Lost go to the machines of all its routers; address, adverts and
+// status work router by router; Lost is answered when the addresses of all are
+// off. A unit that lacks a link or an interface here is unfit on this host alone
+// (Config.OnRouterFit).
+//
 // The two loops of a [Plane] are apart so that a failover never waits for a
 // long table. Both compare what is with what should be, again on each change,
 // each netlink event and every few seconds; nothing is remembered as done.

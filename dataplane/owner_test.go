@@ -272,23 +272,37 @@ func TestNodeInterfacesAndNoInterface(t *testing.T) {
 	})
 }
 
+// twoNetworks has a router on eth0, one on eth1, and one on neither.
+func twoNetworks(rev fsm.Revision) *fsm.Table {
+	t := pairTable(rev)
+	for i, a := range []string{"10.0.0.100/32", "192.0.2.9/32"} {
+		t.Routers = append(t.Routers, fsm.Router{ID: uint64(i + 2), Name: fmt.Sprintf("VI_%d", i+2), VRID: uint8(52 + i), Priority: 100, Version: 2,
+			Addresses: []fsm.Address{{Prefix: netip.MustParsePrefix(a)}}})
+	}
+	return t
+}
+
 func TestFitFollowsTheLink(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		var heard []string
-		w.cfg.OnFit = func(ok bool, why string) { heard = append(heard, why) }
-		owning(w)
+		w.cfg.OnRouterFit = func(unit uint64, ok bool, why string) {
+			heard = append(heard, fmt.Sprintf("%d %v %s", unit, ok, why))
+		}
+		w.run()
+		w.plane.Update(twoNetworks(5))
+		settle()
 		w.host.carrier("eth0", false)
 		settle()
-		if ok, why := w.plane.Fit(); ok || why != "the link of eth0 is down" {
-			t.Errorf("fit %v, %q", ok, why)
+		if ok, why := w.plane.Fit(); !ok {
+			t.Errorf("one link makes the whole member unfit: %q", why)
 		}
 		w.host.carrier("eth0", true)
 		settle()
-		if ok, _ := w.plane.Fit(); !ok {
-			t.Error("not fit with the link up")
-		}
-		if strings.Join(heard, "|") != "|the link of eth0 is down|" {
-			t.Errorf("heard %q", heard)
+		time.Sleep(time.Minute)
+		want := "1 true |2 true |3 false no interface for 192.0.2.9: no interface has an address in its network" +
+			"|1 false the link of eth0 is down|1 true "
+		if got := strings.Join(heard, "|"); got != want {
+			t.Errorf("heard\n%s\nwant\n%s", got, want)
 		}
 	})
 }

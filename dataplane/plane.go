@@ -47,7 +47,8 @@ type Gate interface {
 // VRRP is the speaker. Its methods must not block.
 type VRRP interface {
 	SetRouters([]Speaker)
-	Acquired(fence.Permit)
+	// Acquired makes a router, for whose unit the permit is, MASTER.
+	Acquired(router uint64, p fence.Permit)
 	// Lost ends the adverts of a router whose addresses are off; sendZero asks
 	// for a last advert with priority 0, if the speaker finds it permissible.
 	Lost(router uint64, sendZero bool)
@@ -73,7 +74,11 @@ type Config struct {
 	OnApplied func(fsm.Revision)
 	// OnFit is called, from Run, when Fit changes; it must not block.
 	OnFit func(ok bool, why string)
-	Log   *slog.Logger // nil: discard
+	// OnRouterFit is called, from Run, for each unit of the table once it is
+	// known whether this host could hold it, and whenever that changes; it must
+	// not block. A unit without a link, say, is unfit here; the others stay fit.
+	OnRouterFit func(unit uint64, ok bool, why string)
+	Log         *slog.Logger // nil: discard
 }
 
 // Times of the loops.
@@ -124,7 +129,7 @@ type Plane struct {
 
 // leaseEvent is a call of Acquired or Lost.
 type leaseEvent struct {
-	router  uint64
+	unit    uint64
 	permit  fence.Permit // Acquired; zero: Lost
 	zero    bool
 	why     string
@@ -204,20 +209,20 @@ func (p *Plane) Update(t *fsm.Table) {
 	poke(p.wakeRouters)
 }
 
-// Acquired says that this member owns the permit's router and that its gate is
-// armed. It never blocks. It may be called again with the permit of another
-// term or other addresses.
+// Acquired says that this member owns the permit's unit, with all its routers,
+// and that its gate is armed. It never blocks. It may be called again with the
+// permit of another term or other addresses.
 func (p *Plane) Acquired(permit fence.Permit) {
-	p.post(leaseEvent{router: permit.Router(), permit: permit})
+	p.post(leaseEvent{unit: permit.Router(), permit: permit})
 }
 
-// Lost says that this member owns the router no more and that its gate is
+// Lost says that this member owns the unit no more and that its gate is
 // closed. It never blocks. removed is closed when no address that we put for
-// the router is left on an interface.
-func (p *Plane) Lost(router uint64, why string) (removed <-chan struct{}) {
+// the unit's routers is left on an interface.
+func (p *Plane) Lost(unit uint64, why string) (removed <-chan struct{}) {
 	done := make(chan struct{})
 	zero := p.cfg.SendZero != nil && p.cfg.SendZero(why)
-	p.post(leaseEvent{router: router, zero: zero, why: why, removed: done})
+	p.post(leaseEvent{unit: unit, zero: zero, why: why, removed: done})
 	return done
 }
 

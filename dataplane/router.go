@@ -81,6 +81,7 @@ func (h *held) recorded() recordedAddress {
 // counted from any fixed moment.
 type router struct {
 	id       uint64
+	unit     uint64  // whose lease it is under; 0: none
 	places   []*held // wanted ones in the table's order, then those to clear
 	wanted   map[place]bool
 	nowhere  []target // wanted, but no interface was found

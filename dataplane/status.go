@@ -106,43 +106,44 @@ func (p *Plane) Applied() (fsm.Revision, bool) {
 
 const notApplied = "the IPVS table has not been applied since the start"
 
-// Fit reports whether this member could serve what it would win, and if not,
-// why: a table has been applied, and of the routers at least one has an
-// interface that is up.
+// Fit reports whether this member could serve anything it would win, and if
+// not, why: a table has been applied. What a single unit lacks, a link say,
+// Config.OnRouterFit tells.
 func (p *Plane) Fit() (ok bool, why string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.fit, p.unfit
 }
 
-// judge works out Fit and tells of a change.
+// judge works out Fit, and what each unit lacks, and tells of changes.
 func (p *Plane) judge() {
 	p.mu.Lock()
-	ok, why := judgeFit(p.status)
+	ok, why := p.status.Ready, ""
+	if !ok {
+		why = notApplied
+	}
 	changed := ok != p.fit || why != p.unfit
 	p.fit, p.unfit = ok, why
 	p.mu.Unlock()
+	p.tellUnits()
 	if changed && p.cfg.OnFit != nil {
 		p.cfg.OnFit(ok, why)
 	}
 }
 
-func judgeFit(s Status) (bool, string) {
-	if !s.Ready {
-		return false, notApplied
-	}
-	why := ""
-	for _, v := range s.VIPs {
-		switch {
-		case v.Link:
-			return true, ""
-		case v.Interface == "":
-			why = v.Problem
-		default:
-			why = fmt.Sprintf("the link of %s is down", v.Interface)
+// tellUnits tells of each unit whose fitness changed, by id.
+func (p *Plane) tellUnits() {
+	a := &p.addresses
+	now := a.judgeUnits()
+	for _, unit := range slices.Sorted(maps.Keys(now)) {
+		if old, told := a.unitsTold[unit]; told && old == now[unit] {
+			continue
+		}
+		if p.cfg.OnRouterFit != nil {
+			p.cfg.OnRouterFit(unit, now[unit] == "", now[unit])
 		}
 	}
-	return why == "", why
+	a.unitsTold = now
 }
 
 // fail notes an error in s.

@@ -244,8 +244,8 @@ func (v fakeVRRP) SetRouters(s []Speaker) {
 	}
 	v.diary.note("vrrp routers %v", names)
 }
-func (v fakeVRRP) Acquired(p fence.Permit)       { v.diary.note("vrrp acquired %d", p.Router()) }
-func (v fakeVRRP) Lost(router uint64, zero bool) { v.diary.note("vrrp lost %d zero=%v", router, zero) }
+func (v fakeVRRP) Acquired(router uint64, p fence.Permit) { v.diary.note("vrrp acquired %d", router) }
+func (v fakeVRRP) Lost(router uint64, zero bool)          { v.diary.note("vrrp lost %d zero=%v", router, zero) }
 
 func newWorld(t *testing.T) *world {
 	d := &diary{}

@@ -13,6 +13,9 @@ type Router struct {
 	// Rank is this member's place among those that stand for the router, 0
 	// first; negative: it does not stand, and gives up what it holds.
 	Rank int
+	// Unfit, when set, says why this member cannot use the router's lease: it
+	// does not stand, and gives up what it holds, as with a negative Rank.
+	Unfit string
 }
 
 // Event is what happens to a [Holder]: one of the types below.

@@ -75,7 +75,8 @@ type candidacy struct {
 	id     uint64
 	want   []netip.Addr
 	rank   int
-	wanted bool // named by the last Wanted
+	unfit  string // why it cannot be used here; empty: it can
+	wanted bool   // named by the last Wanted
 	phase  phase
 
 	// toClose must be read back as 0 before anything names them: addresses
@@ -202,6 +203,8 @@ func (h *Holder) barred(c *candidacy) string {
 		return "the router has no address"
 	case c.rank < 0:
 		return "this member does not stand for it"
+	case c.unfit != "":
+		return "not fit for it: " + c.unfit
 	case !h.fit:
 		return "not fit: " + h.unfit
 	}
@@ -221,7 +224,7 @@ func (h *Holder) want(now int64, w Wanted) {
 			c.notBefore = now + h.stagger(c)
 			h.routers[r.ID] = c
 		}
-		c.wanted, c.rank = true, r.Rank
+		c.wanted, c.rank, c.unfit = true, r.Rank, r.Unfit
 		h.rename(now, c, r.Addrs)
 	}
 	h.order = slices.Sorted(maps.Keys(h.routers))

@@ -41,3 +41,46 @@ func (f *fitness) of(part string) func(ok bool, why string) {
 		f.set(true, "")
 	}
 }
+
+// unitFitness is what the data plane says of each unit. A unit of which it has
+// not spoken is unfit, as is a part in fitness. The nil one, a witness's, finds
+// nothing wrong: a witness stands for nothing anyway.
+type unitFitness struct {
+	changed chan struct{} // one slot
+
+	mu  sync.Mutex
+	bad map[uint64]string // "": fit
+}
+
+func newUnitFitness() *unitFitness {
+	return &unitFitness{changed: make(chan struct{}, 1), bad: map[uint64]string{}}
+}
+
+// set takes a report, and pokes who waits for changed.
+func (u *unitFitness) set(unit uint64, ok bool, why string) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if ok {
+		why = ""
+	} else if why == "" {
+		why = "no reason given"
+	}
+	u.bad[unit] = why
+	select {
+	case u.changed <- struct{}{}:
+	default:
+	}
+}
+
+// why is the reason that a unit cannot be held here; "": it can.
+func (u *unitFitness) why(unit uint64) string {
+	if u == nil {
+		return ""
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if why, known := u.bad[unit]; known {
+		return why
+	}
+	return "its interface has not been looked at yet"
+}

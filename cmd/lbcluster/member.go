@@ -40,6 +40,7 @@ type member struct {
 	plane  *dataplane.Plane
 	checks *checks.Runner
 	tenure *tenures
+	units  *unitFitness
 }
 
 // brokenRetry is how often a director looks whether its kernel can be used now.
@@ -101,10 +102,11 @@ func (m *member) buildDataPlane(known []netip.Addr) error {
 		return fmt.Errorf("watch interfaces: %w", err)
 	}
 	m.vrrp = vrrp.New(vrrp.Config{Clock: gate.BootNow, Ours: m.isMember, Log: d.log.With("part", "vrrp")})
+	m.units = newUnitFitness()
 	m.plane = dataplane.New(dataplane.Config{
 		IPVS: m.kernel, VIPs: m.vips, Gate: m.keys, VRRP: speakers{m.vrrp, d.log},
 		StateFile: d.cfg.stateFile(), NodeInterfaces: d.cfg.Interfaces, Log: d.log.With("part", "dataplane"),
-		OnFit: fit.of("data plane"),
+		OnFit: fit.of("data plane"), OnRouterFit: m.units.set,
 	})
 	m.tenure = newTenures(m.plane)
 	m.checks = checks.New(checks.Config{Log: d.log.With("part", "checks"), Propose: d.node.Propose})
@@ -197,9 +199,9 @@ func (m *member) feed(ctx context.Context) error {
 	tick := time.NewTicker(votersPoll)
 	defer tick.Stop()
 	var t *fsm.Table
-	var guarded <-chan struct{}
-	if m.keys != nil {
-		guarded = m.keys.changed
+	var guarded, judged <-chan struct{}
+	if m.plane != nil {
+		guarded, judged = m.keys.changed, m.units.changed
 	}
 	for {
 		select {
@@ -214,12 +216,13 @@ func (m *member) feed(ctx context.Context) error {
 			}
 		case <-tick.C:
 		case <-guarded:
+		case <-judged:
 		}
 		if t == nil {
 			continue
 		}
 		committed, _ := m.d.node.Voters()
-		m.lease.Update(leaseWant(m.id.ID, t, committed, m.guards))
+		m.lease.Update(leaseWant(m.id.ID, t, committed, m.guards, m.units.why))
 	}
 }
 
@@ -228,7 +231,9 @@ func (m *member) feed(ctx context.Context) error {
 func (m *member) guards(addr netip.Addr) bool { return m.keys != nil && m.keys.has(addr) }
 
 // leaseWant is what the table and the voters mean to this member's lease.
-func leaseWant(self fsm.MemberID, t *fsm.Table, committed fsm.VoterSet, guards func(netip.Addr) bool) lease.Want {
+// guards says which addresses the gate holds, unfit why a router cannot be held
+// here.
+func leaseWant(self fsm.MemberID, t *fsm.Table, committed fsm.VoterSet, guards func(netip.Addr) bool, unfit func(uint64) string) lease.Want {
 	w := lease.Want{Committed: committed, Peers: map[fsm.MemberID]netip.AddrPort{}}
 	for _, o := range t.Members {
 		if o.ID != self {
@@ -236,7 +241,7 @@ func leaseWant(self fsm.MemberID, t *fsm.Table, committed fsm.VoterSet, guards f
 		}
 	}
 	for _, r := range t.Routers {
-		lr := lease.Router{ID: r.ID, Rank: -1}
+		lr := lease.Router{ID: r.ID, Rank: -1, Unfit: unfit(r.ID)}
 		for _, a := range r.Addresses {
 			if guards(a.Prefix.Addr()) {
 				lr.Addrs = append(lr.Addrs, a.Prefix.Addr())

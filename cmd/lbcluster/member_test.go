@@ -57,7 +57,7 @@ func TestLeaseWantAsksForWhatTheGateHolds(t *testing.T) {
 		{"no gate, no VIP", "m1", none, nil, -1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			w := leaseWant(c.self, threeMembers(), fsm.VoterSet{}, c.guards)
+			w := leaseWant(c.self, threeMembers(), fsm.VoterSet{}, c.guards, (*unitFitness)(nil).why)
 			if r := w.Routers[0]; r.Rank != c.rank || !slices.Equal(r.Addrs, c.addrs) || r.ID != 1 {
 				t.Errorf("got %+v, want rank %d, addresses %v", r, c.rank, c.addrs)
 			}

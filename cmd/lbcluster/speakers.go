@@ -37,9 +37,9 @@ func (s speakers) SetRouters(list []dataplane.Speaker) {
 }
 
 // Acquired implements dataplane.VRRP.
-func (s speakers) Acquired(p fence.Permit) {
-	if err := s.listener.Acquired(p); err != nil {
-		s.log.Warn("a router is not advertised", "router", p.Router(), "err", err)
+func (s speakers) Acquired(router uint64, p fence.Permit) {
+	if err := s.listener.Acquired(router, p); err != nil {
+		s.log.Warn("a router is not advertised", "router", router, "err", err)
 	}
 }
 

@@ -354,7 +354,7 @@ func TestListenerOnTheWire(t *testing.T) {
 		t.Fatalf("an advert without a lease: % x", f)
 	}
 	tm := realTerm(time.Minute)
-	director.do(func() error { return l.Acquired(tm.Permit()) })
+	director.do(func() error { return l.Acquired(1, tm.Permit()) })
 	want := vectors(t)[0].wire
 	if f := wire.vrrp(soon); f == nil || !slices.Equal(f[34:34+len(want)], want) {
 		t.Fatalf("the owner's advert: % x", f)

@@ -196,15 +196,16 @@ func (l *Listener) openLinks() {
 	}
 }
 
-// Acquired makes the permit's router MASTER: adverts start at once. Call it when
-// the lease has been won and the addresses are in place.
-func (l *Listener) Acquired(p fence.Permit) error {
+// Acquired makes the router MASTER: adverts start at once. Call it when the
+// lease that p stands for (of the router, or of its sync group) has been won
+// and the router's addresses are in place.
+func (l *Listener) Acquired(id uint64, p fence.Permit) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	defer l.poke()
-	r := l.routers[p.Router()]
+	r := l.routers[id]
 	if r == nil {
-		return fmt.Errorf("acquired router %d: not one of ours", p.Router())
+		return fmt.Errorf("acquired router %d: not one of ours", id)
 	}
 	r.permit, r.deadline = p, p.Deadline()
 	l.step(r, Event{Kind: Acquired})

@@ -165,7 +165,7 @@ func term(d time.Duration) *fence.Term {
 
 func (r *rig) acquired(p fence.Permit) {
 	r.t.Helper()
-	if err := r.Acquired(p); err != nil {
+	if err := r.Acquired(p.Router(), p); err != nil {
 		r.t.Fatal(err)
 	}
 }
@@ -427,7 +427,7 @@ func TestSetRouters(t *testing.T) {
 		r.set()
 		time.Sleep(5 * time.Second)
 		r.expect("no routers", "")
-		if err := r.Acquired(term(time.Hour).Permit()); err == nil {
+		if err := r.Acquired(9, term(time.Hour).Permit()); err == nil {
 			t.Error("acquired a router that is none")
 		}
 		r.Lost(1, true)
