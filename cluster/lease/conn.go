@@ -8,10 +8,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Conn is the socket as the driver needs it. Send never waits: a full buffer
-// is a lost packet, which the lease survives.
+// Conn is a socket as the driver needs it. Send never waits: a full buffer is a
+// lost packet, which the lease survives.
 type Conn interface {
-	Receive(b []byte) (int, error)
+	// Receive waits for a packet and tells the address it came from.
+	Receive(b []byte) (int, netip.AddrPort, error)
 	Send(b []byte, to netip.AddrPort) error
 	Close() error
 }
@@ -22,21 +23,23 @@ type udpConn struct {
 	four bool // the socket is of AF_INET
 }
 
-// listen opens the lease's socket.
+// listen opens a socket of the lease on one address of this machine, from which
+// its packets are sent then.
 func listen(at netip.AddrPort) (*udpConn, error) {
 	c, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(at))
 	if err != nil {
-		return nil, fmt.Errorf("open the lease socket: %w", err)
+		return nil, fmt.Errorf("open the lease socket on %v: %w", at, err)
 	}
 	_ = c.SetReadBuffer(1 << 20) // best effort: the default serves small clusters
 	local := c.LocalAddr().(*net.UDPAddr)
 	return &udpConn{c, local.IP.To4() != nil}, nil
 }
 
-// Receive waits for a packet. Who it says it is from is inside, sealed.
-func (c *udpConn) Receive(b []byte) (int, error) {
-	n, _, err := c.ReadFromUDPAddrPort(b)
-	return n, err
+// Receive waits for a packet. Who it says it is from is inside, sealed; the
+// address only says which way it came.
+func (c *udpConn) Receive(b []byte) (int, netip.AddrPort, error) {
+	n, from, err := c.ReadFromUDPAddrPort(b)
+	return n, netip.AddrPortFrom(from.Addr().Unmap(), from.Port()), err
 }
 
 // Send hands b to the kernel.

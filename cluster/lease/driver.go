@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"net"
 	"net/netip"
 	"slices"
 	"sync/atomic"
@@ -32,12 +31,14 @@ type Owner interface {
 // Config is what a driver needs.
 type Config struct {
 	Self    fsm.MemberID
-	Cluster string         // the cluster's id
-	Key     []byte         // the cluster's lease key, at least 16 bytes
-	Listen  netip.AddrPort // the UDP address
-	Params  Params
-	Gate    Gate  // nil on a witness, which stands for nothing
-	Owner   Owner // likewise
+	Cluster string // the cluster's id
+	Key     []byte // the cluster's lease key, at least 16 bytes
+	// Listen is this member's main address and the UDP port of the lease, on this
+	// and on every other address: see Want.Locals.
+	Listen netip.AddrPort
+	Params Params
+	Gate   Gate  // nil on a witness, which stands for nothing
+	Owner  Owner // likewise
 	// Floor reads the tag of the latest configuration in this member's log,
 	// committed or not, below which its voter answers nobody (R15); false: it is
 	// not known yet, and the voter answers nobody at all. It is called before each
@@ -47,11 +48,19 @@ type Config struct {
 	// FreshIdentity says that Self has never voted: no embargo. The caller
 	// consumes it durably before it says so: a second start must not.
 	FreshIdentity bool
-	Log           *slog.Logger
+	// Relay hands a sealed packet to another way to a member than UDP, which
+	// gives it to the other's [Driver.Deliver]; nil: there is none. It must not
+	// wait, and keeps the packet without changing it; false: it was dropped.
+	Relay func(to fsm.MemberID, packet []byte) bool
+	// Journal takes what is worth a record, one call at a time, and may wait;
+	// nil: nobody keeps it. Entries that it is too slow for are dropped.
+	Journal func(Entry)
+	Log     *slog.Logger
 
-	// For tests; nil: the kernel's clocks, a socket on Listen.
+	// For tests; nil: the kernel's clocks, a socket on Listen, the kernel's sockets.
 	Clocks *Clocks
 	Conn   Conn
+	Open   func(at netip.AddrPort) (Conn, error)
 }
 
 // Want is what the rest of the daemon wants of the lease: the latest whole truth.
@@ -59,11 +68,15 @@ type Want struct {
 	// Committed is the latest configuration known to be committed, whose
 	// majority wins (R14).
 	Committed fsm.VoterSet
-	Peers     map[fsm.MemberID]netip.AddrPort // every other member
-	Routers   []Router
+	// Peers are all addresses of every other member, its main one first.
+	Peers map[fsm.MemberID][]netip.AddrPort
+	// Locals are this member's addresses beside Listen's, with the length of their
+	// network; Listen's may be among them, for its length. Never a VIP.
+	Locals  []netip.Prefix
+	Routers []Router
 }
 
-// Driver runs a member's voter and holder over one UDP socket: New, Update and
+// Driver runs a member's voter and holder, over UDP and a relay: New, Update and
 // SetFit, then Run once; Update and SetFit again whenever something changes.
 // All methods but Run may be called from anywhere, any time.
 type Driver struct {
@@ -72,12 +85,16 @@ type Driver struct {
 	clocks Clocks
 
 	// One slot each, holding the latest: see Update.
-	want   chan Want
-	fit    chan Fit
-	status chan chan Status
+	want     chan Want
+	fit      chan Fit
+	standing chan Standing
+	status   chan chan Status
+	relayed  chan arrival
+	entries  chan Entry
 
 	ran     atomic.Bool            // a nonce is for one Run
 	last    atomic.Pointer[Status] // for when the loop does not answer
+	unsaid  atomic.Uint64          // journal entries dropped because nobody took them
 	crowded atomic.Uint64          // packets dropped because the loop was late
 	quiet   atomic.Uint64          // log lines dropped likewise
 }
@@ -106,6 +123,7 @@ func New(cfg Config) (*Driver, error) {
 	d := &Driver{
 		cfg: cfg, boot: boot, clocks: KernelClocks(),
 		want: make(chan Want, 1), fit: make(chan Fit, 1), status: make(chan chan Status, 1),
+		standing: make(chan Standing, 1), relayed: make(chan arrival, 256), entries: make(chan Entry, 256),
 	}
 	if cfg.Clocks != nil {
 		d.clocks = *cfg.Clocks
@@ -144,51 +162,31 @@ func (d *Driver) Run(ctx context.Context) error {
 	if d.ran.Swap(true) {
 		return errors.New("lease: a driver runs once: make a new one")
 	}
-	conn := d.cfg.Conn
-	if conn == nil {
-		c, err := listen(d.cfg.Listen)
-		if err != nil {
-			return err
-		}
-		conn = c
-	}
 	seal, err := newSealer(d.cfg.Self, d.boot, d.cfg.Cluster, d.cfg.Key)
 	if err != nil {
 		return err
 	}
-	packets, lines := make(chan []byte, 1024), make(chan line, 256)
-	l := newLoop(d, conn, seal, packets, lines)
+	packets, lines := make(chan arrival, 1024), make(chan line, 256)
+	socks := newSockets(d, packets)
+	socks.prepare()
+	sockCtx, closeSockets := context.WithCancel(context.WithoutCancel(ctx))
+	l := newLoop(d, socks, seal, packets, lines)
 	var g errgroup.Group
-	g.Go(func() error { return d.receive(conn, packets) })
+	g.Go(func() error { return socks.run(sockCtx) })
 	g.Go(func() error { return d.write(lines) })
+	g.Go(d.record)
 	g.Go(func() error {
 		defer close(lines)
-		defer conn.Close() // ends receive
+		defer close(d.entries)
+		defer closeSockets()
 		return l.run(ctx)
 	})
 	return g.Wait()
 }
 
-// receive moves packets from the socket to the loop. They get their time when
-// the loop takes them (R1), not here.
-func (d *Driver) receive(conn Conn, packets chan<- []byte) error {
-	buf := make([]byte, 1<<16)
-	for {
-		n, err := conn.Receive(buf)
-		if errors.Is(err, net.ErrClosed) {
-			return nil
-		}
-		if err != nil {
-			time.Sleep(time.Millisecond) // an ICMP error of a peer that is down, for one
-			continue
-		}
-		select {
-		case packets <- append([]byte(nil), buf[:n]...):
-		default:
-			d.crowded.Add(1)
-		}
-	}
-}
+// Deliver takes a packet that came over the relay. It does not wait, and may be
+// called at any time, by several at once.
+func (d *Driver) Deliver(packet []byte) { d.enqueue(d.relayed, arrival{b: packet}) }
 
 // line is one log line on its way out of the loop, which must not wait for
 // whoever reads the log (R12).
@@ -220,6 +218,7 @@ func (d *Driver) Status() Status {
 		s = *d.last.Load()
 	}
 	s.Routers = slices.Clone(s.Routers) // the kept copy is everybody's
+	s.Peers = clonePeers(s.Peers)
 	s.age(d.clocks.Boot())
 	return s
 }

@@ -130,10 +130,10 @@ func testFloor() (fsm.ConfigTag, bool) { return testTag, true }
 
 func testWant(ids []fsm.MemberID, self fsm.MemberID, peers map[fsm.MemberID]netip.AddrPort, routers ...Router) Want {
 	set := fsm.VoterSet{Tag: testTag, Voters: ids}
-	w := Want{Committed: set, Peers: map[fsm.MemberID]netip.AddrPort{}, Routers: routers}
+	w := Want{Committed: set, Peers: map[fsm.MemberID][]netip.AddrPort{}, Routers: routers}
 	for id, a := range peers {
 		if id != self {
-			w.Peers[id] = a
+			w.Peers[id] = []netip.AddrPort{a}
 		}
 	}
 	return w
@@ -164,7 +164,7 @@ func TestThreeDriversOnLoopbackElectOne(t *testing.T) {
 		m := &member{id: id, gate: newFakeGate(), owner: newFakeOwner()}
 		m.Driver, err = New(Config{
 			Self: id, Cluster: "c1", Key: testKey, Params: params, Gate: m.gate, Owner: m.owner,
-			Floor: testFloor, FreshIdentity: true, Conn: conns[id], Log: slog.New(slog.DiscardHandler),
+			Floor: testFloor, FreshIdentity: true, Conn: conns[id], Listen: peers[id], Log: slog.New(slog.DiscardHandler),
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -240,7 +240,7 @@ func TestReceiveEndsWithItsSocket(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.Close()
-	if _, err := c.Receive(make([]byte, 10)); !errors.Is(err, net.ErrClosed) {
+	if _, _, err := c.Receive(make([]byte, 10)); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("Receive on a closed socket: %v", err)
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"log/slog"
 	"math"
 	"math/rand/v2"
-	"net/netip"
 	"runtime"
 	"time"
 
@@ -19,17 +18,24 @@ import (
 // no disk, takes no lock and writes no log itself (R12).
 type loop struct {
 	d      *Driver
-	conn   Conn
+	socks  *sockets
 	seal   *sealer
 	voter  *Voter
 	holder *Holder
 	keeper *keeper
 	clocks Clocks
 
-	packets <-chan []byte
+	packets <-chan arrival
 	lines   chan<- line
-	peers   map[fsm.MemberID]netip.AddrPort
+	ways    map[fsm.MemberID][]way // to each peer
 	want    Want
+	hear    hearing
+	told    map[fsm.MemberID]*told
+
+	standing    Standing // this member's
+	standingSeq uint64
+	tellAt      int64          // when to say it again
+	recorded    map[said]int64 // see journal
 
 	queue   []Event                    // for the holder
 	local   []Message                  // for the own voter
@@ -49,16 +55,17 @@ type removal struct {
 	until int64
 }
 
-func newLoop(d *Driver, conn Conn, seal *sealer, packets <-chan []byte, lines chan<- line) *loop {
+func newLoop(d *Driver, socks *sockets, seal *sealer, packets <-chan arrival, lines chan<- line) *loop {
 	now := d.clocks.Raw()
 	rng := rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64()))
 	return &loop{
-		d: d, conn: conn, seal: seal, clocks: d.clocks,
+		d: d, socks: socks, seal: seal, clocks: d.clocks,
 		voter:   NewVoter(d.cfg.Self, d.boot, d.cfg.Params, now, d.cfg.FreshIdentity),
 		holder:  NewHolder(d.cfg.Self, d.boot, d.cfg.Params, rng),
 		keeper:  newKeeper(d.cfg.Gate),
 		packets: packets, lines: lines,
 		outbox: map[fsm.MemberID][]Message{}, terms: map[uint64]*fence.Term{},
+		told: map[fsm.MemberID]*told{}, recorded: map[said]int64{},
 		removed: map[uint64]removal{}, dropped: map[string]uint64{}, said: map[uint64]string{},
 	}
 }
@@ -85,6 +92,7 @@ func (l *loop) run(ctx context.Context) error {
 			l.publish(nil)
 			return nil
 		}
+		l.tellAll(now)
 		timer.Reset(time.Duration(l.wake(now, end) - now))
 		select {
 		case <-done:
@@ -92,6 +100,10 @@ func (l *loop) run(ctx context.Context) error {
 			l.queue = append(l.queue, Resign{})
 		case p := <-l.packets:
 			l.take(p)
+		case p := <-l.d.relayed:
+			l.take(p)
+		case s := <-l.d.standing:
+			l.standing, l.tellAt = s, now
 		case w := <-l.d.want:
 			l.adopt(w)
 		case f := <-l.d.fit:
@@ -122,7 +134,7 @@ func (l *loop) first() {
 
 // wake is when the loop has something to do if nothing comes.
 func (l *loop) wake(now, end int64) int64 {
-	t := min(l.holder.Next(), end, now+int64(time.Second))
+	t := min(l.holder.Next(), end, l.tellAt, now+int64(time.Second))
 	if len(l.removed) > 0 {
 		t = min(t, now+int64(time.Millisecond))
 	}
@@ -149,6 +161,9 @@ func (l *loop) settle() {
 		case len(l.packets) > 0 && taken < maxTaken:
 			taken++
 			l.take(<-l.packets)
+		case len(l.d.relayed) > 0 && taken < maxTaken:
+			taken++
+			l.take(<-l.d.relayed)
 		default:
 			l.flush()
 			return
@@ -157,12 +172,29 @@ func (l *loop) settle() {
 }
 
 // take opens a packet and hands its messages on.
-func (l *loop) take(p []byte) {
+func (l *loop) take(a arrival) {
 	l.got++
-	ms, err := l.seal.open(p, func(id fsm.MemberID) bool { _, ok := l.peers[id]; return ok })
+	o, err := l.seal.unseal(a.b, func(id fsm.MemberID) bool { _, ok := l.ways[id]; return ok })
+	now := l.clocks.Boot()
+	if err == nil || err == errReplay {
+		l.hear.note(now, a, o)
+	}
+	if err == nil {
+		err = l.read(now, o)
+	}
 	if err != nil {
 		l.dropped[err.Error()]++
-		return
+	}
+}
+
+// read takes what a packet says.
+func (l *loop) read(now int64, o opened) error {
+	if o.kind == packetStanding {
+		return l.hearStanding(now, o)
+	}
+	ms, err := o.messages()
+	if err != nil {
+		return err
 	}
 	for _, m := range ms {
 		switch m.Kind {
@@ -172,6 +204,7 @@ func (l *loop) take(p []byte) {
 			l.queue = append(l.queue, Received{m})
 		}
 	}
+	return nil
 }
 
 // nobody is above every configuration.
@@ -209,7 +242,8 @@ func (l *loop) send(o Out) {
 
 // adopt takes over a new Want.
 func (l *loop) adopt(w Want) {
-	l.want, l.peers = w, w.Peers
+	l.want = w
+	l.reroute(w)
 	l.seal.forget(func(id fsm.MemberID) bool { _, ok := w.Peers[id]; return ok })
 	var routers []Router
 	for _, r := range w.Routers {
@@ -336,7 +370,7 @@ func (l *loop) flush() {
 		ms := l.outbox[to]
 		for len(ms) > 0 {
 			n := batch(ms)
-			l.transmit(to, appendBody(nil, ms[0].Tag, ms[0].Echo, ms[:n]))
+			l.transmit(to, packetMessages, appendBody(nil, ms[0].Tag, ms[0].Echo, ms[:n]))
 			ms = ms[n:]
 		}
 	}
@@ -356,17 +390,13 @@ func batch(ms []Message) int {
 	return len(ms)
 }
 
-func (l *loop) transmit(to fsm.MemberID, body []byte) {
-	addr, ok := l.peers[to]
-	if !ok {
+func (l *loop) transmit(to fsm.MemberID, kind byte, body []byte) {
+	if _, ok := l.ways[to]; !ok {
 		l.unsent++
 		return
 	}
-	p, err := l.seal.seal(to, body)
-	if err == nil {
-		err = l.conn.Send(p, addr)
-	}
-	if err != nil {
+	p, err := l.seal.sealAs(kind, to, body)
+	if err != nil || !l.spread(to, p) {
 		l.unsent++ // as good as lost on the way
 		return
 	}

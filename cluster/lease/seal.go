@@ -14,7 +14,7 @@ import (
 
 // The packet: a header in clear, authenticated, then the sealed body.
 //
-//	version    1 byte
+//	kind       1 byte: what the body is, see below
 //	cluster    8 bytes: start of SHA-256 of the cluster's id, to tell a stranger from a wrong key
 //	sender     1 byte length, id
 //	receiver   1 byte length, id
@@ -22,7 +22,12 @@ import (
 //	counter    8 bytes, big endian: never used twice with this boot and receiver
 //	body       AES-256-GCM, 16 bytes longer than the plain text
 const (
-	wireVersion = 1
+	// Kinds of packets. A change of what a kind's body looks like is a new kind:
+	// who does not know it drops the packet and counts it.
+	packetMessages = 1 // messages of the lease: see appendBody
+	packetStanding = 2 // what the sender says of itself: see appendStanding
+
+	wireVersion = 1 // of the key derivation
 	keySize     = 32
 	tagSize     = 16
 	minKey      = 16 // bytes of a lease key
@@ -30,7 +35,7 @@ const (
 
 // Reasons to drop a packet, as counted in Status.
 var (
-	errVersion  = errors.New("version")  // not a lease packet, or of another version
+	errVersion  = errors.New("version")  // not a lease packet, or of a kind that is not known here
 	errCluster  = errors.New("cluster")  // of another cluster
 	errReceiver = errors.New("receiver") // for another member
 	errSender   = errors.New("sender")   // of nobody in the configuration
@@ -96,8 +101,8 @@ func (s *sealer) aead(from, to fsm.MemberID, boot Nonce) (cipher.AEAD, error) {
 	return cipher.NewGCM(block)
 }
 
-func (s *sealer) header(b []byte, to fsm.MemberID, counter uint64) []byte {
-	b = append(b, wireVersion)
+func (s *sealer) header(b []byte, kind byte, to fsm.MemberID, counter uint64) []byte {
+	b = append(b, kind)
 	b = append(b, s.hash[:]...)
 	b = append(b, byte(len(s.self)))
 	b = append(b, s.self...)
@@ -111,8 +116,14 @@ func counterNonce(counter uint64) []byte {
 	return binary.BigEndian.AppendUint64(make([]byte, 4, 12), counter)
 }
 
-// seal makes a packet for a member.
+// seal makes a packet of lease messages for a member.
 func (s *sealer) seal(to fsm.MemberID, body []byte) ([]byte, error) {
+	return s.sealAs(packetMessages, to, body)
+}
+
+// sealAs makes a packet for a member. The same packet may go out on several
+// ways: it has one counter, so the receiver takes one copy.
+func (s *sealer) sealAs(kind byte, to fsm.MemberID, body []byte) ([]byte, error) {
 	o := s.out[to]
 	if o == nil {
 		if len(to) == 0 || len(to) > maxID {
@@ -126,46 +137,71 @@ func (s *sealer) seal(to fsm.MemberID, body []byte) ([]byte, error) {
 		s.out[to] = o
 	}
 	o.counter++
-	head := s.header(make([]byte, 0, 64+len(body)+tagSize), to, o.counter)
+	head := s.header(make([]byte, 0, 64+len(body)+tagSize), kind, to, o.counter)
 	return o.aead.Seal(head, counterNonce(o.counter), body, head), nil
 }
 
-// open checks a packet and returns its messages. known says who may send.
-func (s *sealer) open(p []byte, known func(fsm.MemberID) bool) ([]Message, error) {
+// opened is a packet that is authentic: its sender holds the cluster's key.
+type opened struct {
+	kind    byte
+	from    fsm.MemberID
+	boot    Nonce
+	counter uint64
+	body    []byte
+}
+
+// unseal checks a packet. known says who may send. With errReplay the packet is
+// authentic, but not new: what it says must not count, only that it came.
+func (s *sealer) unseal(p []byte, known func(fsm.MemberID) bool) (opened, error) {
 	d := decoder{b: p}
-	version, cluster := d.byte(), d.take(8)
+	kind, cluster := d.byte(), d.take(8)
 	sender, receiver := fsm.MemberID(d.id()), fsm.MemberID(d.id())
 	boot, counter := d.take(16), d.take(8)
 	switch {
-	case d.err != nil || version != wireVersion:
-		return nil, errVersion
+	case d.err != nil || kind != packetMessages && kind != packetStanding:
+		return opened{}, errVersion
 	case [8]byte(cluster) != s.hash:
-		return nil, errCluster
+		return opened{}, errCluster
 	case receiver != s.self:
-		return nil, errReceiver
+		return opened{}, errReceiver
 	case sender == s.self || !known(sender):
-		return nil, errSender
+		return opened{}, errSender
 	}
 	head := p[:len(p)-len(d.b)]
 	in, err := s.incoming(sender, Nonce(boot))
 	if err != nil {
-		return nil, errKey
+		return opened{}, errKey
 	}
 	n := binary.BigEndian.Uint64(counter)
 	body, err := in.aead.Open(nil, counterNonce(n), d.b, head)
 	if err != nil {
-		return nil, errKey
+		return opened{}, errKey
 	}
 	s.keep(sender, in)
+	o := opened{kind, sender, in.boot, n, body}
 	if !in.window.accept(n) {
-		return nil, errReplay
+		return o, errReplay
 	}
-	ms, err := parseBody(body)
+	return o, nil
+}
+
+// open checks a packet of lease messages and returns them.
+func (s *sealer) open(p []byte, known func(fsm.MemberID) bool) ([]Message, error) {
+	o, err := s.unseal(p, known)
+	if err != nil {
+		return nil, err
+	}
+	return o.messages()
+}
+
+// messages reads the body of a packet of lease messages.
+func (o opened) messages() ([]Message, error) {
+	ms, err := parseBody(o.body)
 	if err != nil {
 		return nil, errBody
 	}
 	for i := range ms {
-		ms[i].From, ms[i].Boot = sender, in.boot
+		ms[i].From, ms[i].Boot = o.from, o.boot
 	}
 	return ms, nil
 }

@@ -1,7 +1,10 @@
 package lease
 
 import (
+	"cmp"
 	"maps"
+	"net/netip"
+	"slices"
 	"time"
 
 	"lbcluster/fsm"
@@ -26,7 +29,15 @@ type Status struct {
 	Sent, Received, Unsent uint64
 	Dropped                map[string]uint64
 	LogDropped             uint64
+	// Unrecorded counts journal entries that nobody took in time.
+	Unrecorded uint64
 
+	// Peers are the other members, by id, and Trouble the local addresses that
+	// carry no packets now, with the reason.
+	Peers   []PeerStatus
+	Trouble map[netip.Addr]string
+
+	hearing    int64 // ns that a path counts as heard after a packet
 	embargoEnd int64 // by the clock that Deadline uses, as of when this was made
 }
 
@@ -52,6 +63,58 @@ type RouterStatus struct {
 	Lost string
 }
 
+// PeerStatus is what this member knows of another one from the lease's packets.
+type PeerStatus struct {
+	ID    fsm.MemberID
+	Paths []PathStatus
+	// Ago is how long ago it told of itself; negative: not since this process
+	// started. What follows is from then.
+	Ago    time.Duration
+	Behind bool    // what the cluster agreed on is not in its kernel yet
+	Hears  []Heard // member addresses that it heard lately; Ago: before it told
+	Units  []UnitTold
+
+	at int64
+}
+
+// UnitTold is what a member told of one unit, and how long ago.
+type UnitTold struct {
+	UnitStanding
+	Ago time.Duration
+
+	at int64
+}
+
+// PathStatus is one way between this member and another.
+type PathStatus struct {
+	Local  netip.Addr     // zero: the members' TLS connection
+	Remote netip.AddrPort // likewise
+	Heard  time.Duration  // how long ago a packet came that way; negative: never
+	Alive  bool           // it counts as heard
+
+	at int64
+}
+
+// String says which way it is, for people.
+func (p PathStatus) String() string { return way{p.Local, p.Remote}.String() }
+
+// clonePeers copies all that age changes.
+func clonePeers(ps []PeerStatus) []PeerStatus {
+	ps = slices.Clone(ps)
+	for i := range ps {
+		ps[i].Paths, ps[i].Units = slices.Clone(ps[i].Paths), slices.Clone(ps[i].Units)
+	}
+	return ps
+}
+
+// since is how long ago at was; negative: never.
+func since(now, at int64) time.Duration {
+	if at == never {
+		return -1
+	}
+	return time.Duration(max(0, now-at))
+}
+
 // age brings what is left up to date with now.
 func (s *Status) age(now int64) {
 	s.Embargo = time.Duration(max(0, s.embargoEnd-now))
@@ -62,6 +125,40 @@ func (s *Status) age(now int64) {
 			r.Own, r.Holder = false, ""
 		}
 	}
+	for i := range s.Peers {
+		p := &s.Peers[i]
+		p.Ago = since(now, p.at)
+		for j := range p.Units {
+			p.Units[j].Ago = since(now, p.Units[j].at)
+		}
+		for j := range p.Paths {
+			p.Paths[j].Heard = since(now, p.Paths[j].at)
+			p.Paths[j].Alive = p.Paths[j].at > now-s.hearing
+		}
+	}
+}
+
+// peers makes the account of the other members.
+func (l *loop) peerStatus() []PeerStatus {
+	var out []PeerStatus
+	for id, ways := range l.hear.ways {
+		p := PeerStatus{ID: id, at: never}
+		for w, k := range ways {
+			p.Paths = append(p.Paths, PathStatus{Local: w.local, Remote: w.to, at: k.at})
+		}
+		slices.SortFunc(p.Paths, func(a, b PathStatus) int {
+			return cmp.Or(a.Remote.Compare(b.Remote), a.Local.Compare(b.Local))
+		})
+		if t := l.told[id]; t != nil {
+			p.at, p.Behind, p.Hears = t.at, t.behind, t.heard
+			for _, unit := range sortedKeys(t.units) {
+				p.Units = append(p.Units, UnitTold{UnitStanding: t.units[unit].UnitStanding, at: t.units[unit].at})
+			}
+		}
+		out = append(out, p)
+	}
+	slices.SortFunc(out, func(a, b PeerStatus) int { return cmp.Compare(a.ID, b.ID) })
+	return out
 }
 
 // publish makes a status for whoever asked, and for later.
@@ -73,7 +170,8 @@ func (l *loop) publish(ch chan<- Status) {
 		Fit: h.fit, Why: h.unfit, Committed: h.voters, Floor: l.voter.floor,
 		Voter: l.voter.Stats(), Holder: h.Stats(),
 		Sent: l.sent, Received: l.got, Unsent: l.unsent, LogDropped: l.d.quiet.Load(),
-		Dropped: maps.Clone(l.dropped),
+		Dropped: maps.Clone(l.dropped), Unrecorded: l.d.unsaid.Load(),
+		Peers: l.peerStatus(), Trouble: *l.socks.trouble.Load(), hearing: hearingRenews * int64(l.d.cfg.Params.Renew),
 	}
 	if n := l.d.crowded.Load(); n > 0 {
 		s.Dropped["crowded"] = n

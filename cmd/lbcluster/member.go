@@ -234,10 +234,10 @@ func (m *member) guards(addr netip.Addr) bool { return m.keys != nil && m.keys.h
 // guards says which addresses the gate holds, unfit why a router cannot be held
 // here.
 func leaseWant(self fsm.MemberID, t *fsm.Table, committed fsm.VoterSet, guards func(netip.Addr) bool, unfit func(uint64) string) lease.Want {
-	w := lease.Want{Committed: committed, Peers: map[fsm.MemberID]netip.AddrPort{}}
+	w := lease.Want{Committed: committed, Peers: map[fsm.MemberID][]netip.AddrPort{}}
 	for _, o := range t.Members {
 		if o.ID != self {
-			w.Peers[o.ID] = o.Addr
+			w.Peers[o.ID] = []netip.AddrPort{o.Addr}
 		}
 	}
 	for _, r := range t.Routers {
