@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -206,9 +207,16 @@ func (c *recorded) setServices(o Ownership) {
 	slices.Sort(c.Services)
 }
 
-// parseKey reads what ipvs.Key.String wrote of a TCP or UDP service.
+// parseKey reads what ipvs.Key.String wrote of a service that we make.
 func parseKey(s string) (ipvs.Key, error) {
 	proto, rest, _ := strings.Cut(s, "/")
+	if proto == "fwmark" || proto == "fwmark6" {
+		n, err := strconv.ParseUint(rest, 10, 32)
+		if err != nil || n == 0 {
+			return ipvs.Key{}, fmt.Errorf("service %q: no mark", s)
+		}
+		return ipvs.Key{Mark: uint32(n), V6: proto == "fwmark6"}, nil
+	}
 	ap, err := netip.ParseAddrPort(rest)
 	if err != nil {
 		return ipvs.Key{}, fmt.Errorf("service %q: %w", s, err)

@@ -34,7 +34,7 @@ func wantService(s fsm.Service) ipvs.Service {
 	if s.Persistence > 0 {
 		w.Flags = ipvs.Persistent
 		w.Timeout = uint32(s.Persistence.D() / time.Second)
-		w.Mask = s.PersistenceMask
+		w.Mask = s.PersistenceMask // 0: each client alone
 	}
 	for _, d := range s.Dests {
 		w.Dests = append(w.Dests, ipvs.Dest{

@@ -12,8 +12,10 @@
 // Called by: package dataplane, which decides the operations, and status.
 //
 // It never decides what the table should hold, never flushes, and knows nothing
-// of fsm. Writes cover TCP and UDP over IPv4; reading understands every service
-// (fwmark, SCTP, IPv6), because those of others have to be shown.
+// of fsm. Writes cover TCP and UDP over IPv4 and IPv6, and firewall marks, with
+// destinations of the service's own family; reading understands every service
+// (SCTP, IPv4 servers behind IPv6 tunnels), because those of others have to be
+// shown.
 //
 // Traps of the kernel that shape it: even reads need CAP_NET_ADMIN; a
 // destination is refused with EINVAL until lo was up once in the network

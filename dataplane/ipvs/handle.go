@@ -172,14 +172,16 @@ func check(op Op) error {
 		return nil
 	}
 	k := op.Service.Key
-	if k.Mark == 0 && (!k.Addr.Is4() || k.Protocol != TCP && k.Protocol != UDP) || k.V6 {
-		return errors.New("only TCP and UDP services over IPv4 are written")
+	if k.Mark == 0 && (!k.Addr.IsValid() || k.Addr.Is4In6() || k.Protocol != TCP && k.Protocol != UDP) {
+		return errors.New("only TCP and UDP services, and firewall marks, are written")
 	}
 	if op.Verb != AddDest && op.Verb != UpdateDest {
 		return nil
 	}
-	if !op.Dest.Addr.Is4() {
-		return errors.New("only IPv4 destinations are written")
+	// The library does not tell the kernel the destination's family, which then
+	// takes the service's: another family would be written as garbage.
+	if d := op.Dest.Addr; !d.IsValid() || d.Is4In6() || d.Is6() != k.Is6() {
+		return fmt.Errorf("destination %s is not of the service's address family", op.Dest.DestKey)
 	}
 	if op.Dest.Weight < 0 || op.Dest.Weight > maxWeight {
 		return fmt.Errorf("weight %d is outside 0-%d", op.Dest.Weight, maxWeight)
@@ -212,16 +214,24 @@ func toService(s Service) *moby.Service {
 		AddressFamily: unix.AF_INET, FWMark: s.Mark,
 		Protocol: uint16(s.Protocol), Port: s.Port,
 		SchedName: s.Scheduler, Flags: uint32(s.Flags), Timeout: s.Timeout,
-		// The kernel keeps the mask in network order in a native word.
-		Netmask: binary.NativeEndian.Uint32(net.CIDRMask(int(s.Mask), 32)),
+		Netmask: netmask(s),
 	}
-	if s.V6 || s.Addr.Is6() {
-		m.AddressFamily, m.Netmask = unix.AF_INET6, uint32(s.Mask)
+	if s.Is6() {
+		m.AddressFamily = unix.AF_INET6
 	}
 	if s.Mark == 0 {
 		m.Address = s.Addr.AsSlice()
 	}
 	return m
+}
+
+// netmask is the persistence mask as the kernel keeps it: of IPv6 its length, of
+// IPv4 the mask in network order in a native word.
+func netmask(s Service) uint32 {
+	if s.Is6() {
+		return uint32(s.Mask)
+	}
+	return binary.NativeEndian.Uint32(net.CIDRMask(min(int(s.Mask), 32), 32))
 }
 
 func toDest(d Dest) *moby.Destination {

@@ -170,6 +170,49 @@ func TestPersistenceWeightsThresholdsAndUDP(t *testing.T) {
 	})
 }
 
+// IPv6 in every form that is written, and changed and removed again.
+func TestIPv6(t *testing.T) {
+	const rules = `
+-A -t [2001:db8::100]:80 -s rr
+-a -t [2001:db8::100]:80 -r [2001:db8::2]:80 -g -w 1
+-a -t [2001:db8::100]:80 -r [2001:db8::3]:80 -g -w 0
+-A -u [2001:db8::100]:53 -s mh -b mh-fallback,mh-port
+-a -u [2001:db8::100]:53 -r [2001:db8::2]:53 -g -w 3 -x 1000 -y 800
+-A -t [2001:db8::100]:443 -s wlc -p 300
+-A -t [2001:db8::100]:444 -s wlc -p 50 -M 64
+-A -f 7 -6 -s rr
+-a -f 7 -6 -r [2001:db8::11]:0 -g -w 1
+-A -f 7 -s rr
+-a -f 7 -r 172.25.88.11:0 -g -w 1
+`
+	eachKernel(t, func(t *testing.T, w world) {
+		services := w.load(t, rules)
+		w.expect(t, rules)
+		for _, s := range services {
+			for _, d := range s.Dests {
+				d.Weight = 9
+				w.do(t, ipvs.Op{Verb: ipvs.UpdateDest, Service: s, Dest: d})
+				w.do(t, ipvs.Op{Verb: ipvs.RemoveDest, Service: s, Dest: d})
+			}
+			s.Scheduler = "wrr"
+			s.Flags &= ipvs.Persistent
+			w.do(t, ipvs.Op{Verb: ipvs.UpdateService, Service: s})
+		}
+		w.expect(t, `
+-A -t [2001:db8::100]:80 -s wrr
+-A -u [2001:db8::100]:53 -s wrr
+-A -t [2001:db8::100]:443 -s wrr -p 300
+-A -t [2001:db8::100]:444 -s wrr -p 50 -M 64
+-A -f 7 -6 -s wrr
+-A -f 7 -s wrr
+`)
+		for _, s := range services {
+			w.do(t, ipvs.Op{Verb: ipvs.RemoveService, Service: s})
+		}
+		w.expect(t, "")
+	})
+}
+
 func TestUpdateKeepsWhatItDoesNotName(t *testing.T) {
 	eachKernel(t, func(t *testing.T, w world) {
 		s := w.load(t, pair)[0]
@@ -271,14 +314,17 @@ func TestServicesOfOthersAreRead(t *testing.T) {
 func TestHandleRefusesWhatItCannotWrite(t *testing.T) {
 	h := ipvs.New("/nonexistent") // never opened
 	s := ipvstest.Must(pair)[0]
-	v6 := s
-	v6.Addr = netip.MustParseAddr("2001:db8::1")
+	v6 := ipvstest.Must("-A -t [2001:db8::1]:80 -s rr\n-a -t [2001:db8::1]:80 -r [2001:db8::2]:80 -g -w 1")[0]
+	mapped := s
+	mapped.Addr = netip.MustParseAddr("::ffff:172.25.88.100")
 	sctp := s
 	sctp.Protocol = ipvs.SCTP
 	heavy := s.Dests[0]
 	heavy.Weight = 65536
 	for _, op := range []ipvs.Op{
-		{Verb: ipvs.AddService, Service: v6},
+		{Verb: ipvs.AddService, Service: mapped},
+		{Verb: ipvs.AddDest, Service: v6, Dest: s.Dests[0]},
+		{Verb: ipvs.AddDest, Service: s, Dest: v6.Dests[0]},
 		{Verb: ipvs.AddService, Service: sctp},
 		{Verb: ipvs.AddDest, Service: s, Dest: heavy},
 		{Verb: ipvs.AddDest, Service: s},

@@ -43,6 +43,9 @@ type Key struct {
 	V6   bool
 }
 
+// Is6 reports whether the service is of IPv6.
+func (k Key) Is6() bool { return k.V6 || k.Addr.Is6() }
+
 // Args is the key as ipvsadm takes it: "-t 172.25.88.100:80", "-f 7".
 func (k Key) Args() string {
 	switch {
@@ -154,7 +157,7 @@ func (d Dest) Same(o Dest) bool {
 
 // fullMask is the mask length that takes each client alone.
 func (s Service) fullMask() uint8 {
-	if s.V6 || s.Addr.Is6() {
+	if s.Is6() {
 		return 128
 	}
 	return 32
@@ -166,7 +169,10 @@ func (s Service) fullMask() uint8 {
 func (s Service) Canonical() Service {
 	s.Flags &^= hashed
 	if s.Flags&Persistent == 0 {
-		s.Timeout, s.Mask = 0, s.fullMask()
+		s.Timeout, s.Mask = 0, 0
+	}
+	if s.Mask == 0 {
+		s.Mask = s.fullMask()
 	}
 	s.Dests = slices.SortedFunc(slices.Values(s.Dests), func(a, b Dest) int { return a.DestKey.Compare(b.DestKey) })
 	return s

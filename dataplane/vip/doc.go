@@ -12,7 +12,10 @@
 // An announcement is two gratuitous ARP packets, both broadcast from the
 // interface's own MAC with the VIP as sender and target: a request, as
 // keepalived sends it, and a reply, because some switches and hosts take only
-// one of the two (RFC 5227, section 3, argues for the request).
+// one of the two (RFC 5227, section 3, argues for the request). For IPv6 it is
+// one unsolicited neighbour advertisement to all nodes, with the override flag
+// (RFC 4861, section 7.2.6). IPv6 VIPs are added without duplicate address
+// detection, since the lease has settled that already.
 //
 // Called by: package dataplane. It imports nothing of this project but
 // dataplane/fence, and never decides who owns an address.

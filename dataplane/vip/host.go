@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"net/netip"
 	"runtime"
@@ -30,7 +31,7 @@ type Host struct {
 	overruns    atomic.Uint64
 
 	mu      sync.Mutex
-	senders map[int]*sender // by interface index
+	senders map[senderKey]*sender
 }
 
 // requestTimeout bounds one netlink request.
@@ -40,7 +41,7 @@ const requestTimeout = 2 * time.Second
 // which needs no more than CAP_NET_ADMIN and CAP_NET_RAW. The handle must stay
 // open until Close.
 func New(ns netns.NsHandle) (*Host, error) {
-	h := &Host{ns: ns, senders: map[int]*sender{}}
+	h := &Host{ns: ns, senders: map[senderKey]*sender{}}
 	for _, p := range []**netlink.Handle{&h.write, &h.read} {
 		var err error
 		// Without families the library opens sockets that some kernels lack.
@@ -69,9 +70,8 @@ func (h *Host) Close() {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for i, s := range h.senders {
-		s.client.Close()
-		delete(h.senders, i)
+	for k := range h.senders {
+		h.forget(k)
 	}
 }
 
@@ -107,13 +107,20 @@ func (h *Host) Add(p fence.Permit, index int, prefix netip.Prefix, label string)
 		return false, fmt.Errorf("add %s: %w", prefix, ErrNoPermit)
 	}
 	err = h.write.AddrAdd(link(index), address(prefix, label))
-	if errors.Is(err, unix.EEXIST) {
+	return added(err, prefix, index)
+}
+
+// added reads the kernel's answer to a new address.
+func added(err error, prefix netip.Prefix, index int) (existed bool, _ error) {
+	switch {
+	case err == nil:
+		return false, nil
+	case errors.Is(err, unix.EEXIST):
 		return true, nil
+	case errors.Is(err, unix.EACCES) && prefix.Addr().Is6():
+		err = fmt.Errorf("%w (IPv6 is switched off there: sysctl net.ipv6.conf.*.disable_ipv6)", err)
 	}
-	if err != nil {
-		return false, fmt.Errorf("add %s to interface %d: %w", prefix, index, err)
-	}
-	return false, nil
+	return false, fmt.Errorf("add %s to interface %d: %w", prefix, index, err)
 }
 
 // Remove takes exactly this prefix off the interface. That it is gone already,
@@ -130,9 +137,21 @@ func link(index int) netlink.Link {
 	return &netlink.Dummy{LinkAttrs: netlink.LinkAttrs{Index: index}}
 }
 
+// address is what to write for a prefix. An IPv6 VIP comes without duplicate
+// address detection, which would keep it from use for a second or more and fail
+// where the owner before is slow to go; the lease says that there is no
+// duplicate. One of /128 is deprecated from the start (as keepalived's are):
+// the kernel then never picks it as the source of this host's own connections.
 func address(p netip.Prefix, label string) *netlink.Addr {
 	n := &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
-	return &netlink.Addr{IPNet: n, Label: label}
+	a := &netlink.Addr{IPNet: n, Label: label}
+	if p.Addr().Is6() {
+		a.Label, a.Flags = "", unix.IFA_F_NODAD // no labels in IPv6
+		if p.IsSingleIP() {
+			a.ValidLft, a.PreferedLft = math.MaxUint32, 0
+		}
+	}
+	return a
 }
 
 // Snapshot reads all interfaces and addresses.
@@ -152,7 +171,8 @@ func (h *Host) Snapshot() (Snapshot, error) {
 	for _, a := range addrs {
 		ip, _ := netip.AddrFromSlice(a.IP)
 		ones, _ := a.Mask.Size()
-		s.Addrs = append(s.Addrs, Addr{Index: a.LinkIndex, Prefix: netip.PrefixFrom(ip.Unmap(), ones), Label: a.Label})
+		s.Addrs = append(s.Addrs, Addr{Index: a.LinkIndex, Prefix: netip.PrefixFrom(ip.Unmap(), ones), Label: a.Label,
+			Tentative: a.Flags&(unix.IFA_F_TENTATIVE|unix.IFA_F_DADFAILED) != 0})
 	}
 	return s, nil
 }

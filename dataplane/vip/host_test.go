@@ -281,11 +281,10 @@ func TestAnnounceNeedsAPermit(t *testing.T) {
 }
 
 func TestAnnounceSaysWhatItCannot(t *testing.T) {
-	h := &Host{senders: map[int]*sender{}}
+	h := &Host{senders: map[senderKey]*sender{}}
 	p := newLease().term.Permit()
 	for want, err := range map[string]error{
 		"no Ethernet address": h.Announce(p, Link{Index: 1, Name: "tun0"}, testVIP.Addr()),
-		"only IPv4":           h.Announce(p, Link{Index: 1, Name: "eth0", MAC: make([]byte, 6)}, netip.MustParseAddr("2001:db8::1")),
 	} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v does not say %q", err, want)

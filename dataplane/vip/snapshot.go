@@ -24,6 +24,8 @@ type Addr struct {
 	Index  int          // of the interface
 	Prefix netip.Prefix // the address with its prefix length, not masked
 	Label  string
+	// Tentative: of IPv6, still looked for duplicates, or found to be one: not usable.
+	Tentative bool
 }
 
 // Snapshot is what a host's interfaces were at one time.
@@ -65,6 +67,29 @@ func (s Snapshot) Where(addr netip.Addr) []Addr {
 	}
 	return out
 }
+
+// LinkLocal is the interface's IPv6 link-local address (RFC 4291 section
+// 2.5.6), which VRRP for IPv6 needs as its source; or why there is none to use.
+func (s Snapshot) LinkLocal(index int) (netip.Addr, error) {
+	l, _ := s.Link(index)
+	tentative := false
+	for _, a := range s.Addrs {
+		if a.Index != index || !a.Prefix.Addr().Is6() || !a.Prefix.Addr().IsLinkLocalUnicast() {
+			continue
+		}
+		if !a.Tentative {
+			return a.Prefix.Addr(), nil
+		}
+		tentative = true
+	}
+	if tentative {
+		return netip.Addr{}, fmt.Errorf("%w: that of %s is still being checked for duplicates", ErrNoLinkLocal, l.Name)
+	}
+	return netip.Addr{}, fmt.Errorf("%w: %s has none (is IPv6 switched off there?)", ErrNoLinkLocal, l.Name)
+}
+
+// ErrNoLinkLocal: an interface cannot speak VRRP for IPv6.
+var ErrNoLinkLocal = errors.New("IPv6 needs a link-local address on the interface")
 
 var (
 	// ErrNoInterface: no interface is in the VIP's network and none was named.

@@ -44,7 +44,6 @@ func Must(rules string) []ipvs.Service {
 func parseLine(out *[]ipvs.Service, words []string) error {
 	var s ipvs.Service
 	var d ipvs.Dest
-	s.Mask = 32
 	for i := 1; i < len(words); i++ {
 		if bare(words[i], &s, &d) {
 			continue
@@ -56,6 +55,12 @@ func parseLine(out *[]ipvs.Service, words []string) error {
 			return err
 		}
 		i++
+	}
+	if s.Mask == 0 {
+		s.Mask = 32
+		if s.Is6() {
+			s.Mask = 128
+		}
 	}
 	switch words[0] {
 	case "-A":
@@ -83,6 +88,8 @@ func bare(word string, s *ipvs.Service, d *ipvs.Dest) bool {
 		d.Method = ipvs.Tunnel
 	case "-o":
 		s.Flags |= ipvs.OnePacket
+	case "-6":
+		s.V6 = true
 	default:
 		return false
 	}
@@ -110,6 +117,10 @@ func option(name, value string, s *ipvs.Service, d *ipvs.Dest) error {
 		s.Flags |= ipvs.Persistent
 		s.Timeout = number()
 	case "-M":
+		if n, err := strconv.ParseUint(value, 10, 8); err == nil {
+			s.Mask = uint8(n)
+			break
+		}
 		ones, _ := net.IPMask(net.ParseIP(value).To4()).Size()
 		s.Mask = uint8(ones)
 	case "-b":
