@@ -76,6 +76,10 @@ var rules = []struct {
 	{"dataplane/vip/...", "dataplane/...", "leaves do not know each other", "dataplane/fence"},
 	{"dataplane/gate/...", "dataplane/...", "leaves do not know each other", "dataplane/fence"},
 	{"dataplane/vrrp/...", "dataplane/...", "leaves do not know each other", "dataplane/fence"},
+	{"journal/...", "cluster/...", "a record is of what others tell it", ""},
+	{"journal/...", "dataplane/...", "a record is of what others tell it", ""},
+	{"cluster/lease/...", "journal/...", "the lease's thread waits for no disk; it tells events to a function", ""},
+	{"dataplane/...", "journal/...", "the data plane tells events to a function", ""},
 	{"cluster/lease/...", "dataplane/...", "a lease yields permits and nothing else", "dataplane/fence"},
 }
 
