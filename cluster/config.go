@@ -27,6 +27,10 @@ type Config struct {
 	// Answers is what this member tells others that Ask, by name. The
 	// functions are called concurrently and must obey their context.
 	Answers map[string]func(ctx context.Context) ([]byte, error)
+	// OnLeasePacket takes the lease packets that other members sent with
+	// [Node.Relay]. It must not wait, and may keep the packet; it is called
+	// concurrently, once at a time for each sender. Nil: they are thrown away.
+	OnLeasePacket func(from fsm.MemberID, packet []byte)
 	// Timing is for tests; the zero value is right for real machines.
 	Timing Timing
 }

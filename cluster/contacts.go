@@ -127,3 +127,9 @@ func (s *session) others() []fsm.MemberID {
 	}
 	return ids
 }
+
+// othersNow is others, with a channel that is closed when the table changes.
+func (s *session) othersNow() ([]fsm.MemberID, <-chan struct{}) {
+	_, changed := s.n.board.latest() // first, so that no change is missed
+	return s.others(), changed
+}

@@ -10,7 +10,8 @@
 // # Between members
 //
 // One TCP port carries everything, TLS 1.3 only, told apart by ALPN: Raft
-// ([alpnRaft]), requests of members ([alpnMember], HTTP) and enrolment
+// ([alpnRaft]), requests of members ([alpnMember], HTTP), lease packets where
+// UDP does not get through ([alpnLease], frames: see relay) and enrolment
 // ([alpnJoin], HTTP, the only one without a client certificate). A member's
 // certificate names its id and its cluster; a connection is refused when the
 // table says that the id was removed, and cut when that happens later. Gossip

@@ -24,6 +24,7 @@ const (
 	alpnRaft   = "lbcluster-raft"
 	alpnMember = "lbcluster-member"
 	alpnJoin   = "lbcluster-join"
+	alpnLease  = "lbcluster-lease"
 )
 
 const (
@@ -75,7 +76,7 @@ func newMux(cluster string, creds *credentials, gone func(fsm.MemberID) bool, lo
 		joins:  make(chan struct{}, maxJoins),
 		conns:  make(map[*peerConn]struct{}),
 	}
-	for _, p := range []string{alpnRaft, alpnMember, alpnJoin} {
+	for _, p := range []string{alpnRaft, alpnMember, alpnJoin, alpnLease} {
 		m.queues[p] = &queue{ch: make(chan net.Conn), done: make(chan struct{})}
 	}
 	return m
@@ -178,7 +179,7 @@ func (m *mux) hand(ctx context.Context, proto string, c *peerConn) error {
 func (m *mux) serverConfig() *tls.Config {
 	return &tls.Config{
 		MinVersion: tls.VersionTLS13,
-		NextProtos: []string{alpnRaft, alpnMember, alpnJoin},
+		NextProtos: []string{alpnRaft, alpnMember, alpnJoin, alpnLease},
 		// Session tickets would let a connection skip the certificate.
 		SessionTicketsDisabled: true,
 		Certificates:           []tls.Certificate{m.creds.leaf},
@@ -193,7 +194,7 @@ func (m *mux) serverConfig() *tls.Config {
 			}
 			switch proto {
 			case alpnJoin:
-			case alpnRaft, alpnMember:
+			case alpnRaft, alpnMember, alpnLease:
 				cfg.ClientAuth, cfg.ClientCAs = tls.RequireAndVerifyClientCert, m.creds.pool
 			default:
 				return nil, fmt.Errorf("unknown protocol %q", proto)

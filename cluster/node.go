@@ -10,6 +10,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -28,6 +29,8 @@ type Node struct {
 	counts diskCounts
 	// open opens the Raft store of the folder; tests put a bad disk below it.
 	open func(f folder, create bool) (rawStore, error)
+
+	relay atomic.Pointer[relay] // the session's; nil: there is none
 
 	enrolling sync.Mutex // one Init, Join or Leave at a time
 
@@ -153,6 +156,10 @@ func (n *Node) setSession(s *session) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.session = s
+	n.relay.Store(nil)
+	if s != nil {
+		n.relay.Store(s.relay)
+	}
 	n.notify()
 }
 

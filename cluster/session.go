@@ -29,6 +29,7 @@ type session struct {
 	contacts *contacts
 	gossip   *gossip
 	steward  *steward
+	relay    *relay
 	joins    *bucket
 
 	kept  fsm.Revision // of the table in the file; keepNotes's alone
@@ -60,6 +61,7 @@ func (n *Node) newSession(id *identityFile) (*session, error) {
 	s.steward = newSteward(s)
 	s.mux = newMux(id.Cluster, creds, s.isGone, s.log)
 	s.client = s.newClient()
+	s.relay = newRelay(s)
 	return s, nil
 }
 
@@ -105,6 +107,7 @@ func (s *session) run(ctx context.Context) error {
 		srv.SetKeepAlivesEnabled(false) // whoever has been answered makes room
 		return serve(inner, srv, s.mux.queues[alpnJoin])
 	})
+	g.Go(func() error { return s.relay.run(inner, s.mux.queues[alpnLease], s.othersNow) })
 	g.Go(func() error { return s.contacts.run(inner) })
 	g.Go(func() error { return s.gossip.run(inner) })
 	g.Go(func() error { return s.steward.run(ctx) })
