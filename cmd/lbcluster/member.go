@@ -56,7 +56,7 @@ func newMember(d *theDaemon, id cluster.Identity, profile string) (*member, erro
 	}
 	cfg := lease.Config{
 		Self: id.ID, Cluster: id.Cluster, Key: id.LeaseKey, Listen: id.Addr, Params: params,
-		Floor: d.node.Floor, FreshIdentity: id.NewlyEnrolled && d.freshOnce(id), Log: d.log.With("part", "lease"),
+		Floor: d.node.Floor, Relay: d.node.Relay, FreshIdentity: id.NewlyEnrolled && d.freshOnce(id), Log: d.log.With("part", "lease"),
 	}
 	if id.Role == fsm.Director {
 		if m.broken = m.buildDataPlane(d.node.Table().VIPs()); m.broken != nil {

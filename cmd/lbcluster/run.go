@@ -19,6 +19,7 @@ import (
 	"lbcluster/cluster"
 	"lbcluster/cluster/api"
 	"lbcluster/dataplane/gate"
+	"lbcluster/fsm"
 )
 
 // theDaemon is everything that lives as long as the process. It is the API's
@@ -51,6 +52,11 @@ func runDaemon(ctx context.Context, cfg NodeConfig) error {
 		Dir: cfg.DataDir, Name: cfg.Name, Addr: cfg.Addr, Log: log.With("part", "cluster"),
 		Answers: map[string]func(context.Context) ([]byte, error){
 			askStatus: func(context.Context) ([]byte, error) { return json.Marshal(d.Local()) },
+		},
+		OnLeasePacket: func(_ fsm.MemberID, packet []byte) {
+			if m := d.part.Load(); m != nil {
+				m.lease.Deliver(packet) // who sent it is sealed inside
+			}
 		},
 	})
 	if err != nil {
