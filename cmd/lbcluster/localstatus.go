@@ -135,20 +135,27 @@ func (m *member) fillGate(out *api.DirectorStatus) {
 
 func gateAddress(addr netip.Addr, c gate.Counters, open bool, now int64) api.GateAddress {
 	a := api.GateAddress{
-		Addr: addr, Open: open, ARPPassed: c.ARPPassed, ARPDropped: c.ARPDropped,
-		InPassed: c.IPPassed, InDropped: c.IPDropped, OutDropped: c.EgressDropped,
-		LastPassedAgeMS: -1, LastDropAgeMS: -1,
+		Addr: addr, Open: open,
+		ARPPassed: c.NeighbourIn.Passed + c.NeighbourOut.Passed, ARPDropped: c.NeighbourIn.Dropped + c.NeighbourOut.Dropped,
+		InPassed: c.IPIn.Passed, InDropped: c.IPIn.Dropped, OutDropped: c.IPOut.Dropped + c.VRRPOut.Dropped,
+		LastPassedAgeMS: age(c.PassedBy, now), LastDropAgeMS: age(c.DroppedBy, now),
 	}
-	if c.LastMAC != nil {
-		a.LastMAC = c.LastMAC.String()
-		age := (now - c.LastSeen) / int64(time.Millisecond)
-		if open {
-			a.LastPassedAgeMS = age
-		} else {
-			a.LastDropAgeMS = age
-		}
+	last := c.DroppedBy
+	if open {
+		last = c.PassedBy
+	}
+	if last.MAC != nil {
+		a.LastMAC = last.MAC.String()
 	}
 	return a
+}
+
+// age is how many milliseconds ago it was; -1: never.
+func age(s gate.Sender, now int64) int64 {
+	if s.MAC == nil {
+		return -1
+	}
+	return (now - s.When) / int64(time.Millisecond)
 }
 
 func (m *member) fillKernel(out *api.DirectorStatus) {

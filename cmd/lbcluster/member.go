@@ -91,7 +91,7 @@ func (m *member) buildDataPlane(known []netip.Addr) error {
 	}); err != nil {
 		return fmt.Errorf("open the gate: %w", err)
 	}
-	m.keys = &gateKeys{gate: m.gate, changed: make(chan struct{}, 1)}
+	m.keys = &gateKeys{gate: remoteVIPs{m.gate}, changed: make(chan struct{}, 1)}
 	m.kernel = ipvs.New("")
 	if _, err := m.kernel.List(); err != nil {
 		m.discard()
@@ -263,6 +263,18 @@ func rankOf(self fsm.MemberID, order []fsm.MemberID) int {
 		}
 	}
 	return -1
+}
+
+// remoteVIPs is a gate none of whose addresses is served on this host.
+type remoteVIPs struct{ *gate.Gate }
+
+// SetVIPs implements dataplane.Gate.
+func (r remoteVIPs) SetVIPs(addrs []netip.Addr) error {
+	vips := make([]gate.VIP, len(addrs))
+	for i, a := range addrs {
+		vips[i].Addr = a
+	}
+	return r.Gate.SetVIPs(vips)
 }
 
 // gateKeys tells the feed which addresses the gate holds by now.

@@ -57,8 +57,8 @@ func TestDarkUntilArmedAndAfterTheDeadline(t *testing.T) {
 		s.mustBeDark("closed")
 
 		c := g.Counters()[vip]
-		if c.ARPPassed == 0 || c.ARPDropped == 0 || c.IPPassed == 0 || c.IPDropped == 0 || c.EgressPassed == 0 ||
-			!slices.Equal(c.LastMAC, macB[:]) {
+		if c.NeighbourIn.Passed == 0 || c.NeighbourIn.Dropped == 0 || c.IPIn.Passed == 0 || c.IPIn.Dropped == 0 ||
+			c.NeighbourOut.Passed == 0 || c.IPOut.Passed == 0 || !slices.Equal(c.PassedBy.MAC, macB[:]) || !slices.Equal(c.DroppedBy.MAC, macB[:]) {
 			t.Errorf("counters %+v", c)
 		}
 	})
@@ -335,7 +335,7 @@ func TestSetVIPs(t *testing.T) {
 			t.Errorf("Arm of an unknown address: %v", err)
 		}
 		s.mustAnswer("not a VIP")
-		set := func(addrs ...netip.Addr) error { return s.try(func() error { return g.SetVIPs(addrs) }) }
+		set := func(addrs ...netip.Addr) error { return s.try(func() error { return g.SetVIPs(plainVIPs(addrs...)) }) }
 		if err := set(vip, vip2); err != nil {
 			t.Fatal(err)
 		}
@@ -406,7 +406,8 @@ func TestOpenRefuses(t *testing.T) {
 		cfg  Config
 		want error
 	}{
-		"ipv6":         {Config{PinDir: dir, Known: []netip.Addr{netip.MustParseAddr("2001:db8::1")}}, ErrNotIPv4},
+		"multicast":    {Config{PinDir: dir, Known: []netip.Addr{netip.MustParseAddr("ff02::1")}}, ErrNotUnicast},
+		"nothing":      {Config{PinDir: dir, Known: []netip.Addr{{}}}, ErrNotUnicast},
 		"unknown mode": {Config{PinDir: dir, Mode: "xdp"}, nil},
 	} {
 		g, err := Open(c.cfg)
@@ -444,19 +445,16 @@ func TestRetiredSlotStaysShut(t *testing.T) {
 	g := bare(t, vip)
 	s := (*g.slots.Load())[vip]
 	verdict(t, g, ingress, gatedPackets()[ingress]["ip tcp"])
-	if err := g.change([]netip.Addr{vip2}, []netip.Addr{vip}); err != nil {
+	if err := g.change(map[netip.Addr]bool{vip2: false}, []netip.Addr{vip}); err != nil {
 		t.Fatal(err)
 	}
-	if err := g.change([]netip.Addr{client}, nil); err != nil {
-		t.Fatal(err)
-	}
-	if now := (*g.slots.Load())[client]; now.index != s.index {
+	if now := (*g.slots.Load())[vip2]; now.index != s.index {
 		t.Fatalf("the test expects slot %d to be used again, got %d", s.index, now.index)
 	}
 	if s.set(in(time.Second)) || *s.word != 0 {
 		t.Error("a retired slot was opened")
 	}
-	if c := g.Counters()[client]; c.IPDropped != 0 || c.LastMAC != nil {
+	if c := g.Counters()[vip2]; c.IPIn.Dropped != 0 || c.DroppedBy.MAC != nil {
 		t.Errorf("the new address inherited counters: %+v", c)
 	}
 }
@@ -467,7 +465,7 @@ func TestTooManyVIPs(t *testing.T) {
 	for a := netip.MustParseAddr("10.0.0.0"); len(many) <= MaxVIPs; a = a.Next() {
 		many = append(many, a)
 	}
-	if err := g.SetVIPs(many); err == nil {
+	if err := g.SetVIPs(plainVIPs(many...)); err == nil {
 		t.Error("more addresses than slots were accepted")
 	}
 	if n := len(g.Status().VIPs); n != MaxVIPs {
@@ -550,4 +548,13 @@ func TestVLAN(t *testing.T) {
 		arm(t, g, vip, in(10*time.Second))
 		eventually(t, "an answer on the VLAN with the gate open", answered)
 	})
+}
+
+// plainVIPs are VIPs that are not served on this host.
+func plainVIPs(addrs ...netip.Addr) []VIP {
+	var out []VIP
+	for _, a := range addrs {
+		out = append(out, VIP{Addr: a})
+	}
+	return out
 }

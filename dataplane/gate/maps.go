@@ -3,7 +3,6 @@ package gate
 import (
 	"errors"
 	"fmt"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"sync"
@@ -17,38 +16,54 @@ import (
 // MaxVIPs is how many addresses one gate can hold.
 const MaxVIPs = 1024
 
+// MaxMembers is how many hardware addresses SetMembers takes.
+const MaxMembers = 1024
+
 // Names of the maps, in the kernel (with the prefix) and in PinDir.
 const (
 	vipsName      = "vips"
 	deadlinesName = "deadlines"
 	countersName  = "counters"
+	membersName   = "members"
 	kernelPrefix  = "lbc_"
 	freshSuffix   = "-new" // of a pin on its way; bpffs takes no dots
 )
 
 // mapSet is what one process instance's programs read: no other process writes
-// into it while that instance is the gate.
+// into it while that instance is the gate, but to close it.
 type mapSet struct {
-	vips      *ebpf.Map // address (4 bytes, as on the wire) -> slot number
+	vips      *ebpf.Map // address (IPv4 in its IPv6 form) -> vipValue
 	deadlines *ebpf.Map // slot -> deadline, mapped into memory
-	counters  *ebpf.Map // slot -> slotCounters, per CPU
+	counters  *ebpf.Map // slot -> slotCounters, per CPU; the last one: see obscure
+	members   *ebpf.Map // MAC and two zero bytes -> 1
 	memory    []byte    // deadlines; never unmapped, so a late Arm cannot fault
+}
+
+// vipValue is what the programs find under a VIP.
+type vipValue struct {
+	Slot  uint32
+	Local uint32 // not 0: served on this host too
 }
 
 // slotCounters mirrors a counter slot as the program writes it.
 type slotCounters struct {
-	ARPPassed, ARPDropped       uint64
-	IPPassed, IPDropped         uint64
-	EgressPassed, EgressDropped uint64
-	MAC                         [8]byte // the first six
-	When                        uint64  // of MAC, CLOCK_BOOTTIME ns
+	NeighbourIn, IPIn, MemberIn  Count
+	NeighbourOut, IPOut, VRRPOut Count
+	PassedBy, DroppedBy          slotSender
+}
+
+// slotSender is a sender of an IP packet. When: CLOCK_BOOTTIME ns, 0: there was none.
+type slotSender struct {
+	MAC  [8]byte // the first six
+	When uint64
 }
 
 func mapSpecs() map[string]*ebpf.MapSpec {
 	return map[string]*ebpf.MapSpec{
-		vipsName:      {Type: ebpf.Hash, KeySize: 4, ValueSize: 4, MaxEntries: MaxVIPs},
+		vipsName:      {Type: ebpf.Hash, KeySize: 16, ValueSize: 8, MaxEntries: MaxVIPs + 1},
 		deadlinesName: {Type: ebpf.Array, KeySize: 4, ValueSize: 8, MaxEntries: MaxVIPs, Flags: unix.BPF_F_MMAPABLE},
-		countersName:  {Type: ebpf.PerCPUArray, KeySize: 4, ValueSize: uint32(unsafe.Sizeof(slotCounters{})), MaxEntries: MaxVIPs},
+		countersName:  {Type: ebpf.PerCPUArray, KeySize: 4, ValueSize: uint32(unsafe.Sizeof(slotCounters{})), MaxEntries: MaxVIPs + 1},
+		membersName:   {Type: ebpf.Hash, KeySize: 8, ValueSize: 1, MaxEntries: MaxMembers},
 	}
 }
 
@@ -78,7 +93,7 @@ type namedMap struct {
 }
 
 func (m *mapSet) named() []namedMap {
-	return []namedMap{{vipsName, &m.vips}, {deadlinesName, &m.deadlines}, {countersName, &m.counters}}
+	return []namedMap{{vipsName, &m.vips}, {deadlinesName, &m.deadlines}, {countersName, &m.counters}, {membersName, &m.members}}
 }
 
 func (m *mapSet) close() {
@@ -136,6 +151,7 @@ type slot struct {
 	word  *int64
 	mu    sync.Mutex
 	gone  bool // the slot may belong to another address by now
+	local bool // of SetVIPs alone
 }
 
 // set writes the deadline; false: the address has gone.
@@ -155,93 +171,4 @@ func (s *slot) retire() {
 	defer s.mu.Unlock()
 	atomic.StoreInt64(s.word, 0)
 	s.gone = true
-}
-
-// shut closes every slot of a map that programs of an earlier process may still
-// read, reads it back, and returns the addresses that it knew.
-func shut(vips, deadlines *ebpf.Map) ([]netip.Addr, error) {
-	mem, err := mapDeadlines(deadlines)
-	if err != nil {
-		return nil, err
-	}
-	defer unix.Munmap(mem)
-	for i := range uint32(MaxVIPs) {
-		atomic.StoreInt64(word(mem, i), 0)
-	}
-	for i := range uint32(MaxVIPs) {
-		if d := atomic.LoadInt64(word(mem, i)); d != 0 {
-			return nil, fmt.Errorf("slot %d of the earlier process's gate was written again: it still runs", i)
-		}
-	}
-	var addrs []netip.Addr
-	if vips == nil {
-		return nil, nil
-	}
-	var key [4]byte
-	var value uint32
-	it := vips.Iterate()
-	for it.Next(&key, &value) {
-		addrs = append(addrs, netip.AddrFrom4(key))
-	}
-	return addrs, it.Err()
-}
-
-// shutPinned closes the gate of the process that pinned its maps in dir.
-func shutPinned(dir string) ([]netip.Addr, error) {
-	deadlines, err := ebpf.LoadPinnedMap(filepath.Join(dir, deadlinesName), nil)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, explain(fmt.Errorf("open the earlier process's deadlines: %w", err))
-	}
-	defer deadlines.Close()
-	vips, err := ebpf.LoadPinnedMap(filepath.Join(dir, vipsName), nil)
-	if err == nil {
-		defer vips.Close()
-	} else if !errors.Is(err, os.ErrNotExist) {
-		return nil, explain(fmt.Errorf("open the earlier process's addresses: %w", err))
-	}
-	addrs, err := shut(vips, deadlines)
-	if err != nil {
-		return nil, fmt.Errorf("close the earlier process's gate: %w", err)
-	}
-	return addrs, nil
-}
-
-// shutByProgram closes the maps of a program that is attached although no pin
-// names them (its bpffs is gone: a private mount, an unmount).
-func shutByProgram(id ebpf.ProgramID) ([]netip.Addr, error) {
-	p, err := ebpf.NewProgramFromID(id)
-	if err != nil {
-		return nil, explain(fmt.Errorf("open program %d of an earlier gate: %w", id, err))
-	}
-	defer p.Close()
-	info, err := p.Info()
-	if err != nil {
-		return nil, fmt.Errorf("inspect program %d of an earlier gate: %w", id, err)
-	}
-	ids, _ := info.MapIDs()
-	var vips, deadlines *ebpf.Map
-	for _, mid := range ids {
-		m, err := ebpf.NewMapFromID(mid)
-		if err != nil {
-			return nil, explain(fmt.Errorf("open map %d of an earlier gate: %w", mid, err))
-		}
-		defer m.Close()
-		mi, err := m.Info()
-		if err != nil {
-			return nil, fmt.Errorf("inspect map %d of an earlier gate: %w", mid, err)
-		}
-		switch mi.Name {
-		case kernelPrefix + vipsName:
-			vips = m
-		case kernelPrefix + deadlinesName:
-			deadlines = m
-		}
-	}
-	if deadlines == nil {
-		return nil, nil
-	}
-	return shut(vips, deadlines)
 }

@@ -79,3 +79,73 @@ func advert(version, priority byte, addrs ...netip.Addr) []byte {
 	}
 	return append(p, make([]byte, 8)...)
 }
+
+// Addresses of the tests, IPv6.
+var (
+	vip6     = netip.MustParseAddr("2001:db8::100")
+	other6   = netip.MustParseAddr("2001:db8::101") // the same solicited-node group as 2001:db8:1::101
+	v6zero   = netip.IPv6Unspecified()
+	client6  = netip.MustParseAddr("2001:db8::7")
+	node6    = netip.MustParseAddr("2001:db8::2")
+	link6    = netip.MustParseAddr("fe80::2")
+	allNodes = netip.MustParseAddr("ff02::1")
+	mcast6   = netip.MustParseAddr("ff02::12")
+)
+
+// solicited is the solicited-node group of a (RFC 4291, section 2.7.1).
+func solicited(a netip.Addr) netip.Addr {
+	b := netip.MustParseAddr("ff02::1:ff00:0").As16()
+	from := a.As16()
+	copy(b[13:], from[13:])
+	return netip.AddrFrom16(b)
+}
+
+// ext is an extension header: its number and bytes, of which the first is
+// overwritten with the next header's number.
+type ext struct {
+	number byte
+	bytes  []byte
+}
+
+// ip6Packet builds an IPv6 packet with extension headers.
+func ip6Packet(src, dst netip.Addr, proto, hops byte, exts []ext, payload []byte) []byte {
+	var body []byte
+	first := proto
+	for i, e := range exts {
+		next := proto
+		if i+1 < len(exts) {
+			next = exts[i+1].number
+		}
+		if i == 0 {
+			first = e.number
+		}
+		body = append(append(body, next), e.bytes[1:]...)
+	}
+	body = append(body, payload...)
+	p := []byte{0x60, 0, 0, 0, 0, 0, first, hops}
+	binary.BigEndian.PutUint16(p[4:], uint16(len(body)))
+	return append(append(append(p, src.AsSlice()...), dst.AsSlice()...), body...)
+}
+
+// nd builds a neighbour discovery message (type, target, an option with a link
+// layer address), with its checksum.
+func nd(src, dst netip.Addr, kind byte, target netip.Addr, option byte, mac [6]byte) []byte {
+	m := append([]byte{kind, 0, 0, 0, 0, 0, 0, 0}, target.AsSlice()...)
+	if option != 0 {
+		m = append(append(m, option, 1), mac[:]...)
+	}
+	return icmp6(src, dst, m)
+}
+
+// icmp6 fills the checksum of an ICMPv6 message in.
+func icmp6(src, dst netip.Addr, m []byte) []byte {
+	pseudo := append(append(src.AsSlice(), dst.AsSlice()...), 0, 0, byte(len(m)>>8), byte(len(m)), 0, 0, 0, 58)
+	binary.BigEndian.PutUint16(m[2:], inetSum(append(pseudo, m...)))
+	return m
+}
+
+// groupMAC is where multicast to a goes (RFC 2464, section 7).
+func groupMAC(a netip.Addr) [6]byte {
+	b := a.As16()
+	return [6]byte{0x33, 0x33, b[12], b[13], b[14], b[15]}
+}

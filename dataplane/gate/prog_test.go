@@ -30,7 +30,7 @@ func bare(t *testing.T, vips ...netip.Addr) *Gate {
 	if err := probe(); err != nil {
 		t.Fatal(err)
 	}
-	g := &Gate{}
+	g := &Gate{mark: testMark}
 	var err error
 	if g.maps, err = newMaps(); err != nil {
 		t.Fatal(err)
@@ -40,11 +40,11 @@ func bare(t *testing.T, vips ...netip.Addr) *Gate {
 	for i := range uint32(MaxVIPs) {
 		g.free = append(g.free, MaxVIPs-1-i)
 	}
-	if err := g.change(vips, nil); err != nil {
+	if err := g.SetVIPs(plainVIPs(vips...)); err != nil {
 		t.Fatal(err)
 	}
 	for _, d := range directions {
-		if g.progs[d], err = load(d, g.maps); err != nil {
+		if g.progs[d], err = load(d, g.maps, g.mark); err != nil {
 			t.Fatalf("%+v", err)
 		}
 	}
@@ -57,6 +57,10 @@ func verdict(t interface{ Fatal(...any) }, g *Gate, d direction, frame []byte) s
 	if err != nil {
 		t.Fatal(err)
 	}
+	return verdictName(ret)
+}
+
+func verdictName(ret uint32) string {
 	switch int32(ret) {
 	case verdictNext:
 		return "next"
@@ -65,6 +69,8 @@ func verdict(t interface{ Fatal(...any) }, g *Gate, d direction, frame []byte) s
 	}
 	return fmt.Sprint(int32(ret))
 }
+
+const testMark = 0x81bc0001 // the top bit is set
 
 func in(d time.Duration) int64 { return BootNow() + int64(d) }
 
@@ -100,22 +106,24 @@ func gatedPackets() map[direction]map[string][]byte {
 			"ip broadcast frame to vip": ether(ones, macB, etherIPv4, ipPacket(client, vip, 17, 0, nil, tcp)),
 		},
 		egress: {
-			"arp reply":               ether(macB, macA, etherARP, speak),
-			"arp reply, one tag":      ether(macB, macA, etherARP, speak, vlan5),
-			"arp reply, two tags":     ether(macB, macA, etherARP, speak, qinq9, vlan5),
-			"gratuitous arp request":  ether(ones, macA, etherARP, arpPacket(1, macA, vip, ones, vip)),
-			"gratuitous arp reply":    ether(ones, macA, etherARP, arpPacket(2, macA, vip, ones, vip)),
-			"arp request as the vip":  ether(ones, macA, etherARP, arpPacket(1, macA, vip, [6]byte{}, client)),
-			"ip tcp":                  ether(macB, macA, etherIPv4, ipPacket(vip, client, 6, 0, nil, tcp)),
-			"ip options":              ether(macB, macA, etherIPv4, ipPacket(vip, client, 6, 0, make([]byte, 8), tcp)),
-			"later fragment":          ether(macB, macA, etherIPv4, ipPacket(vip, client, 17, 100, nil, tcp)),
-			"vrrp v2":                 ether(macB, macA, etherIPv4, ipPacket(node, mcast, 112, 0, nil, advert(2, 100, vip))),
-			"vrrp v3":                 ether(macB, macA, etherIPv4, ipPacket(node, mcast, 112, 0, nil, advert(3, 1, vip, vip2))),
-			"vrrp unicast, tagged":    ether(macB, macA, etherIPv4, ipPacket(node, client, 112, 0, nil, advert(3, 255, vip)), vlan5),
-			"vrrp, ip options":        ether(macB, macA, etherIPv4, ipPacket(node, mcast, 112, 0, make([]byte, 12), advert(2, 100, vip))),
-			"vrrp of others from vip": ether(macB, macA, etherIPv4, ipPacket(vip, mcast, 112, 0, nil, advert(2, 100, client))),
-			"vrrp fragment from vip":  ether(macB, macA, etherIPv4, ipPacket(vip, mcast, 112, 10, nil, advert(2, 0, vip))),
-			"vrrp type 2 from vip":    ether(macB, macA, etherIPv4, ipPacket(vip, mcast, 112, 0, nil, append([]byte{0x22}, advert(2, 0, vip)[1:]...))),
+			"arp reply":                ether(macB, macA, etherARP, speak),
+			"arp reply, one tag":       ether(macB, macA, etherARP, speak, vlan5),
+			"arp reply, two tags":      ether(macB, macA, etherARP, speak, qinq9, vlan5),
+			"gratuitous arp request":   ether(ones, macA, etherARP, arpPacket(1, macA, vip, ones, vip)),
+			"gratuitous arp reply":     ether(ones, macA, etherARP, arpPacket(2, macA, vip, ones, vip)),
+			"arp request as the vip":   ether(ones, macA, etherARP, arpPacket(1, macA, vip, [6]byte{}, client)),
+			"ip tcp":                   ether(macB, macA, etherIPv4, ipPacket(vip, client, 6, 0, nil, tcp)),
+			"ip options":               ether(macB, macA, etherIPv4, ipPacket(vip, client, 6, 0, make([]byte, 8), tcp)),
+			"later fragment":           ether(macB, macA, etherIPv4, ipPacket(vip, client, 17, 100, nil, tcp)),
+			"vrrp v2":                  ether(macB, macA, etherIPv4, ipPacket(node, mcast, 112, 0, nil, advert(2, 100, vip))),
+			"vrrp v3":                  ether(macB, macA, etherIPv4, ipPacket(node, mcast, 112, 0, nil, advert(3, 1, vip, vip2))),
+			"vrrp, the second address": ether(macB, macA, etherIPv4, ipPacket(node, mcast, 112, 0, nil, advert(3, 1, client, vip))),
+			"vrrp, the fourth address": ether(macB, macA, etherIPv4, ipPacket(node, mcast, 112, 0, nil, advert(3, 1, client, node, client, vip))),
+			"vrrp unicast, tagged":     ether(macB, macA, etherIPv4, ipPacket(node, client, 112, 0, nil, advert(3, 255, vip)), vlan5),
+			"vrrp, ip options":         ether(macB, macA, etherIPv4, ipPacket(node, mcast, 112, 0, make([]byte, 12), advert(2, 100, vip))),
+			"vrrp of others from vip":  ether(macB, macA, etherIPv4, ipPacket(vip, mcast, 112, 0, nil, advert(2, 100, client))),
+			"vrrp fragment from vip":   ether(macB, macA, etherIPv4, ipPacket(vip, mcast, 112, 10, nil, advert(2, 0, vip))),
+			"vrrp type 2 from vip":     ether(macB, macA, etherIPv4, ipPacket(vip, mcast, 112, 0, nil, append([]byte{0x22}, advert(2, 0, vip)[1:]...))),
 		},
 	}
 }
@@ -137,7 +145,6 @@ func freePackets() map[direction]map[string][]byte {
 			"from the vip":       ether(macA, macB, etherIPv4, ipPacket(vip, node, 6, 0, nil, tcp)),
 			"to another":         ether(macA, macB, etherIPv4, ipPacket(client, node, 6, 0, nil, tcp)),
 			"vrrp comes in":      ether(macA, macB, etherIPv4, ipPacket(node, mcast, 112, 0, nil, advert(2, 100, vip))),
-			"ipv6":               ether(macA, macB, 0x86dd, make([]byte, 60)),
 			"not ip inside":      ether(macA, macB, 0x88cc, ipPacket(client, vip, 6, 0, nil, tcp)),
 			"version 5 packet":   ether(macA, macB, etherIPv4, append([]byte{0x55}, ipPacket(client, vip, 6, 0, nil, tcp)[1:]...)),
 		},
@@ -149,7 +156,7 @@ func freePackets() map[direction]map[string][]byte {
 			"vrrp v3 farewell":          ether(macB, macA, etherIPv4, ipPacket(node, mcast, 112, 0, nil, advert(3, 0, vip, vip2))),
 			"vrrp farewell, ip options": ether(macB, macA, etherIPv4, ipPacket(node, mcast, 112, 0, make([]byte, 40), advert(2, 0, vip))),
 			"vrrp farewell as the vip":  ether(macB, macA, etherIPv4, ipPacket(vip, mcast, 112, 0, nil, advert(2, 0, vip))),
-			"vrrp for others":           ether(macB, macA, etherIPv4, ipPacket(node, mcast, 112, 0, nil, advert(2, 100, client, vip))),
+			"vrrp for others":           ether(macB, macA, etherIPv4, ipPacket(node, mcast, 112, 0, nil, advert(2, 100, client, mcast))),
 			"vrrp lists nothing":        ether(macB, macA, etherIPv4, ipPacket(node, mcast, 112, 0, nil, advert(2, 100))),
 			"vrrp version 4":            ether(macB, macA, etherIPv4, ipPacket(node, mcast, 112, 0, nil, advert(4, 100, vip))),
 			"vrrp later fragment":       ether(macB, macA, etherIPv4, ipPacket(node, mcast, 112, 10, nil, advert(2, 100, vip))),
@@ -179,20 +186,8 @@ func TestVerdicts(t *testing.T) {
 	}
 	for _, ph := range phases {
 		ph.set()
-		for d, packets := range gatedPackets() {
-			for name, frame := range packets {
-				if got := verdict(t, g, d, frame); got != ph.want {
-					t.Errorf("%s: %s, %s: %s, want %s", ph.name, d, name, got, ph.want)
-				}
-			}
-		}
-		for d, packets := range freePackets() {
-			for name, frame := range packets {
-				if got := verdict(t, g, d, frame); got != "next" {
-					t.Errorf("%s: %s, %s: %s, want next", ph.name, d, name, got)
-				}
-			}
-		}
+		wantVerdicts(t, g, ph.name, gatedPackets(), ph.want)
+		wantVerdicts(t, g, ph.name, freePackets(), "next")
 	}
 }
 
@@ -232,16 +227,10 @@ func TestCutPackets(t *testing.T) {
 
 func TestKeyWithoutSlotDrops(t *testing.T) {
 	g := bare(t)
-	if err := g.maps.vips.Put(vip.As4(), uint32(MaxVIPs+7)); err != nil {
+	if err := g.maps.vips.Put(vip.As16(), vipValue{Slot: MaxVIPs + 7}); err != nil {
 		t.Fatal(err)
 	}
-	for d, packets := range gatedPackets() {
-		for name, frame := range packets {
-			if v := verdict(t, g, d, frame); v != "drop" {
-				t.Errorf("%s, %s: %s", d, name, v)
-			}
-		}
-	}
+	wantVerdicts(t, g, "no slot", gatedPackets(), "drop")
 }
 
 // Packets that are neither to nor from a VIP always pass, whatever they are.
@@ -303,15 +292,19 @@ func TestCounters(t *testing.T) {
 	run(egress, "arp reply", 7)
 
 	c := g.Counters()[vip]
-	if c.LastSeen == 0 || c.LastSeen > BootNow() {
-		t.Errorf("last seen at %d", c.LastSeen)
+	for _, by := range []*Sender{&c.PassedBy, &c.DroppedBy} {
+		if by.When == 0 || by.When > BootNow() {
+			t.Errorf("seen at %d", by.When)
+		}
+		by.When = 0
 	}
-	want := fmt.Sprint(Counters{ARPPassed: 5, ARPDropped: 2, IPPassed: 6, IPDropped: 3, EgressPassed: 7, EgressDropped: 4,
-		LastMAC: net.HardwareAddr(macB[:]), LastSeen: c.LastSeen})
+	mac := Sender{MAC: net.HardwareAddr(macB[:])}
+	want := fmt.Sprint(Counters{NeighbourIn: Count{5, 2}, IPIn: Count{6, 3}, VRRPOut: Count{0, 4}, NeighbourOut: Count{7, 0},
+		PassedBy: mac, DroppedBy: mac})
 	if got := fmt.Sprint(c); got != want {
 		t.Errorf("counters\n got %s\nwant %s", got, want)
 	}
-	if c := g.Counters()[vip2]; c.ARPDropped+c.IPDropped+c.EgressDropped != 0 || c.LastMAC != nil {
+	if c := g.Counters()[vip2]; fmt.Sprint(c) != fmt.Sprint(Counters{}) {
 		t.Errorf("the other vip counted %+v", c)
 	}
 }

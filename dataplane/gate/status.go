@@ -13,16 +13,29 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Counters count one VIP's packets since its key was added.
+// Count counts packets.
+type Count struct{ Passed, Dropped uint64 }
+
+// Sender is who sent a packet to a VIP: the gateway, or a client on the network.
+type Sender struct {
+	MAC  net.HardwareAddr // nil: there was none
+	When int64            // CLOCK_BOOTTIME ns
+}
+
+// Counters count one VIP's packets since its key was added. A packet that comes
+// through two interfaces (a port and its bridge, a slave and its bond) counts
+// on each.
 type Counters struct {
-	ARPPassed, ARPDropped       uint64 // ARP for the VIP, coming in
-	IPPassed, IPDropped         uint64 // IPv4 packets to it, coming in
-	EgressPassed, EgressDropped uint64 // ARP, packets and adverts from it
-	// LastMAC is who sent the last IP packet to it, passed or not (the gateway,
-	// or a client on the network); nil: none came. LastSeen is when,
-	// CLOCK_BOOTTIME ns.
-	LastMAC  net.HardwareAddr
-	LastSeen int64
+	NeighbourIn Count // ARP requests and neighbour solicitations for it
+	IPIn        Count // packets to it
+	// MemberIn are packets to it that a member forwarded, if it is Local: they
+	// pass, and are in IPIn no more than their senders are below.
+	MemberIn     uint64
+	NeighbourOut Count // ARP and neighbour discovery that speaks for it
+	IPOut        Count // packets from it
+	VRRPOut      Count // adverts for it
+	// Who sent the last packet to it that passed, and that was dropped.
+	PassedBy, DroppedBy Sender
 }
 
 // Status is what an operator wants to know of the gate.
@@ -33,6 +46,9 @@ type Status struct {
 	Failing    map[string]string // interface -> why it has no gate; "" for all of them
 	Displaced  []string          // interfaces where another program runs before it
 	VIPs       map[netip.Addr]time.Duration
+	// Obscure counts IPv6 packets that were dropped because what is behind their
+	// extension headers could not be read.
+	Obscure uint64
 }
 
 // Status reports the gate as the watch last saw it. VIPs holds the time left to
@@ -48,6 +64,9 @@ func (g *Gate) Status() Status {
 		Displaced:  slices.Sorted(maps.Keys(g.watch.displaced)),
 		VIPs:       make(map[netip.Addr]time.Duration),
 	}
+	if hidden, err := g.counted(MaxVIPs); err == nil {
+		st.Obscure = hidden.NeighbourIn.Dropped + hidden.NeighbourOut.Dropped
+	}
 	now := BootNow()
 	for a, s := range *g.slots.Load() {
 		st.VIPs[a] = max(0, time.Duration(atomic.LoadInt64(s.word)-now))
@@ -60,32 +79,50 @@ func (g *Gate) Status() Status {
 func (g *Gate) Counters() map[netip.Addr]Counters {
 	out := make(map[netip.Addr]Counters)
 	for a, s := range *g.slots.Load() {
-		var perCPU []slotCounters
-		if err := g.maps.counters.Lookup(s.index, &perCPU); err != nil {
+		c, err := g.counted(s.index)
+		if err != nil {
 			g.log.Error("read the gate's counters", "vip", a, "err", err)
 			continue
 		}
-		out[a] = sum(perCPU)
+		out[a] = c
 	}
 	return out
+}
+
+// counted reads the counters of a slot.
+func (g *Gate) counted(slot uint32) (Counters, error) {
+	var perCPU []slotCounters
+	if err := g.maps.counters.Lookup(slot, &perCPU); err != nil {
+		return Counters{}, err
+	}
+	return sum(perCPU), nil
 }
 
 // sum adds up what each processor counted.
 func sum(perCPU []slotCounters) Counters {
 	var c Counters
 	for _, one := range perCPU {
-		c.ARPPassed += one.ARPPassed
-		c.ARPDropped += one.ARPDropped
-		c.IPPassed += one.IPPassed
-		c.IPDropped += one.IPDropped
-		c.EgressPassed += one.EgressPassed
-		c.EgressDropped += one.EgressDropped
-		if int64(one.When) > c.LastSeen {
-			c.LastSeen = int64(one.When)
-			c.LastMAC = net.HardwareAddr(slices.Clone(one.MAC[:6]))
-		}
+		c.NeighbourIn.add(one.NeighbourIn)
+		c.IPIn.add(one.IPIn)
+		c.MemberIn += one.MemberIn.Passed
+		c.NeighbourOut.add(one.NeighbourOut)
+		c.IPOut.add(one.IPOut)
+		c.VRRPOut.add(one.VRRPOut)
+		c.PassedBy.later(one.PassedBy)
+		c.DroppedBy.later(one.DroppedBy)
 	}
 	return c
+}
+
+func (c *Count) add(d Count) {
+	c.Passed += d.Passed
+	c.Dropped += d.Dropped
+}
+
+func (s *Sender) later(o slotSender) {
+	if int64(o.When) > s.When {
+		s.When, s.MAC = int64(o.When), net.HardwareAddr(slices.Clone(o.MAC[:6]))
+	}
 }
 
 // Remove takes the gate away completely: programs off every interface of the
@@ -100,11 +137,7 @@ func Remove(pinDir string) error {
 	if err != nil {
 		return err
 	}
-	hooks := []hook{clsact{}}
-	if haveTCX() {
-		hooks = append(hooks, tcx{dir: pinDir})
-	}
-	for _, h := range hooks {
+	for _, h := range allHooks(pinDir) {
 		for _, l := range links {
 			if err := detachBoth(h, l); err != nil && !gone(l) {
 				return err
@@ -123,7 +156,7 @@ func unpin(dir string) error {
 	if err := (tcx{dir: dir}).forget(nil); err != nil {
 		return err
 	}
-	for _, name := range []string{vipsName, deadlinesName, countersName} {
+	for _, name := range []string{vipsName, deadlinesName, countersName, membersName} {
 		for _, suffix := range []string{"", freshSuffix} {
 			if err := unix.Unlink(filepath.Join(dir, name+suffix)); err != nil && err != unix.ENOENT {
 				return fmt.Errorf("unpin map %s: %w", name, err)

@@ -379,47 +379,6 @@ func (g *Gate) verify(l netlink.Link) error {
 	return nil
 }
 
-// shutEarlier closes every gate that an earlier process left: by its pins and,
-// in case those are gone, by the programs on the interfaces.
-func (g *Gate) shutEarlier() ([]netip.Addr, error) {
-	addrs, err := shutPinned(g.dir)
-	if err != nil {
-		return nil, err
-	}
-	links, err := interfaces()
-	if err != nil {
-		return nil, err
-	}
-	for _, h := range append(g.others(), g.hook) {
-		for _, l := range links {
-			for _, d := range directions {
-				more, err := shutOn(h, l.Attrs().Index, d)
-				if err != nil && !gone(l) {
-					return nil, err
-				}
-				addrs = append(addrs, more...)
-			}
-		}
-	}
-	return addrs, nil
-}
-
-func shutOn(h hook, ifindex int, d direction) ([]netip.Addr, error) {
-	here, err := h.list(ifindex, d)
-	if err != nil {
-		return nil, err
-	}
-	var addrs []netip.Addr
-	for _, f := range here {
-		more, err := shutByProgram(f.id)
-		if err != nil {
-			return nil, err
-		}
-		addrs = append(addrs, more...)
-	}
-	return addrs, nil
-}
-
 // interfaces lists every interface but lo.
 func interfaces() ([]netlink.Link, error) {
 	links, err := netlink.LinkList()
@@ -438,19 +397,19 @@ func gone(l netlink.Link) bool {
 	return errors.As(err, &netlink.LinkNotFoundError{})
 }
 
-// interfaceAddrs lists the IPv4 addresses on interfaces but lo.
+// interfaceAddrs lists the addresses on interfaces but lo.
 func interfaceAddrs() (map[netip.Addr]bool, error) {
-	list, err := netlink.AddrList(nil, netlink.FAMILY_V4)
+	list, err := netlink.AddrList(nil, netlink.FAMILY_ALL)
 	for errors.Is(err, netlink.ErrDumpInterrupted) {
-		list, err = netlink.AddrList(nil, netlink.FAMILY_V4)
+		list, err = netlink.AddrList(nil, netlink.FAMILY_ALL)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("list addresses: %w", err)
 	}
 	out := make(map[netip.Addr]bool)
 	for _, a := range list {
-		if ip, ok := netip.AddrFromSlice(a.IP.To4()); ok && a.LinkIndex != loopback {
-			out[ip] = true
+		if ip, ok := netip.AddrFromSlice(a.IP); ok && a.LinkIndex != loopback {
+			out[ip.Unmap()] = true
 		}
 	}
 	return out, nil

@@ -1,0 +1,360 @@
+package gate
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"maps"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
+)
+
+// takeOver goes from the earlier process's gate to this one's. The order is the
+// point: old closed (or, when it is inherited, copied), new attached, other
+// kinds off, new pinned.
+func (g *Gate) takeOver(known []netip.Addr, inherit bool) (err error) {
+	old, err := findEarlier(g.dir)
+	if err != nil {
+		return err
+	}
+	defer old.close()
+	// Two live gates contradict each other; neither is believed.
+	inherit = inherit && len(old) == 1
+	if !inherit {
+		if _, err := old.shut(); err != nil {
+			return err
+		}
+	}
+	defer func() {
+		// No program reads the old map now; or this attempt has failed half way
+		// and both may be attached, so that nothing may stay open.
+		_, e := old.shut()
+		if err != nil {
+			g.shutAll()
+			err = errors.Join(err, e)
+		}
+	}()
+	if err := g.prepareMaps(known, old, inherit); err != nil {
+		return err
+	}
+	for _, d := range directions {
+		if g.progs[d], err = load(d, g.maps, g.mark); err != nil {
+			return err
+		}
+		if g.ids[d], err = programID(g.progs[d]); err != nil {
+			return err
+		}
+	}
+	if err := g.attachAll(); err != nil {
+		return err
+	}
+	return g.maps.pin(g.dir)
+}
+
+// prepareMaps makes the new maps, with every address that is known from
+// anywhere and the members that the earlier process knew, and with its live
+// deadlines where those are inherited.
+func (g *Gate) prepareMaps(known []netip.Addr, old earlierGates, inherit bool) error {
+	var err error
+	if g.maps, err = newMaps(); err != nil {
+		return err
+	}
+	g.slots.Store(&map[netip.Addr]*slot{})
+	for i := range uint32(MaxVIPs) {
+		g.free = append(g.free, MaxVIPs-1-i)
+	}
+	all := make(map[netip.Addr]bool)
+	for _, a := range known {
+		all[a] = false
+	}
+	members := make(map[[8]byte]bool)
+	for _, e := range old {
+		for a, v := range e.values {
+			all[a] = all[a] || v.Local != 0 && g.mark != 0
+		}
+		maps.Copy(members, e.senders)
+	}
+	if err := errors.Join(g.change(all, nil), g.maps.setMembers(members)); err != nil {
+		return err
+	}
+	if inherit {
+		g.inherited = old[0].live()
+		for a, d := range g.inherited {
+			(*g.slots.Load())[a].set(d)
+		}
+	}
+	return nil
+}
+
+// shutAll closes every address of this gate.
+func (g *Gate) shutAll() {
+	g.inherited = nil
+	if slots := g.slots.Load(); slots != nil {
+		for _, s := range *slots {
+			s.set(0)
+		}
+	}
+}
+
+// earlier is the gate of some process, as it is found in the kernel.
+type earlier struct {
+	id        ebpf.MapID // of deadlines
+	deadlines *ebpf.Map
+	memory    []byte // deadlines
+	values    map[netip.Addr]vipValue
+	senders   map[[8]byte]bool
+}
+
+type earlierGates []*earlier
+
+// findEarlier looks for the gates of all earlier processes: by the pins in dir
+// and, in case those are gone (a private mount, an unmount), by the programs on
+// the interfaces.
+func findEarlier(dir string) (gates earlierGates, err error) {
+	defer func() {
+		if err != nil {
+			gates.close()
+			gates = nil
+		}
+	}()
+	if err := gates.addPinned(dir); err != nil {
+		return gates, err
+	}
+	links, err := interfaces()
+	if err != nil {
+		return gates, err
+	}
+	seen := make(map[ebpf.ProgramID]bool)
+	for _, h := range allHooks(dir) {
+		for _, l := range links {
+			for _, d := range directions {
+				here, err := h.list(l.Attrs().Index, d)
+				if err != nil && !gone(l) {
+					return gates, err
+				}
+				for _, f := range here {
+					if seen[f.id] {
+						continue
+					}
+					seen[f.id] = true
+					if err := gates.addProgram(f.id); err != nil {
+						return gates, err
+					}
+				}
+			}
+		}
+	}
+	return gates, nil
+}
+
+// allHooks are all ways in which some process may have attached.
+func allHooks(dir string) []hook {
+	hooks := []hook{clsact{}}
+	if haveTCX() {
+		hooks = append(hooks, tcx{dir: dir})
+	}
+	return hooks
+}
+
+func (gs *earlierGates) addPinned(dir string) error {
+	found := make(map[string]*ebpf.Map)
+	defer closeMaps(found)
+	for _, name := range []string{deadlinesName, vipsName, membersName} {
+		m, err := ebpf.LoadPinnedMap(filepath.Join(dir, name), nil)
+		if errors.Is(err, os.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return explain(fmt.Errorf("open the earlier gate's map %s: %w", name, err))
+		}
+		found[kernelPrefix+name] = m
+	}
+	return gs.add(found)
+}
+
+func (gs *earlierGates) addProgram(id ebpf.ProgramID) error {
+	p, err := ebpf.NewProgramFromID(id)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return explain(fmt.Errorf("open program %d of an earlier gate: %w", id, err))
+	}
+	defer p.Close()
+	info, err := p.Info()
+	if err != nil {
+		return fmt.Errorf("inspect program %d of an earlier gate: %w", id, err)
+	}
+	ids, _ := info.MapIDs()
+	found := make(map[string]*ebpf.Map)
+	defer closeMaps(found)
+	for _, mid := range ids {
+		m, err := ebpf.NewMapFromID(mid)
+		if err != nil {
+			return explain(fmt.Errorf("open map %d of an earlier gate: %w", mid, err))
+		}
+		mi, err := m.Info()
+		if err != nil {
+			m.Close()
+			return fmt.Errorf("inspect map %d of an earlier gate: %w", mid, err)
+		}
+		if other := found[mi.Name]; other != nil {
+			other.Close()
+		}
+		found[mi.Name] = m
+	}
+	return gs.add(found)
+}
+
+func closeMaps(ms map[string]*ebpf.Map) {
+	for _, m := range ms {
+		m.Close()
+	}
+}
+
+// add notes the gate that the maps, by their kernel names, are of, unless it is
+// known. It takes the deadlines out of the maps.
+func (gs *earlierGates) add(found map[string]*ebpf.Map) error {
+	deadlines := found[kernelPrefix+deadlinesName]
+	if deadlines == nil {
+		return nil
+	}
+	info, err := deadlines.Info()
+	if err != nil {
+		return fmt.Errorf("inspect the earlier gate's deadlines: %w", err)
+	}
+	id, _ := info.ID()
+	if slices.ContainsFunc(*gs, func(e *earlier) bool { return e.id == id }) {
+		return nil
+	}
+	e := &earlier{id: id}
+	if e.memory, err = mapDeadlines(deadlines); err != nil {
+		return err
+	}
+	e.deadlines = deadlines
+	delete(found, kernelPrefix+deadlinesName)
+	*gs = append(*gs, e)
+	if m := found[kernelPrefix+vipsName]; m != nil {
+		if e.values, err = readVIPs(m); err != nil {
+			return err
+		}
+	}
+	if m := found[kernelPrefix+membersName]; m != nil {
+		if e.senders, err = memberKeys(m); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// readVIPs reads a map of addresses, of this version's gate or of the first
+// one's (keys of 4 bytes, slot numbers alone).
+func readVIPs(m *ebpf.Map) (map[netip.Addr]vipValue, error) {
+	out := make(map[netip.Addr]vipValue)
+	var key, value []byte
+	it := m.Iterate()
+	for it.Next(&key, &value) {
+		a, ok := netip.AddrFromSlice(key)
+		if a = a.Unmap(); !ok || a == obscure || len(value) < 4 {
+			continue
+		}
+		v := vipValue{Slot: binary.NativeEndian.Uint32(value)}
+		if len(value) >= 8 {
+			v.Local = binary.NativeEndian.Uint32(value[4:])
+		}
+		out[a] = v
+	}
+	if err := it.Err(); err != nil {
+		return nil, fmt.Errorf("read the earlier gate's addresses: %w", err)
+	}
+	return out, nil
+}
+
+// live returns the deadlines that have not passed.
+func (e *earlier) live() map[netip.Addr]int64 {
+	out := make(map[netip.Addr]int64)
+	now := BootNow()
+	for a, v := range e.values {
+		if v.Slot >= MaxVIPs {
+			continue
+		}
+		if d := atomic.LoadInt64(word(e.memory, v.Slot)); d > now && d <= now+int64(MaxAhead) {
+			out[a] = d
+		}
+	}
+	return out
+}
+
+// shut closes every slot of every map that programs of earlier processes may
+// still read, reads them back, and returns the addresses that they knew.
+func (gs earlierGates) shut() ([]netip.Addr, error) {
+	var addrs []netip.Addr
+	var errs []error
+	for _, e := range gs {
+		for i := range uint32(MaxVIPs) {
+			atomic.StoreInt64(word(e.memory, i), 0)
+		}
+		for i := range uint32(MaxVIPs) {
+			if d := atomic.LoadInt64(word(e.memory, i)); d != 0 {
+				errs = append(errs, fmt.Errorf("close an earlier process's gate: slot %d was written again: it still runs", i))
+				break
+			}
+		}
+		addrs = slices.AppendSeq(addrs, maps.Keys(e.values))
+	}
+	slices.SortFunc(addrs, netip.Addr.Compare)
+	return slices.Compact(addrs), errors.Join(errs...)
+}
+
+func (gs earlierGates) close() {
+	for _, e := range gs {
+		_ = unix.Munmap(e.memory)
+		e.deadlines.Close()
+	}
+}
+
+// closeWait is how long CloseAll waits for a process that is opening.
+const closeWait = time.Second
+
+// CloseAll shuts, from any process, whatever gate is pinned in pinDir ("" means
+// DefaultPinDir) or attached to an interface of the calling thread's network
+// namespace, reads it back, and returns the addresses that it holds. Nothing is
+// detached, and without any gate there is nothing to do: for the short process
+// that cleans up behind one that died.
+//
+// After an error what could be closed is closed, but the leases must not be
+// released: a process that is in the middle of opening may have copied live
+// deadlines (Config.Inherit).
+func CloseAll(pinDir string) ([]netip.Addr, error) {
+	if pinDir == "" {
+		pinDir = DefaultPinDir
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), closeWait)
+	defer cancel()
+	unlock, lockErr := lock(ctx, pinDir)
+	if lockErr == nil {
+		defer unlock()
+	} else if errors.Is(lockErr, os.ErrNotExist) {
+		lockErr = nil // nobody has opened a gate there since the machine started
+	}
+	old, err := findEarlier(pinDir)
+	if err != nil {
+		return nil, errors.Join(err, lockErr)
+	}
+	defer old.close()
+	addrs, err := old.shut()
+	return addrs, errors.Join(err, lockErr)
+}
+
+// Inherited are the deadlines, absolute CLOCK_BOOTTIME nanoseconds, that Open
+// took over from the process before this one: these addresses pass until then.
+// Whoever decides about leases adopts them, or closes them.
+func (g *Gate) Inherited() map[netip.Addr]int64 { return maps.Clone(g.inherited) }
