@@ -21,7 +21,8 @@ type heard struct {
 	at   int64 // CLOCK_BOOTTIME; never: nothing came
 	boot Nonce
 	top  uint64 // highest counter that came this way with this boot
-	up   bool   // as last reported
+	from int64  // it was heard without a gap since
+	dead bool   // as last reported
 }
 
 // peers takes over which ways there are, and keeps what is known of those that
@@ -68,14 +69,21 @@ type change struct {
 }
 
 // changes reports, once each, which ways died (silent for limit) and which came
-// back. A way on which nothing ever came has not died.
-func (h *hearing) changes(now, limit int64) []change {
+// back (heard for as long without a gap). A way on which nothing ever came has
+// not died.
+func (h *hearing) changes(now, limit, gap int64) []change {
 	var out []change
 	for id, ws := range h.ways {
 		for w, k := range ws {
-			if up := k.at > now-limit; k.at != never && up != k.up {
-				k.up = up
-				out = append(out, change{id, w, up, time.Duration(now - k.at)})
+			if k.at == never {
+				continue
+			}
+			if k.at <= now-gap {
+				k.from = now
+			}
+			if dead := k.at <= now-limit; dead != k.dead && (dead || k.from <= now-limit) {
+				k.dead = dead
+				out = append(out, change{id, w, !dead, time.Duration(now - k.at)})
 			}
 		}
 	}

@@ -56,7 +56,7 @@ func (l *loop) journal(e Entry) {
 	}
 	e.At, e.Boot = time.Now(), l.clocks.Boot()
 	switch e.Kind {
-	case EntryRound, EntryDenied, EntryPathDead, EntryPathBack:
+	case EntryRound, EntryDenied:
 		k := said{e.Unit, e.Kind, e.Cause, e.Peer}
 		if at, ok := l.recorded[k]; ok && e.Boot-at < int64(sayAgain) {
 			return

@@ -250,13 +250,14 @@ func (l *loop) tellAll(now int64) {
 const (
 	// hearingRenews: an address counts as heard for so many renew periods.
 	hearingRenews = 3
-	// deadRenews: a way counts as dead after so many without a packet.
+	// deadRenews: a way is recorded as dead after so many without a packet, and as
+	// back after so many with one. Longer than hearingRenews, for it wakes people.
 	deadRenews = 10
 )
 
 // lookAtWays records which ways died or came back.
 func (l *loop) lookAtWays(now, renew int64) {
-	for _, c := range l.hear.changes(now, deadRenews*renew) {
+	for _, c := range l.hear.changes(now, deadRenews*renew, hearingRenews*renew) {
 		e := Entry{Kind: EntryPathBack, Peer: c.peer, Cause: c.way.String()}
 		switch {
 		case c.up:
