@@ -113,9 +113,13 @@ func (m *member) buildDataPlane(known []netip.Addr) error {
 	return nil
 }
 
-// isMember says whether an address is one that a member serves on.
-func (m *member) isMember(a netip.Addr) bool {
-	return slices.ContainsFunc(m.d.node.Table().Members, func(o fsm.Member) bool { return o.Addr.Addr() == a })
+// isMember says whether an address is a member's, on whatever network.
+func (m *member) isMember(a netip.Addr) bool { return isMember(m.d.node.Table(), a) }
+
+func isMember(t *fsm.Table, a netip.Addr) bool {
+	return slices.ContainsFunc(t.Members, func(o fsm.Member) bool {
+		return o.Addr.Addr() == a || slices.ContainsFunc(o.Networks, func(n fsm.Network) bool { return n.Prefix.Addr() == a })
+	})
 }
 
 // discard undoes a data plane that was built by half: nobody has seen it yet.

@@ -98,6 +98,20 @@ func TestGateKeysKnowWhatWasTaken(t *testing.T) {
 	}
 }
 
+// A member is known by each of its addresses, so that its adverts alarm nobody
+// on whatever network they are heard.
+func TestMembersAreKnownByAllTheirAddresses(t *testing.T) {
+	tab := threeMembers()
+	tab.Members[1].Networks = []fsm.Network{{Prefix: netip.MustParsePrefix("192.0.2.12/24")}, {Prefix: netip.MustParsePrefix("fe80::12/64")}}
+	for a, want := range map[string]bool{
+		tab.Members[1].Addr.Addr().String(): true, "192.0.2.12": true, "fe80::12": true, "192.0.2.13": false, "fe80::13": false,
+	} {
+		if got := isMember(tab, netip.MustParseAddr(a)); got != want {
+			t.Errorf("%s: %v, want %v", a, got, want)
+		}
+	}
+}
+
 // recorder is an owner that remembers.
 type recorder struct{ calls []string }
 

@@ -52,7 +52,7 @@ func (m *member) fillVRRP(out *api.DirectorStatus) {
 	st := m.vrrp.Status()
 	addDropped(out.Dropped, "vrrp_", st.Unknown)
 	for _, r := range st.Routers {
-		s := api.VRRPStatus{Router: r.ID, State: string(r.State), Sent: r.Sent, Rejected: r.Rejected}
+		s := api.VRRPStatus{Router: r.ID, State: string(r.State), Source: r.Source, Sent: r.Sent, Rejected: r.Rejected}
 		for _, p := range r.Peers {
 			s.Heard = append(s.Heard, api.Speaker{
 				Addr: p.Addr, Version: p.Version, Priority: p.Priority, Count: p.Count, AgeMS: (now - p.LastSeen) / 1e6,

@@ -17,8 +17,11 @@ const (
 	maxTTL     = 255
 )
 
-// Group is where adverts go (RFC 9568 section 5.1.1.2).
-var Group = netip.AddrFrom4([4]byte{224, 0, 0, 18})
+// Where adverts go (RFC 9568 sections 5.1.1.2 and 5.1.2.2).
+var (
+	Group  = netip.AddrFrom4([4]byte{224, 0, 0, 18})
+	Group6 = netip.MustParseAddr("ff02::12")
+)
 
 // Authentication types of version 2 (RFC 2338 section 5.3.6; RFC 3768 keeps the
 // field).
@@ -37,21 +40,24 @@ type Advert struct {
 	// multiples of 10ms up to 40.95s. Parse also yields 0, which is a mistake of
 	// the sender.
 	Interval time.Duration
-	AuthType uint8  // version 2 only
-	AuthPass string // version 2 with AuthPass: at most 8 bytes, trailing zeros cut
-	Addrs    []netip.Addr
+	AuthType uint8        // version 2 only
+	AuthPass string       // version 2 with AuthPass: at most 8 bytes, trailing zeros cut
+	Addrs    []netip.Addr // all of one family; of IPv6 in version 3 only
 	// PlainChecksum: the version 3 checksum leaves out the pseudo-header, as
 	// Cisco and Juniper do for IPv4 and keepalived with v3_checksum_as_v2.
 	PlainChecksum bool
 }
 
-// Marshal writes the payload of an IPv4 packet from src to dst, or says which
-// field cannot be written.
+// Marshal writes the payload of a packet from src to dst, which are of the
+// family of the addresses, or says which field cannot be written.
 func (a Advert) Marshal(src, dst netip.Addr) ([]byte, error) {
 	if err := a.check(); err != nil {
 		return nil, fmt.Errorf("write an advert for VRID %d: %w", a.VRID, err)
 	}
-	b := make([]byte, headerLen, headerLen+4*len(a.Addrs)+authLen)
+	if src.Is6() != dst.Is6() || len(a.Addrs) > 0 && src.Is6() != a.is6() {
+		return nil, fmt.Errorf("write an advert for VRID %d from %s to %s: not the family of its addresses", a.VRID, src, dst)
+	}
+	b := make([]byte, headerLen, headerLen+16*len(a.Addrs)+authLen)
 	b[0] = a.Version<<4 | typeAdvert
 	b[1], b[2], b[3] = a.VRID, a.Priority, byte(len(a.Addrs))
 	for _, ip := range a.Addrs {
@@ -68,9 +74,6 @@ func (a Advert) Marshal(src, dst netip.Addr) ([]byte, error) {
 	}
 	var pseudo uint32
 	if a.Version == 3 && !a.PlainChecksum {
-		if !src.Is4() || !dst.Is4() {
-			return nil, fmt.Errorf("write an advert for VRID %d from %s to %s: not IPv4", a.VRID, src, dst)
-		}
 		pseudo = pseudoHeader(src, dst, len(b))
 	}
 	binary.BigEndian.PutUint16(b[6:], checksum(b, pseudo))
@@ -90,16 +93,22 @@ func (a Advert) check() error {
 		return fmt.Errorf("password of %d bytes, at most 8 fit", len(a.AuthPass))
 	}
 	for _, ip := range a.Addrs {
-		if !ip.Is4() {
-			return fmt.Errorf("address %s is not IPv4", ip)
+		if ip.Is6() != a.is6() || ip.Is4In6() || ip.Zone() != "" {
+			return fmt.Errorf("address %s: an advert is of IPv4 or of IPv6, not both", ip)
 		}
 	}
 	return a.checkVersion()
 }
 
+// is6 reports whether the advert is of IPv6.
+func (a Advert) is6() bool { return len(a.Addrs) > 0 && a.Addrs[0].Is6() }
+
 func (a Advert) checkVersion() error {
 	switch a.Version {
 	case 2:
+		if a.is6() {
+			return fmt.Errorf("version 2 knows IPv4 only; IPv6 takes version 3")
+		}
 		if a.Interval%time.Second != 0 || a.Interval < time.Second || a.Interval > 255*time.Second {
 			return fmt.Errorf("interval %v; version 2 takes whole seconds from 1s to 255s", a.Interval)
 		}
@@ -110,6 +119,9 @@ func (a Advert) checkVersion() error {
 			return fmt.Errorf("a password without type PASS")
 		}
 	case 3:
+		if a.PlainChecksum && a.is6() {
+			return fmt.Errorf("the checksum of IPv6 always covers the pseudo-header")
+		}
 		if a.Interval%centisecond != 0 || a.Interval < centisecond || a.Interval > 4095*centisecond {
 			return fmt.Errorf("interval %v; version 3 takes multiples of 10ms up to 40.95s", a.Interval)
 		}
@@ -132,11 +144,14 @@ func (a Advert) Skew() time.Duration {
 	return time.Duration(256-int(a.Priority)) * a.Interval / 256
 }
 
-// Parse reads the payload of an IPv4 packet of protocol 112. What it refuses no
-// speaker of either version may accept; see Expect for the rest. An advert that
-// is refused for its checksum or TTL is returned too, for the record.
+// Parse reads the payload of a packet of protocol 112, IPv6 if dst is. What it
+// refuses no speaker of either version may accept; see Expect for the rest. An
+// advert that is refused for its checksum or TTL is returned too, for the record.
 func Parse(payload []byte, src, dst netip.Addr, ttl int) (Advert, *Reject) {
-	a, r := parseHeader(payload)
+	if src.Is6() != dst.Is6() || !dst.IsValid() {
+		return Advert{}, reject(RejectFamily, "from %s to %s: two families", src, dst)
+	}
+	a, r := parseHeader(payload, dst.Is6())
 	if r != nil {
 		return a, r
 	}
@@ -147,8 +162,9 @@ func Parse(payload []byte, src, dst netip.Addr, ttl int) (Advert, *Reject) {
 	}
 	rest := payload[headerLen:]
 	for range payload[3] {
-		a.Addrs = append(a.Addrs, netip.AddrFrom4([4]byte(rest)))
-		rest = rest[4:]
+		ip, _ := netip.AddrFromSlice(rest[:dst.BitLen()/8])
+		a.Addrs = append(a.Addrs, ip)
+		rest = rest[dst.BitLen()/8:]
 	}
 	if a.Version == 2 {
 		a.Interval = time.Duration(payload[5]) * time.Second
@@ -159,27 +175,29 @@ func Parse(payload []byte, src, dst netip.Addr, ttl int) (Advert, *Reject) {
 		return a, verify(payload, 0)
 	}
 	a.Interval = time.Duration(binary.BigEndian.Uint16(payload[4:])&0x0fff) * centisecond
-	if !src.Is4() || !dst.Is4() {
-		return a, reject(RejectFamily, "from %s to %s: not IPv4", src, dst)
-	}
 	r = verify(payload, pseudoHeader(src, dst, len(payload)))
-	if r != nil && verify(payload, 0) == nil {
+	if r != nil && dst.Is4() && verify(payload, 0) == nil {
 		a.PlainChecksum, r = true, nil
 	}
 	return a, r
 }
 
 // parseHeader checks what must hold before anything else can be read.
-func parseHeader(b []byte) (Advert, *Reject) {
+func parseHeader(b []byte, v6 bool) (Advert, *Reject) {
 	if len(b) < headerLen {
 		return Advert{}, reject(RejectLength, "%d bytes, a header has 8", len(b))
 	}
 	a := Advert{Version: b[0] >> 4, VRID: b[1], Priority: b[2]}
 	want := headerLen + 4*int(b[3])
-	switch a.Version {
-	case 2:
+	if v6 {
+		want = headerLen + 16*int(b[3])
+	}
+	switch {
+	case a.Version == 2 && !v6:
 		want += authLen
-	case 3:
+	case a.Version == 2:
+		return a, reject(RejectVersion, "version 2 over IPv6, which has version 3 only")
+	case a.Version == 3:
 	default:
 		return a, reject(RejectVersion, "version %d, want 2 or 3", a.Version)
 	}
@@ -217,14 +235,15 @@ func checksum(b []byte, sum uint32) uint16 {
 	return ^uint16(sum)
 }
 
-// pseudoHeader sums the IPv4 pseudo-header, as RFC 5798 was read: source,
-// destination, zero, protocol, length.
+// pseudoHeader sums the pseudo-header: source, destination, protocol, length.
+// For IPv6 it is that of RFC 8200 section 8.1; for IPv4, as RFC 5798 was read,
+// the same of its addresses. Zero bytes and the width of fields add nothing.
 func pseudoHeader(src, dst netip.Addr, n int) uint32 {
-	s, d := src.As4(), dst.As4()
 	sum := uint32(protocol) + uint32(n)
-	for i := 0; i < 4; i += 2 {
-		sum += uint32(s[i])<<8 | uint32(s[i+1])
-		sum += uint32(d[i])<<8 | uint32(d[i+1])
+	for _, a := range []netip.Addr{src, dst} {
+		for b := a.AsSlice(); len(b) > 1; b = b[2:] {
+			sum += uint32(b[0])<<8 | uint32(b[1])
+		}
 	}
 	return sum
 }

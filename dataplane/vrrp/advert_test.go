@@ -18,6 +18,9 @@ var (
 	self  = netip.MustParseAddr("172.25.88.2")
 	vip   = netip.MustParseAddr("172.25.88.100")
 	peer1 = netip.MustParseAddr("172.25.88.9")
+
+	self6 = netip.MustParseAddr("fe80::2")
+	vip6  = netip.MustParseAddr("2001:db8::100")
 )
 
 // vector is one advert of testdata/adverts.txt.
@@ -135,6 +138,23 @@ func fix(b []byte) []byte {
 	return b
 }
 
+// vectorOf finds a vector by its name.
+func vectorOf(vs []vector, name string) vector {
+	for _, v := range vs {
+		if v.name == name {
+			return v
+		}
+	}
+	panic("no vector " + name)
+}
+
+// plain6 is an IPv6 advert whose checksum leaves out the pseudo-header, which
+// nobody does.
+func plain6() []byte {
+	b := []byte{0x31, 51, 100, 1, 0, 100, 0, 0}
+	return fix(append(b, vip6.AsSlice()...))
+}
+
 func TestParseRefuses(t *testing.T) {
 	vs := vectors(t)
 	good2, good3 := vs[0], vs[4]
@@ -164,7 +184,13 @@ func TestParseRefuses(t *testing.T) {
 		"v2 bad checksum":      {edit(good2, func(b []byte) []byte { b[6]++; return b }), self, Group, 255, RejectChecksum},
 		"v3 bad checksum":      {edit(good3, func(b []byte) []byte { b[6]++; return b }), self, Group, 255, RejectChecksum},
 		"v3 another sender":    {good3.wire, peer1, Group, 255, RejectChecksum},
-		"v3 over IPv6":         {good3.wire, netip.MustParseAddr("fe80::1"), netip.MustParseAddr("ff02::12"), 255, RejectFamily},
+		"two families":         {good3.wire, netip.MustParseAddr("fe80::1"), Group, 255, RejectFamily},
+		"nowhere":              {good3.wire, self, netip.Addr{}, 255, RejectFamily},
+		"IPv4's over IPv6":     {good3.wire, self6, Group6, 255, RejectLength},
+		"v2 over IPv6":         {good2.wire, self6, Group6, 255, RejectVersion},
+		"IPv6, hop limit 254":  {vectorOf(vs, "IPv6, a second").wire, self6, Group6, 254, RejectTTL},
+		"IPv6, plain checksum": {plain6(), self6, Group6, 255, RejectChecksum},
+		"IPv6, another sender": {vectorOf(vs, "IPv6, a second").wire, netip.MustParseAddr("fe80::9"), Group6, 255, RejectChecksum},
 	} {
 		_, r := Parse(c.b, c.src, c.dst, c.ttl)
 		if r == nil || r.Key != c.key || r.Reason == "" {
@@ -193,7 +219,9 @@ func TestMarshalRefuses(t *testing.T) {
 		"password without type": with(v2, func(a *Advert) { a.AuthPass = "1111" }),
 		"AH":                    with(v2, func(a *Advert) { a.AuthType = AuthAH }),
 		"v3 with a password":    with(v3, func(a *Advert) { a.AuthType, a.AuthPass = AuthPass, "1111" }),
-		"an IPv6 address":       with(v2, func(a *Advert) { a.Addrs = []netip.Addr{netip.MustParseAddr("2001:db8::1")} }),
+		"v2, an IPv6 address":   with(v2, func(a *Advert) { a.Addrs = []netip.Addr{vip6} }),
+		"both families":         with(v3, func(a *Advert) { a.Addrs = []netip.Addr{vip, vip6} }),
+		"IPv6 from IPv4":        with(v3, func(a *Advert) { a.Addrs = []netip.Addr{vip6} }),
 		"256 addresses":         with(v2, func(a *Advert) { a.Addrs = make([]netip.Addr, 256) }),
 	} {
 		if b, err := a.Marshal(self, Group); err == nil {
@@ -227,12 +255,20 @@ func drawAdvert(t *rapid.T) Advert {
 
 func TestPropertyRoundTrip(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		a := drawAdvert(t)
-		b, err := a.Marshal(self, Group)
+		a, src, dst := drawAdvert(t), self, Group
+		if rapid.Bool().Draw(t, "IPv6") {
+			a.Version, a.AuthType, a.AuthPass, a.Interval, src, dst = 3, AuthNone, "", centisecond, self6, Group6
+			for i, ip := range a.Addrs {
+				b := vip6.As16()
+				copy(b[8:], ip.AsSlice())
+				a.Addrs[i] = netip.AddrFrom16(b)
+			}
+		}
+		b, err := a.Marshal(src, dst)
 		if err != nil {
 			t.Fatal(err)
 		}
-		got, r := Parse(b, self, Group, maxTTL)
+		got, r := Parse(b, src, dst, maxTTL)
 		if r != nil || !reflect.DeepEqual(got, a) {
 			t.Fatalf("wrote %+v, read %+v (%v)", a, got, r)
 		}
@@ -241,14 +277,17 @@ func TestPropertyRoundTrip(t *testing.T) {
 
 func FuzzParse(f *testing.F) {
 	for _, v := range vectors(f) {
-		f.Add(v.wire, 255, true)
+		f.Add(v.wire, 255, true, v.dst.Is6())
 	}
-	f.Add([]byte{}, 0, false)
-	f.Add([]byte{0x31, 51, 100, 255, 0, 0, 0, 0}, 255, true)
-	f.Fuzz(func(t *testing.T, b []byte, ttl int, multicast bool) {
-		dst := peer1
+	f.Add([]byte{}, 0, false, false)
+	f.Add([]byte{0x31, 51, 100, 255, 0, 0, 0, 0}, 255, true, true)
+	f.Fuzz(func(t *testing.T, b []byte, ttl int, multicast, v6 bool) {
+		self, dst := self, peer1
 		if multicast {
 			dst = Group
+		}
+		if v6 {
+			self, dst = self6, Group6
 		}
 		a, r := Parse(b, self, dst, ttl)
 		if r != nil {

@@ -6,13 +6,8 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"slices"
 	"sync"
-	"syscall"
 	"time"
-
-	"golang.org/x/net/ipv4"
-	"golang.org/x/sys/unix"
 
 	"lbcluster/dataplane/fence"
 )
@@ -26,6 +21,9 @@ var (
 	ErrNoFarewell = errors.New("too late, or too early, for a priority 0 advert")
 	// ErrNoSource: the interface has no IPv4 address but VIPs.
 	ErrNoSource = errors.New("the interface has no IPv4 address of its own to send adverts from")
+	// ErrNoLinkLocal: the interface has no IPv6 link-local address but VIPs; RFC
+	// 9568 section 5.1.2.1 wants one as the source.
+	ErrNoLinkLocal = errors.New("the interface has no IPv6 link-local address of its own to send adverts from (is IPv6 switched off there?)")
 )
 
 const (
@@ -51,10 +49,21 @@ type Farewell struct {
 	Ended int64
 }
 
-// Conn sends and receives adverts on one interface. Safe for concurrent use.
+// socket is a raw socket of protocol 112 on one interface, for one family.
+type socket interface {
+	// write multicasts an advert with TTL 255.
+	write(src netip.Addr, payload []byte) error
+	read(buf []byte) (Packet, error)
+	SetReadDeadline(time.Time) error
+	Close() error
+}
+
+// Conn sends and receives adverts of one family on one interface. Safe for
+// concurrent use.
 type Conn struct {
 	name  string
-	raw   *ipv4.RawConn
+	v6    bool
+	raw   socket
 	clock fence.Clock
 	vips  func(netip.Addr) bool
 
@@ -64,51 +73,30 @@ type Conn struct {
 }
 
 // OpenConn opens a raw socket on the interface, in the network namespace of the
-// calling thread, joined to 224.0.0.18. isVIP tells addresses that are never a
-// source. Needs CAP_NET_RAW.
-func OpenConn(name string, clock fence.Clock, isVIP func(netip.Addr) bool) (_ *Conn, err error) {
+// calling thread, joined to the group of the family. isVIP tells addresses that
+// are never a source. Needs CAP_NET_RAW.
+func OpenConn(name string, v6 bool, clock fence.Clock, isVIP func(netip.Addr) bool) (*Conn, error) {
 	ifi, err := net.InterfaceByName(name)
 	if err != nil {
 		return nil, fmt.Errorf("open VRRP on %s: %w", name, err)
 	}
-	lc := net.ListenConfig{Control: func(_, _ string, rc syscall.RawConn) error { return bindTo(rc, name) }}
-	pc, err := lc.ListenPacket(context.Background(), "ip4:112", "0.0.0.0")
+	open := openSocket4
+	if v6 {
+		open = openSocket6
+	}
+	raw, err := open(ifi)
 	if err != nil {
 		return nil, fmt.Errorf("open VRRP on %s: %w", name, err)
 	}
-	defer func() {
-		if err != nil {
-			pc.Close()
-		}
-	}()
-	raw, err := ipv4.NewRawConn(pc)
-	if err != nil {
-		return nil, fmt.Errorf("open VRRP on %s: %w", name, err)
-	}
-	err = errors.Join(
-		raw.JoinGroup(ifi, &net.IPAddr{IP: Group.AsSlice()}),
-		raw.SetMulticastInterface(ifi),
-		raw.SetMulticastLoopback(false),
-		raw.SetMulticastTTL(maxTTL),
-		raw.SetControlMessage(ipv4.FlagDst, true),
-	)
-	if err != nil {
-		return nil, fmt.Errorf("set up VRRP on %s: %w", name, err)
-	}
-	return &Conn{name: name, raw: raw, clock: clock, vips: isVIP}, nil
+	return &Conn{name: name, v6: v6, raw: raw, clock: clock, vips: isVIP}, nil
 }
 
-// bindTo limits the socket to one interface and to groups that it joined
-// itself (IP_MULTICAST_ALL would give it those of every process).
-func bindTo(rc syscall.RawConn, name string) error {
-	var inner error
-	err := rc.Control(func(fd uintptr) {
-		inner = errors.Join(
-			unix.BindToDevice(int(fd), name),
-			unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_MULTICAST_ALL, 0),
-		)
-	})
-	return errors.Join(err, inner)
+// group is where the adverts go.
+func (c *Conn) group() netip.Addr {
+	if c.v6 {
+		return Group6
+	}
+	return Group
 }
 
 // Close ends Receive.
@@ -140,17 +128,13 @@ func (c *Conn) SendZero(f Farewell, a Advert) error {
 
 // send writes the packet and asks may just before it leaves.
 func (c *Conn) send(a Advert, may func() bool) error {
-	src, err := c.from()
+	src, err := c.Source()
 	if err != nil {
 		return fmt.Errorf("send an advert on %s: %w", c.name, err)
 	}
-	payload, err := a.Marshal(src, Group)
+	payload, err := a.Marshal(src, c.group())
 	if err != nil {
 		return err
-	}
-	h := &ipv4.Header{
-		Version: ipv4.Version, Len: ipv4.HeaderLen, TOS: tosControl, TotalLen: ipv4.HeaderLen + len(payload),
-		TTL: maxTTL, Protocol: protocol, Src: src.AsSlice(), Dst: Group.AsSlice(),
 	}
 	if !may() {
 		if a.Priority == 0 {
@@ -158,15 +142,16 @@ func (c *Conn) send(a Advert, may func() bool) error {
 		}
 		return fmt.Errorf("send an advert for VRID %d: %w", a.VRID, ErrNoPermit)
 	}
-	if err := c.raw.WriteTo(h, payload, nil); err != nil {
+	if err := c.raw.write(src, payload); err != nil {
 		return fmt.Errorf("send an advert on %s: %w", c.name, err)
 	}
 	return nil
 }
 
-// from is the interface's first address that is no VIP, looked up again each
-// second: addresses change under a running daemon.
-func (c *Conn) from() (netip.Addr, error) {
+// Source is where adverts come from: the interface's first address of the
+// family that is no VIP (of IPv6: the link-local one), looked up again each
+// second, since addresses change under a running daemon. It calls isVIP.
+func (c *Conn) Source() (netip.Addr, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.source.IsValid() && time.Since(c.asked) < sourceFor {
@@ -180,19 +165,17 @@ func (c *Conn) from() (netip.Addr, error) {
 	if err != nil {
 		return netip.Addr{}, fmt.Errorf("read its addresses: %w", err)
 	}
-	i := slices.IndexFunc(list, func(a net.Addr) bool { ip, ok := own4(a); return ok && !c.vips(ip) })
-	if i < 0 {
-		return netip.Addr{}, ErrNoSource
+	for _, a := range list {
+		p, err := netip.ParsePrefix(a.String())
+		if ip := p.Addr(); err == nil && ip.Is6() == c.v6 && (!c.v6 || ip.IsLinkLocalUnicast()) && !c.vips(ip) {
+			c.source, c.asked = ip, time.Now()
+			return ip, nil
+		}
 	}
-	c.source, _ = own4(list[i])
-	c.asked = time.Now()
-	return c.source, nil
-}
-
-// own4 is the IPv4 address of an interface address.
-func own4(a net.Addr) (netip.Addr, bool) {
-	p, err := netip.ParsePrefix(a.String())
-	return p.Addr(), err == nil && p.Addr().Is4()
+	if c.v6 {
+		return netip.Addr{}, ErrNoLinkLocal
+	}
+	return netip.Addr{}, ErrNoSource
 }
 
 // Receive waits for the next packet of protocol 112 on the interface. It ends
@@ -200,15 +183,16 @@ func own4(a net.Addr) (netip.Addr, bool) {
 func (c *Conn) Receive(ctx context.Context) (Packet, error) {
 	stop := context.AfterFunc(ctx, func() { c.raw.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
-	buf := make([]byte, 2048) // above the longest advert; a longer packet is refused for its length
-	h, payload, _, err := c.raw.ReadFrom(buf)
-	if err != nil {
-		if ctx.Err() != nil {
-			return Packet{}, ctx.Err()
-		}
-		return Packet{}, fmt.Errorf("receive adverts on %s: %w", c.name, err)
+	p, err := c.raw.read(make([]byte, maxPacket))
+	if err == nil {
+		return p, nil
 	}
-	src, _ := netip.AddrFromSlice(h.Src.To4())
-	dst, _ := netip.AddrFromSlice(h.Dst.To4())
-	return Packet{Src: src, Dst: dst, TTL: h.TTL, Payload: payload}, nil
+	if ctx.Err() != nil {
+		return Packet{}, ctx.Err()
+	}
+	return Packet{}, fmt.Errorf("receive adverts on %s: %w", c.name, err)
 }
+
+// maxPacket is above the longest advert (255 IPv6 addresses); a longer packet is
+// refused for its length.
+const maxPacket = 4352

@@ -171,7 +171,7 @@ func openConn(t *testing.T, h *host) *Conn {
 	t.Helper()
 	var c *Conn
 	h.do(func() (err error) {
-		c, err = OpenConn("eth0", bootClock, func(a netip.Addr) bool { return a == vip })
+		c, err = OpenConn("eth0", false, bootClock, func(a netip.Addr) bool { return a == vip })
 		return err
 	})
 	t.Cleanup(func() { c.Close() })
@@ -322,7 +322,7 @@ func TestReceive(t *testing.T) {
 func TestOpenConnErrors(t *testing.T) {
 	h := newHost(t)
 	var err error
-	h.do(func() error { _, err = OpenConn("eth7", bootClock, nil); return nil })
+	h.do(func() error { _, err = OpenConn("eth7", false, bootClock, nil); return nil })
 	if err == nil || !strings.Contains(err.Error(), "eth7") {
 		t.Errorf("an interface that is not there: %v", err)
 	}

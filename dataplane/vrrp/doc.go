@@ -1,5 +1,6 @@
 // Package vrrp speaks VRRP on behalf of the owner of a virtual router: version 2
-// (RFC 3768) and version 3 (RFC 9568, 5798), IPv4, as keepalived practises them.
+// (RFC 3768) over IPv4 and version 3 (RFC 9568, 5798) over IPv4 and IPv6, as
+// keepalived practises them.
 //
 // Inside the cluster VRRP decides nothing: the lease does. The owner's adverts
 // keep VRRP speakers outside the cluster (a keepalived that serves as BACKUP)
@@ -10,7 +11,7 @@
 // The parts: [Advert] with [Advert.Marshal] and [Parse] is the wire;
 // [Expect.Check] is what a keepalived configured like us would make of an
 // advert; [Speaker] is the pure machine of one router; [Conn] is a raw socket on
-// one interface, which demands a fence.Permit for everything with a priority
+// one interface for one family, which demands a fence.Permit for everything with a priority
 // above 0; [Listener] drives them all and is what dataplane uses.
 //
 // Order and farewell. The owner adverts after its address is in place. When it

@@ -29,6 +29,8 @@ type wire interface {
 	Send(fence.Permit, Advert) error
 	SendZero(Farewell, Advert) error
 	Receive(context.Context) (Packet, error)
+	// Source is where adverts come from; it asks isVIP.
+	Source() (netip.Addr, error)
 	Close() error
 }
 
@@ -41,7 +43,7 @@ type Config struct {
 	Ours func(netip.Addr) bool
 
 	// open opens an interface; nil: OpenConn.
-	open func(name string) (wire, error)
+	open func(linkKey) (wire, error)
 }
 
 // Listener speaks and listens for all routers of this member. Its methods may
@@ -51,12 +53,12 @@ type Listener struct {
 	log   *slog.Logger
 	clock fence.Clock
 	ours  func(netip.Addr) bool
-	open  func(string) (wire, error)
+	open  func(linkKey) (wire, error)
 	wake  chan struct{} // one slot: something changed for the loop
 
 	mu      sync.Mutex
 	routers map[uint64]*router
-	links   map[string]*linkState
+	links   map[linkKey]*linkState
 	unknown map[string]uint64 // rejections of packets that belong to no router
 	vips    map[netip.Addr]bool
 }
@@ -74,6 +76,15 @@ type router struct {
 	rejected map[string]uint64
 }
 
+// linkKey names a socket: an interface and a family.
+type linkKey struct {
+	name string
+	v6   bool
+}
+
+// link is where the router is advertised.
+func (r Router) link() linkKey { return linkKey{r.Interface, r.Advert(r.Priority).is6()} }
+
 // linkState is an interface that routers use. Guarded by Listener.mu.
 type linkState struct {
 	wire      wire // nil: not open
@@ -86,7 +97,7 @@ type linkState struct {
 func New(cfg Config) *Listener {
 	l := &Listener{
 		log: cfg.Log, clock: cfg.Clock, ours: cfg.Ours, open: cfg.open, wake: make(chan struct{}, 1),
-		routers: make(map[uint64]*router), links: make(map[string]*linkState),
+		routers: make(map[uint64]*router), links: make(map[linkKey]*linkState),
 		unknown: make(map[string]uint64), vips: make(map[netip.Addr]bool),
 	}
 	if l.log == nil {
@@ -96,7 +107,7 @@ func New(cfg Config) *Listener {
 		l.ours = func(netip.Addr) bool { return false }
 	}
 	if l.open == nil {
-		l.open = func(name string) (wire, error) { return OpenConn(name, l.clock, l.isVIP) }
+		l.open = func(k linkKey) (wire, error) { return OpenConn(k.name, k.v6, l.clock, l.isVIP) }
 	}
 	return l
 }
@@ -158,19 +169,19 @@ func (l *Listener) set(conf Router) (*router, Output) {
 }
 
 // wantedLinks keeps the interfaces that routers use and closes the others.
-func (l *Listener) wantedLinks() map[string]*linkState {
-	next := make(map[string]*linkState)
+func (l *Listener) wantedLinks() map[linkKey]*linkState {
+	next := make(map[linkKey]*linkState)
 	for _, r := range l.routers {
-		name := r.speaker.Router.Interface
-		if next[name] == nil {
-			next[name] = l.links[name]
+		k := r.speaker.Router.link()
+		if next[k] == nil {
+			next[k] = l.links[k]
 		}
-		if next[name] == nil {
-			next[name] = &linkState{}
+		if next[k] == nil {
+			next[k] = &linkState{}
 		}
 	}
-	for name, s := range l.links {
-		if next[name] == nil && s.wire != nil {
+	for k, s := range l.links {
+		if next[k] == nil && s.wire != nil {
 			s.wire.Close()
 		}
 	}
@@ -179,15 +190,15 @@ func (l *Listener) wantedLinks() map[string]*linkState {
 
 // openLinks opens what is not open and due for a try.
 func (l *Listener) openLinks() {
-	for name, s := range l.links {
+	for k, s := range l.links {
 		if s.wire != nil || time.Since(s.tried) < reopenEvery {
 			continue
 		}
 		s.tried = time.Now()
-		w, err := l.open(name)
+		w, err := l.open(k)
 		if err != nil {
 			if s.err != err.Error() {
-				l.log.Error("cannot speak VRRP on an interface; trying again", "interface", name, "err", err)
+				l.log.Error("cannot speak VRRP on an interface; trying again", "interface", k.name, "err", err)
 			}
 			s.err = err.Error()
 			continue
@@ -271,7 +282,7 @@ func (l *Listener) deliver(r *router, e Event, out Output) {
 		return
 	}
 	err := errors.New("the interface is not open")
-	if s := l.links[conf.Interface]; s != nil && s.wire != nil {
+	if s := l.links[conf.link()]; s != nil && s.wire != nil {
 		if out.SendZero {
 			err = s.wire.SendZero(Farewell{Permit: r.permit, Ended: e.Ended}, conf.Advert(conf.Priority))
 		} else {
@@ -343,26 +354,26 @@ func (l *Listener) turn() time.Duration {
 func (l *Listener) startReceivers(ctx context.Context, g *errgroup.Group) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for name, s := range l.links {
+	for k, s := range l.links {
 		if s.wire == nil || s.receiving {
 			continue
 		}
 		s.receiving = true
 		w := s.wire
-		g.Go(func() error { l.receive(ctx, name, s, w); return nil })
+		g.Go(func() error { l.receive(ctx, k, s, w); return nil })
 	}
 }
 
 // receive reads one interface until it is closed. Another error closes it, and
 // the loop opens it again.
-func (l *Listener) receive(ctx context.Context, name string, s *linkState, w wire) {
+func (l *Listener) receive(ctx context.Context, k linkKey, s *linkState, w wire) {
 	for {
 		p, err := w.Receive(ctx)
 		if ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
 			return
 		}
 		if err == nil {
-			l.packet(name, p)
+			l.packet(k, p)
 			continue
 		}
 		l.mu.Lock()
@@ -370,7 +381,7 @@ func (l *Listener) receive(ctx context.Context, name string, s *linkState, w wir
 		w.Close()
 		if s.wire == w {
 			s.wire, s.tried, s.err = nil, time.Now(), err.Error()
-			l.log.Error("VRRP reception broke; opening the interface again", "interface", name, "err", err)
+			l.log.Error("VRRP reception broke; opening the interface again", "interface", k.name, "err", err)
 		}
 		return
 	}

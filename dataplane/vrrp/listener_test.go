@@ -59,6 +59,8 @@ func (w *fakeWire) Receive(ctx context.Context) (Packet, error) {
 	}
 }
 
+func (w *fakeWire) Source() (netip.Addr, error) { return self, nil }
+
 func (w *fakeWire) Close() error {
 	select {
 	case <-w.closed:
@@ -123,7 +125,11 @@ func newRig(t *testing.T) *rig {
 		}
 		return a
 	}})
-	r.Listener = New(Config{Log: slog.New(handler), Clock: bootNow, open: func(name string) (wire, error) {
+	r.Listener = New(Config{Log: slog.New(handler), Clock: bootNow, open: func(k linkKey) (wire, error) {
+		name := k.name
+		if k.v6 {
+			name += "/6"
+		}
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		if err := r.fail[name]; err != nil {

@@ -47,7 +47,10 @@ type RouterStatus struct {
 	VRID      uint8
 	Interface string
 	State     State
-	// LinkError says why the interface is not open; empty: it is.
+	// Source is the address that adverts come from; zero: see LinkError.
+	Source netip.Addr
+	// LinkError says why nothing can be sent: the interface is not open, or has no
+	// address to send from. Empty: it can.
 	LinkError string
 	Sent      uint64 // adverts
 	Farewells uint64 // priority-0 adverts
@@ -75,12 +78,7 @@ func (l *Listener) Status() Status {
 			ID: conf.ID, Name: conf.Name, VRID: conf.VRID, Interface: conf.Interface, State: r.speaker.State,
 			Sent: r.sent, Farewells: r.farewell, Refused: r.refused, LastError: r.lastErr, Rejected: maps.Clone(r.rejected),
 		}
-		if s := l.links[conf.Interface]; s == nil || s.wire == nil {
-			rs.LinkError = "not open"
-			if s != nil && s.err != "" {
-				rs.LinkError = s.err
-			}
-		}
+		rs.Source, rs.LinkError = l.source(conf)
 		for _, p := range r.heard {
 			rs.Peers = append(rs.Peers, p.Peer)
 		}
@@ -91,12 +89,28 @@ func (l *Listener) Status() Status {
 	return st
 }
 
+// source is where the router's adverts come from, or why they cannot be sent.
+func (l *Listener) source(conf Router) (netip.Addr, string) {
+	s := l.links[conf.link()]
+	switch {
+	case s == nil || s.wire == nil && s.err == "":
+		return netip.Addr{}, "not open"
+	case s.wire == nil:
+		return netip.Addr{}, s.err
+	}
+	src, err := s.wire.Source()
+	if err != nil {
+		return netip.Addr{}, err.Error()
+	}
+	return src, ""
+}
+
 // packet records what came in on an interface and tells the router's machine.
-func (l *Listener) packet(name string, p Packet) {
+func (l *Listener) packet(link linkKey, p Packet) {
 	a, rej := Parse(p.Payload, p.Src, p.Dst, p.TTL)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	r := l.find(name, a.VRID)
+	r := l.find(link, a.VRID)
 	if r == nil {
 		key := RejectUnknownVRID
 		if rej != nil {
@@ -118,11 +132,11 @@ func (l *Listener) packet(name string, p Packet) {
 	}
 }
 
-// find is the router for a VRID on an interface. Invariant of the table: there
-// is at most one.
-func (l *Listener) find(name string, vrid uint8) *router {
+// find is the router for a VRID on an interface and of a family. Invariant of
+// the table: there is at most one.
+func (l *Listener) find(link linkKey, vrid uint8) *router {
 	for _, r := range l.routers {
-		if c := r.speaker.Router; c.Interface == name && c.VRID == vrid {
+		if c := r.speaker.Router; c.link() == link && c.VRID == vrid {
 			return r
 		}
 	}
