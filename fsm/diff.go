@@ -34,6 +34,7 @@ func (t *Table) Diff(set string, cfg Config) []Change {
 	}
 	d.fields("global_defs", globalFields(d.was.Globals), globalFields(d.is.Globals), "")
 	d.routers()
+	d.groups()
 	d.services()
 	return d.changes
 }
@@ -157,6 +158,8 @@ func routerFields(r Router) []field {
 		addresses[i] = addressText(a)
 	}
 	l.text("virtual_ipaddress", strings.Join(addresses, "; "))
+	l.tracks(r.Track)
+	l.notify(r.Notify)
 	return l
 }
 

@@ -15,6 +15,7 @@ func (e *edit) applySet(a ApplySet) error {
 	}
 	cfg := a.Config.canonical(a.Set)
 	e.replaceRouters(a.Set, cfg.Routers)
+	e.replaceGroups(a.Set, cfg.Groups)
 	e.replaceServices(a.Set, cfg.Services)
 	e.replaceSet(a.Set, cfg)
 	e.tellApply(a.Set, changes)
@@ -25,7 +26,9 @@ func (e *edit) applySet(a ApplySet) error {
 // canonical is a deep copy of c as the table keeps it: owned by set, services
 // by key, nothing nil but empty lists of checks.
 func (c Config) canonical(set string) Config {
-	out := Config{Globals: c.Globals, Routers: slices.Clone(c.Routers), Services: slices.Clone(c.Services)}
+	out := Config{
+		Globals: c.Globals, Routers: slices.Clone(c.Routers), Groups: slices.Clone(c.Groups), Services: slices.Clone(c.Services),
+	}
 	if len(c.Globals.NotificationEmail) == 0 {
 		out.Globals.NotificationEmail = nil
 	} else {
@@ -34,6 +37,12 @@ func (c Config) canonical(set string) Config {
 	for i := range out.Routers {
 		r := &out.Routers[i]
 		r.ID, r.Set, r.Addresses = 0, set, slices.Clone(r.Addresses)
+		r.Track, r.Notify = append([]Tracker(nil), r.Track...), r.Notify.clone()
+	}
+	for i := range out.Groups {
+		g := &out.Groups[i]
+		g.ID, g.Set, g.Routers = 0, set, append([]string(nil), g.Routers...)
+		g.Track, g.Notify = append([]Tracker(nil), g.Track...), g.Notify.clone()
 	}
 	for i := range out.Services {
 		v := &out.Services[i]
@@ -52,17 +61,22 @@ func compareServices(a, b VirtualServer) int {
 }
 
 func (c Config) empty() bool {
-	return len(c.Routers) == 0 && len(c.Services) == 0 && len(globalFields(c.Globals)) == 0
+	return len(c.Routers)+len(c.Groups)+len(c.Services) == 0 && len(globalFields(c.Globals)) == 0
 }
 
-// Config is what the table has of a set: what was applied last. Routers come by
-// id, services by key.
+// Config is what the table has of a set: what was applied last. Routers and
+// groups come by id, services by key.
 func (t *Table) Config(set string) Config {
 	s, _ := find(t.Sets, func(s Set) bool { return s.Name == set })
 	c := Config{Globals: s.Globals}
 	for _, r := range t.Routers {
 		if r.Set == set {
 			c.Routers = append(c.Routers, r)
+		}
+	}
+	for _, g := range t.Groups {
+		if g.Set == set {
+			c.Groups = append(c.Groups, g)
 		}
 	}
 	for _, v := range t.Services {
@@ -94,6 +108,29 @@ func (e *edit) replaceRouters(set string, routers []Router) {
 	}
 	slices.SortFunc(all, func(a, b Router) int { return cmp.Compare(a.ID, b.ID) })
 	e.Routers = all
+}
+
+// replaceGroups does for sync groups what replaceRouters does for routers. A
+// router that joins or leaves a group changes its unit, and so its lease.
+func (e *edit) replaceGroups(set string, groups []SyncGroup) {
+	ids := map[string]uint64{}
+	var all []SyncGroup // nil when there is none: it is left out of snapshots
+	for _, g := range e.Groups {
+		if g.Set == set {
+			ids[g.Name] = g.ID
+		} else {
+			all = append(all, g)
+		}
+	}
+	for _, g := range groups {
+		if g.ID = ids[g.Name]; g.ID == 0 {
+			g.ID = e.NextRouter
+			e.NextRouter++
+		}
+		all = append(all, g)
+	}
+	slices.SortFunc(all, func(a, b SyncGroup) int { return cmp.Compare(a.ID, b.ID) })
+	e.Groups = all
 }
 
 func (e *edit) replaceServices(set string, services []VirtualServer) {
@@ -128,11 +165,11 @@ func (e *edit) forget() {
 	current := func(target Target) bool { return e.idx.has(target) }
 	e.Votes = keep(e.Votes, func(t Target, _ map[MemberID]Vote) bool { return current(t) })
 	e.Health = keep(e.Health, func(t Target, _ Health) bool { return current(t) })
-	routers := map[uint64]bool{}
-	for _, r := range e.Routers {
-		routers[r.ID] = true
+	units := map[uint64]bool{}
+	for _, u := range e.Units() {
+		units[u.ID] = true
 	}
-	e.Owners = keep(e.Owners, func(id uint64, _ MemberID) bool { return routers[id] })
+	e.Owners = keep(e.Owners, func(id uint64, _ MemberID) bool { return units[id] })
 	e.forgetOverrides()
 }
 

@@ -22,6 +22,11 @@ func TestEveryFieldShowsInDiff(t *testing.T) {
 	base := richTable(t).Config("default")
 	base.Globals.NotificationEmail = []string{"a@b"}
 	base.Services[0].RealServers = append(base.Services[0].RealServers, RealServer{Addr: addr4(3), Port: 80})
+	script := &Script{Command: "/bin/true x", User: "nobody"}
+	notify := Notify{Master: script, Backup: script, Fault: script, Stop: script, Any: script}
+	track := []Tracker{{Kind: TrackInterface, Name: "eth9"}}
+	base.Routers[0].Track, base.Routers[0].Notify = track, notify
+	base.Groups = []SyncGroup{{Name: "VG_1", Routers: []string{"VI_1"}, Track: track, Notify: notify}}
 	table := founded(t)
 	if problems := table.ValidateSet("default", base); len(problems) > 0 {
 		t.Fatal(problems)
@@ -30,7 +35,7 @@ func TestEveryFieldShowsInDiff(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	derived := map[string]bool{"Routers.ID": true, "Routers.Set": true, "Services.Set": true}
+	derived := map[string]bool{"Routers.ID": true, "Routers.Set": true, "Services.Set": true, "Groups.ID": true, "Groups.Set": true}
 	seen := 0
 	var cfg Config
 	mutations(reflect.ValueOf(&cfg).Elem(), func() { cfg = deepCopy(base) }, func(path string) {
@@ -39,7 +44,7 @@ func TestEveryFieldShowsInDiff(t *testing.T) {
 			t.Errorf("%s changed: a difference is seen: %v", path, got)
 		}
 	})
-	if seen < 40 {
+	if seen < 100 {
 		t.Errorf("only %d fields were tried", seen)
 	}
 }
@@ -83,6 +88,9 @@ func mutations(root reflect.Value, reset func(), try func(path string)) {
 		reset()
 		v := root
 		for _, step := range l.way {
+			if v.Kind() == reflect.Pointer {
+				v = v.Elem()
+			}
 			if step < 0 {
 				v = v.Index(0)
 			} else {
@@ -106,6 +114,11 @@ func leaves(v reflect.Value, at []int, path string) []way {
 		return []way{{path, here}}
 	}
 	switch v.Kind() {
+	case reflect.Pointer:
+		if v.IsNil() {
+			return nil
+		}
+		return leaves(v.Elem(), at, path)
 	case reflect.Struct:
 		var all []way
 		for i := range v.NumField() {
