@@ -66,7 +66,7 @@ func newMachineUnderTest(t *testing.T, name string) *machineUnderTest {
 	m := &machineUnderTest{t: t, cfg: Config{
 		Dir: t.TempDir(), Name: name, Addr: freeAddr(t), Timing: quick, Log: testLog(t, name),
 		Answers: map[string]func(context.Context) ([]byte, error){
-			"name":  func(context.Context) ([]byte, error) { return []byte(name), nil },
+			"name":  func(ctx context.Context) ([]byte, error) { return []byte(name + Arguments(ctx).Get("with")), nil },
 			"wrong": func(context.Context) ([]byte, error) { return nil, errors.New("out of order") },
 		},
 	}}
@@ -228,6 +228,11 @@ func TestThreeMembers(t *testing.T) {
 	}
 	if b, err := c.node.Ask(within10(t), "m3", "name"); err != nil || string(b) != "c" {
 		t.Errorf("ask itself: %q, %v", b, err)
+	}
+	for id, want := range map[fsm.MemberID]string{"m1": "a x&y", "m3": "c x&y"} {
+		if b, err := c.node.Ask(within10(t), id, "name?with=+x%26y"); err != nil || string(b) != want {
+			t.Errorf("%s with arguments: %q, %v", id, b, err)
+		}
 	}
 	if _, err := c.node.Ask(within10(t), "m1", "wrong"); err == nil || err.Error() != "out of order" {
 		t.Errorf("ask what fails: %v", err)

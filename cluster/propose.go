@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -213,18 +214,24 @@ func (s *session) reachable(voters []fsm.MemberID, now time.Time) (int, []string
 	return count, missing
 }
 
-// Ask asks another member, or this one, what its Config.Answers tell.
+// Ask asks another member, or this one, what its Config.Answers tell. Arguments
+// may follow the name as in a URL, "journal?limit=10": see [Arguments].
 func (n *Node) Ask(ctx context.Context, id fsm.MemberID, what string) ([]byte, error) {
 	s, err := n.current(ctx)
 	if err != nil {
 		return nil, err
 	}
 	if id == s.id.ID {
-		answer, ok := n.cfg.Answers[what]
+		name, args, _ := strings.Cut(what, "?")
+		answer, ok := n.cfg.Answers[name]
 		if !ok {
-			return nil, fmt.Errorf("%w: %s does not answer %q", fsm.ErrNotFound, id, what)
+			return nil, fmt.Errorf("%w: %s does not answer %q", fsm.ErrNotFound, id, name)
 		}
-		return answer(ctx)
+		values, err := url.ParseQuery(args)
+		if err != nil {
+			return nil, fmt.Errorf("%w: arguments of %q: %w", fsm.ErrInvalid, what, err)
+		}
+		return answer(withArguments(ctx, values))
 	}
 	var b []byte
 	_, err = s.call(ctx, id, http.MethodGet, "/v1/ask/"+what, nil, &b)

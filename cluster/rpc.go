@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"net/netip"
+	"net/url"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -84,7 +85,7 @@ func (s *session) memberHandler() http.Handler {
 			writeFault(w, fmt.Errorf("%w: %s does not answer %q", fsm.ErrNotFound, s.id.ID, r.PathValue("what")))
 			return
 		}
-		b, err := answer(r.Context())
+		b, err := answer(withArguments(r.Context(), r.URL.Query()))
 		if err != nil {
 			writeFault(w, err)
 			return
@@ -93,6 +94,20 @@ func (s *session) memberHandler() http.Handler {
 		_, _ = w.Write(b)
 	})
 	return membersOnly(m)
+}
+
+// argumentsKey finds the arguments of an Ask in its context.
+type argumentsKey struct{}
+
+func withArguments(ctx context.Context, args url.Values) context.Context {
+	return context.WithValue(ctx, argumentsKey{}, args)
+}
+
+// Arguments are what stood behind the name in the Ask that a function of
+// Config.Answers answers; nil if nothing did.
+func Arguments(ctx context.Context) url.Values {
+	args, _ := ctx.Value(argumentsKey{}).(url.Values)
+	return args
 }
 
 // membersOnly tells removed members that they are, and nothing else.

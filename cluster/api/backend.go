@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"lbcluster/fsm"
+	"lbcluster/journal"
 )
 
 // Enroller takes this machine into a cluster and out of it.
@@ -46,6 +47,10 @@ type Observer interface {
 	// Others asks every other member for its view, all at once, and gives up on
 	// each after a second or so. Each member but this one has an entry.
 	Others(context.Context) map[fsm.MemberID]DirectorReply
+	// Journal asks every member, this one included, for what it recorded from one
+	// time to another (zero: no limit), and gives up on each after some seconds.
+	// A member that does not answer has a Record with its Error.
+	Journal(ctx context.Context, from, to time.Time) []journal.Record
 }
 
 // Backend is the daemon as the API sees it. It is safe for concurrent use and

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"lbcluster/fsm"
+	"lbcluster/journal"
 )
 
 // maxAnswer bounds what the client reads of an answer, in bytes.
@@ -67,6 +68,19 @@ func (c *Client) Events(ctx context.Context, req EventsRequest) (r EventsReply, 
 		q.Set("wait", req.Wait.String())
 	}
 	err = c.do(ctx, http.MethodGet, "/v1/events?"+q.Encode(), nil, &r)
+	return r, err
+}
+
+// Journal asks for what all members recorded from one time to another; zero: no
+// limit.
+func (c *Client) Journal(ctx context.Context, from, to time.Time) (r []journal.Record, err error) {
+	q := url.Values{}
+	for name, at := range map[string]time.Time{"from": from, "to": to} {
+		if !at.IsZero() {
+			q.Set(name, at.Format(time.RFC3339Nano))
+		}
+	}
+	err = c.do(ctx, http.MethodGet, "/v1/journal?"+q.Encode(), nil, &r)
 	return r, err
 }
 

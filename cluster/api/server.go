@@ -81,6 +81,7 @@ func (s *Server) Handler() http.Handler {
 		"GET /v1/status/local":    s.getLocal,
 		"GET /v1/table":           s.getTable,
 		"GET /v1/events":          s.getEvents,
+		"GET /v1/journal":         s.getJournal,
 		"GET /v1/members":         s.getMembers,
 		"DELETE /v1/members/{id}": s.deleteMember,
 		"POST /v1/init":           s.postInit,

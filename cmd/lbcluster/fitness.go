@@ -3,6 +3,8 @@ package main
 import (
 	"slices"
 	"sync"
+
+	"lbcluster/journal"
 )
 
 // fitness joins what the parts say of whether this member can use a lease: it
@@ -48,12 +50,14 @@ func (f *fitness) of(part string) func(ok bool, why string) {
 type unitFitness struct {
 	changed chan struct{} // one slot
 
+	note func(journal.Entry) // of each change; never waits
+
 	mu  sync.Mutex
 	bad map[uint64]string // "": fit
 }
 
-func newUnitFitness() *unitFitness {
-	return &unitFitness{changed: make(chan struct{}, 1), bad: map[uint64]string{}}
+func newUnitFitness(note func(journal.Entry)) *unitFitness {
+	return &unitFitness{changed: make(chan struct{}, 1), note: note, bad: map[uint64]string{}}
 }
 
 // set takes a report, and pokes who waits for changed.
@@ -64,6 +68,9 @@ func (u *unitFitness) set(unit uint64, ok bool, why string) {
 		why = ""
 	} else if why == "" {
 		why = "no reason given"
+	}
+	if u.bad[unit] != why {
+		u.note(fitEntry(unit, why))
 	}
 	u.bad[unit] = why
 	select {

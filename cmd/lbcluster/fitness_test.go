@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"lbcluster/fsm"
+	"lbcluster/journal"
 )
 
 func TestFitOnlyIfEachPartIs(t *testing.T) {
@@ -34,7 +35,7 @@ func TestFitOnlyIfEachPartIs(t *testing.T) {
 // Each unit by itself: what is wrong with one does not stop the others, and one
 // that nobody has looked at is not stood for.
 func TestUnitsAreJudgedOneByOne(t *testing.T) {
-	u := newUnitFitness()
+	u := newUnitFitness(func(journal.Entry) {})
 	all := func(netip.Addr) bool { return true }
 	unfit := func() string { return leaseWant("m1", threeMembers(), fsm.VoterSet{}, all, u.why).Routers[0].Unfit }
 	if got := unfit(); got != "its interface has not been looked at yet" {

@@ -58,7 +58,7 @@ Start with: lbcluster init   on the first machine, then
 		a.runCommand(),
 		a.initCommand(), a.joinCommand(), a.leaveCommand(), a.tokenCommand(), a.memberCommand(),
 		a.checkCommand(), a.applyCommand(), a.exportCommand(),
-		a.statusCommand(), a.eventsCommand(), a.routerCommand(),
+		a.statusCommand(), a.whyCommand(), a.eventsCommand(), a.routerCommand(),
 		a.serverCommand(),
 		a.versionCommand(), exitCodesTopic(),
 	)

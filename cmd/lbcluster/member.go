@@ -85,7 +85,7 @@ func (d *theDaemon) freshOnce(id cluster.Identity) bool {
 func (m *member) buildDataPlane(known []netip.Addr) error {
 	d := m.d
 	var err error
-	fit := newFitness(func(ok bool, why string) { m.lease.SetFit(ok, why) }, "data plane")
+	fit := newFitness(d.noteFit(func(ok bool, why string) { m.lease.SetFit(ok, why) }), "data plane")
 	if m.gate, err = gate.Open(gate.Config{
 		PinDir: d.cfg.BPFPinDir, Known: known, OnFit: fit.of("gate"), Log: d.log.With("part", "gate"),
 	}); err != nil {
@@ -102,13 +102,13 @@ func (m *member) buildDataPlane(known []netip.Addr) error {
 		return fmt.Errorf("watch interfaces: %w", err)
 	}
 	m.vrrp = vrrp.New(vrrp.Config{Clock: gate.BootNow, Ours: m.isMember, Log: d.log.With("part", "vrrp")})
-	m.units = newUnitFitness()
+	m.units = newUnitFitness(d.note)
 	m.plane = dataplane.New(dataplane.Config{
 		IPVS: m.kernel, VIPs: m.vips, Gate: m.keys, VRRP: speakers{m.vrrp, d.log},
 		StateFile: d.cfg.stateFile(), NodeInterfaces: d.cfg.Interfaces, Log: d.log.With("part", "dataplane"),
 		OnFit: fit.of("data plane"), OnRouterFit: m.units.set,
 	})
-	m.tenure = newTenures(m.plane)
+	m.tenure = newTenures(m.plane, d.note, func(unit uint64) fsm.MemberID { return d.node.Table().Owners[unit] })
 	m.checks = checks.New(checks.Config{Log: d.log.With("part", "checks"), Propose: d.node.Propose})
 	return nil
 }

@@ -20,6 +20,7 @@ import (
 	"lbcluster/cluster/api"
 	"lbcluster/dataplane/gate"
 	"lbcluster/fsm"
+	"lbcluster/journal"
 )
 
 // theDaemon is everything that lives as long as the process. It is the API's
@@ -38,6 +39,7 @@ type theDaemon struct {
 	vacate chan chan struct{}
 	// votedAs is the identity whose voter has run in this process; of runMember alone.
 	votedAs string
+	journal *journal.Journal
 }
 
 // runDaemon builds the daemon and runs it until ctx ends.
@@ -48,10 +50,12 @@ type theDaemon struct {
 func runDaemon(ctx context.Context, cfg NodeConfig) error {
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: cfg.LogLevel, ReplaceAttr: noTime()}))
 	d := &theDaemon{cfg: cfg, log: log, started: time.Now(), vacate: make(chan chan struct{})}
+	d.journal = journal.New(journal.Config{Dir: cfg.DataDir, Boot: gate.BootNow, Log: log.With("part", "journal")})
 	node, err := cluster.New(cluster.Config{
 		Dir: cfg.DataDir, Name: cfg.Name, Addr: cfg.Addr, Log: log.With("part", "cluster"),
 		Answers: map[string]func(context.Context) ([]byte, error){
-			askStatus: func(context.Context) ([]byte, error) { return json.Marshal(d.Local()) },
+			askStatus:  func(context.Context) ([]byte, error) { return json.Marshal(d.Local()) },
+			askJournal: d.answerJournal,
 		},
 		OnLeasePacket: func(_ fsm.MemberID, packet []byte) {
 			if m := d.part.Load(); m != nil {
@@ -90,14 +94,21 @@ func stayInMemory(log *slog.Logger) {
 // last words to the history still need), last the socket.
 func (d *theDaemon) run(ctx context.Context, serve func(context.Context) error) error {
 	base := context.WithoutCancel(ctx)
+	journalCtx, stopJournal := context.WithCancel(base)
 	nodeCtx, stopNode := context.WithCancel(base)
 	apiCtx, stopAPI := context.WithCancel(base)
+	defer stopJournal()
 	defer stopNode()
 	defer stopAPI()
 
+	d.noteStart(ctx)
+	context.AfterFunc(ctx, func() { d.note(journal.Entry{Kind: journal.Stopped}) })
 	var g errgroup.Group
+	g.Go(func() error { return d.journal.Run(journalCtx) })
+	g.Go(func() error { return d.watch(apiCtx) })
 	g.Go(func() error { return serve(apiCtx) })
 	g.Go(func() error {
+		defer stopJournal()
 		defer stopAPI()
 		return d.node.Run(nodeCtx)
 	})

@@ -97,6 +97,9 @@ func cmdDaemon(ts *testscript.TestScript, neg bool, args []string) {
 				fake.Must(fsm.Command{By: "eve@dir2", Settings: &fsm.Settings{Profile: "robust"}})
 			}
 		})
+	case "tale": // NAME: the members recorded it
+		records := tales[args[1]](fake.Table().Routers[0].ID)
+		fake.Set(func(f *apitest.Fake) { f.Records = records })
 	case "noquorum": // nothing can be committed
 		fake.Fail = fmt.Errorf("commit: %w", api.ErrNoQuorum)
 	default:

@@ -8,6 +8,7 @@ import (
 	"lbcluster/cluster/lease"
 	"lbcluster/dataplane/fence"
 	"lbcluster/fsm"
+	"lbcluster/journal"
 )
 
 // tenures passes on to the data plane what the lease tells its owner, and
@@ -16,6 +17,9 @@ import (
 type tenures struct {
 	owner   lease.Owner
 	reports chan fsm.Ownership
+	// note records; former tells who owned a unit last, as the table has it.
+	note   func(journal.Entry)
+	former func(unit uint64) fsm.MemberID
 
 	mu    sync.Mutex
 	since map[uint64]time.Time // of the present tenures
@@ -25,8 +29,8 @@ type tenures struct {
 // tally counts the tenures of a router since the process started.
 type tally struct{ acquired, lost uint64 }
 
-func newTenures(owner lease.Owner) *tenures {
-	return &tenures{owner: owner, reports: make(chan fsm.Ownership, 256), since: map[uint64]time.Time{}, count: map[uint64]tally{}}
+func newTenures(owner lease.Owner, note func(journal.Entry), former func(uint64) fsm.MemberID) *tenures {
+	return &tenures{owner: owner, note: note, former: former, reports: make(chan fsm.Ownership, 256), since: map[uint64]time.Time{}, count: map[uint64]tally{}}
 }
 
 // Acquired implements lease.Owner. It comes again when addresses change: that
@@ -42,6 +46,11 @@ func (t *tenures) Acquired(p fence.Permit) {
 	n := t.count[p.Router()]
 	n.acquired++
 	t.count[p.Router()] = n
+	acquired := journal.Entry{Kind: journal.Acquired, Unit: p.Router()}
+	if id := t.former(p.Router()); id != "" {
+		acquired.Peers = []fsm.MemberID{id}
+	}
+	t.note(acquired)
 	t.queue(fsm.Ownership{Router: p.Router(), Owns: true, Why: "a majority granted the lease"})
 }
 
@@ -57,6 +66,7 @@ func (t *tenures) Lost(router uint64, why string) <-chan struct{} {
 	n := t.count[router]
 	n.lost++
 	t.count[router] = n
+	t.note(journal.Entry{Kind: journal.Lost, Unit: router, Cause: lostCause(why), Text: why})
 	t.queue(fsm.Ownership{Router: router, Why: why})
 	return removed
 }

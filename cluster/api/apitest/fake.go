@@ -10,6 +10,7 @@ import (
 
 	"lbcluster/cluster/api"
 	"lbcluster/fsm"
+	"lbcluster/journal"
 )
 
 // Now is the instant at which everything in a Fake happens.
@@ -34,6 +35,8 @@ type Fake struct {
 	Fail error
 	// Edit, if set, changes what a member says about itself.
 	Edit func(*api.DirectorStatus)
+	// Records are what the members recorded; dead members' are left out.
+	Records []journal.Record
 	// Dead members do not answer.
 	Dead map[fsm.MemberID]string
 }
@@ -189,6 +192,20 @@ func (f *Fake) Propose(_ context.Context, c fsm.Command) (fsm.Result, error) {
 		hook()
 	}
 	return f.apply(c)
+}
+
+// Journal is Records, whatever the time, and an error for each dead member.
+func (f *Fake) Journal(context.Context, time.Time, time.Time) []journal.Record {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var out []journal.Record
+	for _, r := range f.Records {
+		if why, dead := f.Dead[r.Node]; dead {
+			r = journal.Record{Node: r.Node, Name: r.Name, Error: why}
+		}
+		out = append(out, r)
+	}
+	return out
 }
 
 // WaitRevision waits for a table.
