@@ -80,6 +80,8 @@ var rules = []struct {
 	{"journal/...", "dataplane/...", "a record is of what others tell it", ""},
 	{"cluster/lease/...", "journal/...", "the lease's thread waits for no disk; it tells events to a function", ""},
 	{"dataplane/...", "journal/...", "the data plane tells events to a function", ""},
+	{"internal/nstest/...", "...", "a test's hosts know no part of the project", ""},
+	{"...", "internal/nstest", "for tests alone", ""},
 	{"cluster/lease/...", "dataplane/...", "a lease yields permits and nothing else", "dataplane/fence"},
 }
 

@@ -18,23 +18,33 @@ import (
 	"github.com/cilium/ebpf/link"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"lbcluster/internal/nstest"
 )
 
-var onlyVIP = []netip.Addr{vip}
+var vips = []netip.Addr{vip, vip6}
+
+// armVIPs arms both.
+func armVIPs(t *testing.T, g *Gate, deadline int64) {
+	t.Helper()
+	for _, a := range vips {
+		arm(t, g, a, deadline)
+	}
+}
 
 func TestDarkUntilArmedAndAfterTheDeadline(t *testing.T) {
 	eachMode(t, func(t *testing.T, s *site) {
 		s.mustAnswer("without a gate")
-		g := s.open(Config{Known: onlyVIP})
+		g := s.open(Config{Known: vips})
 		s.mustBeDark("after Open")
 
-		arm(t, g, vip, in(10*time.Second))
+		armVIPs(t, g, in(10*time.Second))
 		s.mustAnswer("armed")
 
 		// No request that left after the deadline is answered. (When an answer
 		// was read says less: this test may be stalled before it reads.)
 		deadline := in(300 * time.Millisecond)
-		arm(t, g, vip, deadline)
+		armVIPs(t, g, deadline)
 		answers, late := 0, 0
 		for sent := BootNow(); sent < deadline+int64(100*time.Millisecond); sent = BootNow() {
 			if s.client.arp(vip, 10*time.Millisecond) {
@@ -49,17 +59,19 @@ func TestDarkUntilArmedAndAfterTheDeadline(t *testing.T) {
 		}
 		s.mustBeDark("after the deadline")
 
-		arm(t, g, vip, in(10*time.Second))
+		armVIPs(t, g, in(10*time.Second))
 		s.mustAnswer("armed again")
-		if err := g.Close(onlyVIP); err != nil {
+		if err := g.Close(vips); err != nil {
 			t.Fatal(err)
 		}
 		s.mustBeDark("closed")
 
-		c := g.Counters()[vip]
-		if c.NeighbourIn.Passed == 0 || c.NeighbourIn.Dropped == 0 || c.IPIn.Passed == 0 || c.IPIn.Dropped == 0 ||
-			c.NeighbourOut.Passed == 0 || c.IPOut.Passed == 0 || !slices.Equal(c.PassedBy.MAC, macB[:]) || !slices.Equal(c.DroppedBy.MAC, macB[:]) {
-			t.Errorf("counters %+v", c)
+		for _, a := range vips {
+			c := g.Counters()[a]
+			if c.NeighbourIn.Passed == 0 || c.NeighbourIn.Dropped == 0 || c.IPIn.Passed == 0 || c.IPIn.Dropped == 0 ||
+				c.NeighbourOut.Passed == 0 || c.IPOut.Passed == 0 || !slices.Equal(c.PassedBy.MAC, macB[:]) || !slices.Equal(c.DroppedBy.MAC, macB[:]) {
+				t.Errorf("%s: counters %+v", a, c)
+			}
 		}
 	})
 }
@@ -67,19 +79,17 @@ func TestDarkUntilArmedAndAfterTheDeadline(t *testing.T) {
 // A thawed process's gratuitous ARP, or one it sends too late, stays inside.
 func TestEgressIsGated(t *testing.T) {
 	eachMode(t, func(t *testing.T, s *site) {
-		g := s.open(Config{Known: onlyVIP})
-		out := newProberOn(t, s.host, "eth0")
+		g := s.open(Config{Known: vips})
+		out := nstest.NewTap(t, s.Host, "eth0")
 		garp := ether(ones, macA, etherARP, arpPacket(1, macA, vip, ones, vip))
 		heard := func() bool {
-			if _, err := unix.Write(out.fd, garp); err != nil && !errors.Is(err, unix.ENOBUFS) {
-				t.Fatal(err)
-			}
-			return s.client.hears(2*silent, func(b []byte) bool { return slices.Equal(b[:42], garp[:42]) })
+			out.Send(garp)
+			return s.client.Hears(2*silent, func(b []byte) bool { return slices.Equal(b[:42], garp[:42]) })
 		}
 		if heard() {
 			t.Error("gratuitous ARP left with the gate closed")
 		}
-		arm(t, g, vip, in(10*time.Second))
+		armVIPs(t, g, in(10*time.Second))
 		if !heard() {
 			t.Error("gratuitous ARP did not leave with the gate open")
 		}
@@ -101,7 +111,7 @@ func TestKilledProcessLeavesTheGateClosed(t *testing.T) {
 		if n := s.gates(); n != 2 {
 			t.Fatalf("%d programs of the gate on eth0, want 2", n)
 		}
-		arm(t, g, vip, in(10*time.Second)) // known from the old map alone
+		armVIPs(t, g, in(10*time.Second)) // known from the old map alone
 		s.mustAnswer("held by the new process")
 	})
 }
@@ -121,7 +131,7 @@ func TestFrozenProcess(t *testing.T) {
 		c.signal(t, unix.SIGCONT)
 		c.expect(t, "run: "+ErrSuperseded.Error())
 		s.mustBeDark("the thawed process arms a dead map")
-		arm(t, g, vip, in(10*time.Second))
+		armVIPs(t, g, in(10*time.Second))
 		s.mustAnswer("held by the new process")
 	})
 }
@@ -129,12 +139,12 @@ func TestFrozenProcess(t *testing.T) {
 // A process that opens closes the gate at once, even one armed far ahead.
 func TestTakeOverClosesFirst(t *testing.T) {
 	eachMode(t, func(t *testing.T, s *site) {
-		old := s.open(Config{Known: onlyVIP})
-		arm(t, old, vip, in(30*time.Second))
+		old := s.open(Config{Known: vips})
+		armVIPs(t, old, in(30*time.Second))
 		s.mustAnswer("held")
 		s.open(Config{})
 		s.mustBeDark("taken over")
-		arm(t, old, vip, in(30*time.Second))
+		armVIPs(t, old, in(30*time.Second))
 		s.mustBeDark("the old one armed its map again")
 	})
 }
@@ -142,8 +152,8 @@ func TestTakeOverClosesFirst(t *testing.T) {
 // Pins can be lost (a private mount); the programs still name the old map.
 func TestTakeOverWithoutPins(t *testing.T) {
 	eachMode(t, func(t *testing.T, s *site) {
-		old := s.open(Config{Known: []netip.Addr{vip, vip2}})
-		arm(t, old, vip, in(30*time.Second))
+		old := s.open(Config{Known: []netip.Addr{vip, vip6, vip2}})
+		armVIPs(t, old, in(30*time.Second))
 		for _, name := range []string{vipsName, deadlinesName, countersName} {
 			if err := os.Remove(filepath.Join(s.pins, name)); err != nil {
 				t.Fatal(err)
@@ -151,8 +161,8 @@ func TestTakeOverWithoutPins(t *testing.T) {
 		}
 		g := s.open(Config{})
 		s.mustBeDark("taken over")
-		if len(g.Status().VIPs) != 2 {
-			t.Errorf("knows %v, want both addresses of the old map", g.Status().VIPs)
+		if len(g.Status().VIPs) != 3 {
+			t.Errorf("knows %v, want all addresses of the old map", g.Status().VIPs)
 		}
 		if n := s.gates(); n != 2 {
 			t.Errorf("%d programs of the gate on eth0, want 2", n)
@@ -167,38 +177,38 @@ func TestModeChange(t *testing.T) {
 	}
 	s := newSite(t, "")
 	for _, mode := range []string{ModeClsact, ModeTCX, ModeClsact} {
-		g := s.open(Config{Mode: mode, Known: onlyVIP})
+		g := s.open(Config{Mode: mode, Known: vips})
 		s.mustBeDark("opened as " + mode)
 		if n := s.gates(); n != 2 || !s.attached(g, "eth0") {
 			t.Errorf("as %s: %d programs on eth0, want 2; ours on: %v", mode, n, s.attached(g, "eth0"))
 		}
-		arm(t, g, vip, in(10*time.Second))
+		armVIPs(t, g, in(10*time.Second))
 		s.mustAnswer("armed as " + mode)
 	}
 }
 
 func TestNewInterfaceGetsTheGate(t *testing.T) {
 	eachMode(t, func(t *testing.T, s *site) {
-		g := s.open(Config{Known: onlyVIP})
+		g := s.open(Config{Known: vips})
 		before := g.Status().Interfaces
 		if !slices.Contains(before, "eth0") || slices.Contains(before, "lo") {
 			t.Fatalf("attached to %v after Open", before)
 		}
 		stop := s.run(g)
-		s.do(func() error {
+		s.Do(func() error {
 			return netlink.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "eth1"}, PeerName: "peer1"})
 		})
 		// A kernel may put interfaces of its own into each namespace (tunl0).
 		want := slices.Sorted(slices.Values(append(slices.Clone(before), "eth1", "peer1")))
-		eventually(t, "the gate is on the new interfaces", func() bool { return slices.Equal(g.Status().Interfaces, want) })
+		nstest.Eventually(t, "the gate is on the new interfaces", func() bool { return slices.Equal(g.Status().Interfaces, want) })
 		if !s.attached(g, "eth1") || g.Status().Reattached != 0 {
 			t.Errorf("attached: %v, status %+v", s.attached(g, "eth1"), g.Status())
 		}
-		s.do(func() error {
+		s.Do(func() error {
 			l, err := netlink.LinkByName("eth1")
 			return errors.Join(err, netlink.LinkDel(l))
 		})
-		eventually(t, "gone interfaces are forgotten", func() bool { return slices.Equal(g.Status().Interfaces, before) })
+		nstest.Eventually(t, "gone interfaces are forgotten", func() bool { return slices.Equal(g.Status().Interfaces, before) })
 		if s.mode == ModeTCX {
 			if pins, err := os.ReadDir(filepath.Join(s.pins, linksDir)); err != nil || len(pins) != 2*len(before) {
 				t.Errorf("%d pinned links (%v), want two for each of %v", len(pins), err, before)
@@ -217,14 +227,14 @@ func TestNewInterfaceGetsTheGate(t *testing.T) {
 // A later process must find the maps, or it could not close them.
 func TestRemovedMapPinsComeBack(t *testing.T) {
 	eachMode(t, func(t *testing.T, s *site) {
-		g := s.open(Config{Known: onlyVIP})
+		g := s.open(Config{Known: vips})
 		s.run(g)
 		for _, one := range g.maps.named() {
 			if err := os.Remove(filepath.Join(s.pins, one.name)); err != nil {
 				t.Fatal(err)
 			}
 		}
-		eventually(t, "the maps are pinned again", func() bool {
+		nstest.Eventually(t, "the maps are pinned again", func() bool {
 			ours, err := g.maps.owned(s.pins)
 			return err == nil && ours
 		})
@@ -260,16 +270,16 @@ func detachments(mode string, s *site) map[string]func(ifindex int) error {
 
 func TestDetachedGateComesBack(t *testing.T) {
 	eachMode(t, func(t *testing.T, s *site) {
-		g := s.open(Config{Known: onlyVIP})
+		g := s.open(Config{Known: vips})
 		s.run(g)
 		for name, detach := range detachments(s.mode, s) {
 			before := g.Status().Reattached
 			start := time.Now()
-			s.do(func() error {
+			s.Do(func() error {
 				l, err := netlink.LinkByName("eth0")
 				return errors.Join(err, detach(l.Attrs().Index))
 			})
-			eventually(t, name+": the gate is back", func() bool { return g.Status().Reattached > before })
+			nstest.Eventually(t, name+": the gate is back", func() bool { return g.Status().Reattached > before })
 			t.Logf("%s: back after %v", name, time.Since(start))
 			if !s.attached(g, "eth0") || s.gates() != 2 {
 				t.Errorf("%s: counted, but not there", name)
@@ -285,7 +295,7 @@ func TestAnotherProgramInFrontIsShown(t *testing.T) {
 		t.Skip("this kernel has no tcx (6.6 and later)")
 	}
 	s := newSite(t, ModeTCX)
-	g := s.open(Config{Known: onlyVIP})
+	g := s.open(Config{Known: vips})
 	s.run(g)
 	p, err := ebpf.NewProgram(&ebpf.ProgramSpec{Type: ebpf.SchedCLS, License: "Apache-2.0",
 		Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, verdictNext), asm.Return()}})
@@ -294,7 +304,7 @@ func TestAnotherProgramInFrontIsShown(t *testing.T) {
 	}
 	defer p.Close()
 	var other link.Link
-	s.do(func() error {
+	s.Do(func() error {
 		l, err := netlink.LinkByName("eth0")
 		if err != nil {
 			return err
@@ -302,7 +312,7 @@ func TestAnotherProgramInFrontIsShown(t *testing.T) {
 		other, err = link.AttachTCX(link.TCXOptions{Interface: l.Attrs().Index, Program: p, Attach: ebpf.AttachTCXIngress, Anchor: link.Head()})
 		return err
 	})
-	eventually(t, "the other program is noticed", func() bool { return slices.Equal(g.Status().Displaced, []string{"eth0"}) })
+	nstest.Eventually(t, "the other program is noticed", func() bool { return slices.Equal(g.Status().Displaced, []string{"eth0"}) })
 	s.mustBeDark("behind another program")
 
 	// The next process goes in front of it.
@@ -311,7 +321,7 @@ func TestAnotherProgramInFrontIsShown(t *testing.T) {
 	if d := g.Status().Displaced; len(d) != 0 {
 		t.Errorf("a new process's gate is behind another program on %v", d)
 	}
-	s.do(func() error {
+	s.Do(func() error {
 		l, err := netlink.LinkByName("eth0")
 		if err != nil {
 			return err
@@ -335,13 +345,13 @@ func TestSetVIPs(t *testing.T) {
 			t.Errorf("Arm of an unknown address: %v", err)
 		}
 		s.mustAnswer("not a VIP")
-		set := func(addrs ...netip.Addr) error { return s.try(func() error { return g.SetVIPs(plainVIPs(addrs...)) }) }
-		if err := set(vip, vip2); err != nil {
+		set := func(addrs ...netip.Addr) error { return s.Try(func() error { return g.SetVIPs(plainVIPs(addrs...)) }) }
+		if err := set(vip, vip6, vip2); err != nil {
 			t.Fatal(err)
 		}
 		s.mustBeDark("a VIP now")
-		arm(t, g, vip, in(10*time.Second))
-		if err := set(vip); err != nil {
+		armVIPs(t, g, in(10*time.Second))
+		if err := set(vip, vip6); err != nil {
 			t.Fatal(err)
 		}
 		s.mustAnswer("it stays armed when others go")
@@ -351,26 +361,24 @@ func TestSetVIPs(t *testing.T) {
 			t.Fatalf("SetVIPs without an address that is on eth0: %v", err)
 		}
 		s.mustBeDark("given up with its address still there")
-		s.do(func() error {
-			l, err := netlink.LinkByName("eth0")
-			a, err2 := netlink.ParseAddr(vip.String() + "/32")
-			return errors.Join(err, err2, netlink.AddrDel(l, a))
+		s.Do(func() error {
+			return nstest.DelAddr("eth0", vip.String()+"/32", vip6.String()+"/128")
 		})
 		if err := set(); err != nil {
 			t.Fatal(err)
 		}
-		if err := errors.Join(g.Arm(vip, in(time.Second)), g.Close(onlyVIP)); !errors.Is(err, ErrUnknownVIP) {
+		if err := errors.Join(g.Arm(vip, in(time.Second)), g.Close(vips)); !errors.Is(err, ErrUnknownVIP) {
 			t.Errorf("after removal: %v", err)
 		}
-		s.do(func() error { return addAddr("eth0", vip.String()+"/32") })
+		s.Do(func() error { return nstest.AddAddr("eth0", vip.String()+"/32", vip6.String()+"/128") })
 		s.mustAnswer("not a VIP any more")
 	})
 }
 
 func TestRemove(t *testing.T) {
 	eachMode(t, func(t *testing.T, s *site) {
-		s.open(Config{Known: onlyVIP})
-		s.do(func() error { return Remove(s.pins) })
+		s.open(Config{Known: vips})
+		s.Do(func() error { return Remove(s.pins) })
 		if n := s.gates(); n != 0 {
 			t.Errorf("%d programs left", n)
 		}
@@ -378,17 +386,17 @@ func TestRemove(t *testing.T) {
 			t.Errorf("pins left: %v", err)
 		}
 		s.mustAnswer("removed")
-		s.do(func() error { return Remove(s.pins) }) // again: nothing to do
+		s.Do(func() error { return Remove(s.pins) }) // again: nothing to do
 	})
 }
 
 func TestOpenMountsBPFFS(t *testing.T) {
 	needRoot(t)
-	h := newHost(t)
+	h := nstest.New(t)
 	dir := filepath.Join(t.TempDir(), "pins")
 	t.Cleanup(func() { unix.Unmount(dir, unix.MNT_DETACH) })
 	var g *Gate
-	h.do(func() (err error) { g, err = Open(Config{PinDir: dir}); return err })
+	h.Do(func() (err error) { g, err = Open(Config{PinDir: dir}); return err })
 	defer g.Abandon()
 	if on, err := onBPFFS(dir); err != nil || !on {
 		t.Errorf("on bpffs: %v, %v", on, err)
@@ -396,7 +404,7 @@ func TestOpenMountsBPFFS(t *testing.T) {
 	if g.mode != ModeClsact {
 		t.Errorf("mode %s: pins in a mount that may be private must not hold the gate", g.mode)
 	}
-	h.do(func() error { return Remove(dir) })
+	h.Do(func() error { return Remove(dir) })
 }
 
 func TestOpenRefuses(t *testing.T) {
@@ -516,7 +524,7 @@ func TestLockGivesUp(t *testing.T) {
 // The address sits on a VLAN of the interface: frames are judged below and on it.
 func TestVLAN(t *testing.T) {
 	eachMode(t, func(t *testing.T, s *site) {
-		err := s.try(func() error {
+		err := s.Try(func() error {
 			l, err := netlink.LinkByName("eth0")
 			if err != nil {
 				return err
@@ -526,7 +534,7 @@ func TestVLAN(t *testing.T) {
 				return err
 			}
 			a, err := netlink.ParseAddr(vip.String() + "/32")
-			return errors.Join(err, netlink.AddrDel(l, a), up("eth0.5"), addAddr("eth0.5", vip.String()+"/32"), addAddr("eth0.5", "172.25.88.3/24"))
+			return errors.Join(err, netlink.AddrDel(l, a), nstest.Up("eth0.5"), nstest.AddAddr("eth0.5", vip.String()+"/32"), nstest.AddAddr("eth0.5", "172.25.88.3/24"))
 		})
 		if errors.Is(err, unix.EOPNOTSUPP) {
 			t.Skip("this kernel has no VLANs (8021q)")
@@ -536,17 +544,17 @@ func TestVLAN(t *testing.T) {
 		}
 		ask := ether(ones, macB, etherARP, arpPacket(1, macB, client, [6]byte{}, vip), vlan5)
 		answered := func() bool {
-			return s.client.exchange(ask, silent, func(b []byte) bool {
+			return s.client.Ask(ask, silent, func(b []byte) bool {
 				return slices.Equal(b[6:12], macA[:]) && (b[12] == 8 && b[13] == 6 && b[21] == 2 || b[12] == 0x81 && b[16] == 8 && b[17] == 6 && b[25] == 2)
 			})
 		}
-		eventually(t, "an answer on the VLAN without a gate", answered)
-		g := s.open(Config{Known: onlyVIP})
+		nstest.Eventually(t, "an answer on the VLAN without a gate", answered)
+		g := s.open(Config{Known: vips})
 		if answered() {
 			t.Error("answers on the VLAN with the gate closed")
 		}
-		arm(t, g, vip, in(10*time.Second))
-		eventually(t, "an answer on the VLAN with the gate open", answered)
+		armVIPs(t, g, in(10*time.Second))
+		nstest.Eventually(t, "an answer on the VLAN with the gate open", answered)
 	})
 }
 

@@ -3,6 +3,7 @@ package gate
 import (
 	"errors"
 	"net"
+	"net/netip"
 	"testing"
 	"time"
 
@@ -146,7 +147,7 @@ func TestLocalComesAndGoes(t *testing.T) {
 	if d := *(*g.slots.Load())[vip].word; d != deadline {
 		t.Errorf("the deadline changed to %d", d)
 	}
-	if err := errors.Join(g.Close(onlyVIP), g.SetVIPs(localV[:1])); err != nil {
+	if err := errors.Join(g.Close([]netip.Addr{vip}), g.SetVIPs(localV[:1])); err != nil {
 		t.Fatal(err)
 	}
 	if v, mark := markOf(t, g, ingress, 0, tcp); v != "next" || mark != testMark {

@@ -16,7 +16,7 @@ func TestMissingGateIsUnfit(t *testing.T) {
 	for _, cure := range []string{"the gate is back", "the interface is gone"} {
 		s := newSite(t, ModeClsact)
 		told := make(chan string, 10)
-		g := s.open(Config{Known: onlyVIP, OnFit: func(ok bool, why string) { told <- fmt.Sprint(ok, " ", why) }})
+		g := s.open(Config{Known: vips, OnFit: func(ok bool, why string) { told <- fmt.Sprint(ok, " ", why) }})
 		s.run(g)
 		if !s.attached(g, "eth0") {
 			t.Fatal("not attached")
@@ -26,7 +26,7 @@ func TestMissingGateIsUnfit(t *testing.T) {
 				LinkIndex: l.Attrs().Index, Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_INGRESS}}
 		}
 		// Another agent that wants an ingress qdisc leaves no place for what goes out.
-		s.do(func() error {
+		s.Do(func() error {
 			l, err := netlink.LinkByName("eth0")
 			if err != nil {
 				return err
@@ -51,7 +51,7 @@ func TestMissingGateIsUnfit(t *testing.T) {
 		case <-time.After(3 * time.Second):
 			t.Fatal("nobody was told that eth0 has no gate")
 		}
-		s.do(func() error {
+		s.Do(func() error {
 			l, err := netlink.LinkByName("eth0")
 			if err != nil {
 				return err
