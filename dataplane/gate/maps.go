@@ -29,6 +29,8 @@ const (
 	freshSuffix   = "-new" // of a pin on its way; bpffs takes no dots
 )
 
+var mapNames = []string{vipsName, deadlinesName, countersName, membersName}
+
 // mapSet is what one process instance's programs read: no other process writes
 // into it while that instance is the gate, but to close it.
 type mapSet struct {

@@ -43,10 +43,8 @@ func bare(t *testing.T, vips ...netip.Addr) *Gate {
 	if err := g.SetVIPs(plainVIPs(vips...)); err != nil {
 		t.Fatal(err)
 	}
-	for _, d := range directions {
-		if g.progs[d], err = load(d, g.maps, g.mark); err != nil {
-			t.Fatalf("%+v", err)
-		}
+	if err := g.loadPrograms(); err != nil {
+		t.Fatalf("%+v", err)
 	}
 	return g
 }

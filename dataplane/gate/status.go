@@ -156,7 +156,7 @@ func unpin(dir string) error {
 	if err := (tcx{dir: dir}).forget(nil); err != nil {
 		return err
 	}
-	for _, name := range []string{vipsName, deadlinesName, countersName, membersName} {
+	for _, name := range mapNames {
 		for _, suffix := range []string{"", freshSuffix} {
 			if err := unix.Unlink(filepath.Join(dir, name+suffix)); err != nil && err != unix.ENOENT {
 				return fmt.Errorf("unpin map %s: %w", name, err)

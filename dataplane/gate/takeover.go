@@ -22,10 +22,11 @@ import (
 // kinds off, new pinned.
 func (g *Gate) takeOver(known []netip.Addr, inherit bool) (err error) {
 	old, err := findEarlier(g.dir)
-	if err != nil {
-		return err
-	}
 	defer old.close()
+	if err != nil {
+		_, e := old.shut()
+		return errors.Join(err, e)
+	}
 	// Two live gates contradict each other; neither is believed.
 	inherit = inherit && len(old) == 1
 	if !inherit {
@@ -45,6 +46,17 @@ func (g *Gate) takeOver(known []netip.Addr, inherit bool) (err error) {
 	if err := g.prepareMaps(known, old, inherit); err != nil {
 		return err
 	}
+	if err := g.loadPrograms(); err != nil {
+		return err
+	}
+	if err := g.attachAll(); err != nil {
+		return err
+	}
+	return g.maps.pin(g.dir)
+}
+
+// loadPrograms puts both variants of the program over the maps into the kernel.
+func (g *Gate) loadPrograms() (err error) {
 	for _, d := range directions {
 		if g.progs[d], err = load(d, g.maps, g.mark); err != nil {
 			return err
@@ -53,10 +65,7 @@ func (g *Gate) takeOver(known []netip.Addr, inherit bool) (err error) {
 			return err
 		}
 	}
-	if err := g.attachAll(); err != nil {
-		return err
-	}
-	return g.maps.pin(g.dir)
+	return nil
 }
 
 // prepareMaps makes the new maps, with every address that is known from
@@ -117,42 +126,29 @@ type earlierGates []*earlier
 
 // findEarlier looks for the gates of all earlier processes: by the pins in dir
 // and, in case those are gone (a private mount, an unmount), by the programs on
-// the interfaces.
+// the interfaces. With an error it returns those that it found.
 func findEarlier(dir string) (gates earlierGates, err error) {
-	defer func() {
-		if err != nil {
-			gates.close()
-			gates = nil
-		}
-	}()
-	if err := gates.addPinned(dir); err != nil {
-		return gates, err
-	}
-	links, err := interfaces()
-	if err != nil {
-		return gates, err
-	}
+	err = gates.addPinned(dir)
+	links, linksErr := interfaces()
+	err = errors.Join(err, linksErr)
 	seen := make(map[ebpf.ProgramID]bool)
 	for _, h := range allHooks(dir) {
 		for _, l := range links {
 			for _, d := range directions {
-				here, err := h.list(l.Attrs().Index, d)
-				if err != nil && !gone(l) {
-					return gates, err
+				here, hereErr := h.list(l.Attrs().Index, d)
+				if hereErr != nil && !gone(l) {
+					err = errors.Join(err, hereErr)
 				}
 				for _, f := range here {
-					if seen[f.id] {
-						continue
-					}
-					seen[f.id] = true
-					if err := gates.addProgram(f.id); err != nil {
-						return gates, err
+					if !seen[f.id] {
+						seen[f.id] = true
+						err = errors.Join(err, gates.addProgram(f.id))
 					}
 				}
 			}
 		}
 	}
-	return gates, nil
+	return gates, err
 }
 
 // allHooks are all ways in which some process may have attached.
@@ -164,20 +160,19 @@ func allHooks(dir string) []hook {
 	return hooks
 }
 
-func (gs *earlierGates) addPinned(dir string) error {
+func (gs *earlierGates) addPinned(dir string) (err error) {
 	found := make(map[string]*ebpf.Map)
 	defer closeMaps(found)
 	for _, name := range []string{deadlinesName, vipsName, membersName} {
-		m, err := ebpf.LoadPinnedMap(filepath.Join(dir, name), nil)
-		if errors.Is(err, os.ErrNotExist) {
-			continue
+		m, e := ebpf.LoadPinnedMap(filepath.Join(dir, name), nil)
+		switch {
+		case e == nil:
+			found[kernelPrefix+name] = m
+		case !errors.Is(e, os.ErrNotExist):
+			err = errors.Join(err, explain(fmt.Errorf("open the earlier gate's map %s: %w", name, e)))
 		}
-		if err != nil {
-			return explain(fmt.Errorf("open the earlier gate's map %s: %w", name, err))
-		}
-		found[kernelPrefix+name] = m
 	}
-	return gs.add(found)
+	return errors.Join(err, gs.add(found))
 }
 
 func (gs *earlierGates) addProgram(id ebpf.ProgramID) error {
@@ -345,13 +340,10 @@ func CloseAll(pinDir string) ([]netip.Addr, error) {
 	} else if errors.Is(lockErr, os.ErrNotExist) {
 		lockErr = nil // nobody has opened a gate there since the machine started
 	}
-	old, err := findEarlier(pinDir)
-	if err != nil {
-		return nil, errors.Join(err, lockErr)
-	}
+	old, findErr := findEarlier(pinDir)
 	defer old.close()
 	addrs, err := old.shut()
-	return addrs, errors.Join(err, lockErr)
+	return addrs, errors.Join(findErr, err, lockErr)
 }
 
 // Inherited are the deadlines, absolute CLOCK_BOOTTIME nanoseconds, that Open
