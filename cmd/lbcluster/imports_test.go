@@ -64,6 +64,7 @@ var rules = []struct {
 	{"fsm/...", "checks/...", "the table is the vocabulary of all others", ""},
 	{"cluster/api/...", "cluster", "the command line must not link Raft to ask a question", ""},
 	{"cluster/lease/...", "cluster", "a lease needs neither Raft nor its disks", ""},
+	{"cluster/handover/...", "...", "a decision rests on facts that it is given", "fsm"},
 	{"checks/...", "cluster/...", "checks propose through a function they are given", ""},
 	{"checks/...", "dataplane/...", "opinions reach the kernel through the table only", ""},
 	{"dataplane/...", "cluster/...", "the kernel follows the table, wherever it comes from", ""},
@@ -129,6 +130,8 @@ func TestPurePackages(t *testing.T) {
 				}
 			}
 			forbid(t, who, p.Imports, "os", "net", "math/rand", "math/rand/v2", "crypto/rand", "log", "log/slog", "os/exec", "syscall")
+		case "cluster/handover":
+			forbid(t, who, p.Imports, "os", "net", "math/rand", "math/rand/v2", "crypto/rand", "log", "log/slog", "os/exec", "syscall", "context", "sync")
 		case "fsm/conf":
 			// net is allowed: it takes host:port apart there
 			forbid(t, who, p.Imports, "os", "os/exec", "syscall", "log", "log/slog", "net/http", "path/filepath")
