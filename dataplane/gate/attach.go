@@ -11,8 +11,6 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
-	"github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
 )
 
 // Ways to attach.
@@ -215,94 +213,4 @@ func (t tcx) forget(present map[int]bool) error {
 		}
 	}
 	return nil
-}
-
-// clsact attaches as the first filter of the clsact qdisc. Filters belong to
-// the interface, so they outlive the process by themselves.
-type clsact struct{}
-
-const (
-	clsactPriority = 1
-	clsactHandle   = 0x1bc // ours among the filters of that priority
-)
-
-func clsactParent(d direction) uint32 {
-	if d == ingress {
-		return netlink.HANDLE_MIN_INGRESS
-	}
-	return netlink.HANDLE_MIN_EGRESS
-}
-
-func (clsact) filters(ifindex int, d direction) ([]netlink.Filter, error) {
-	filters, err := netlink.FilterList(byIndex(ifindex), clsactParent(d))
-	for errors.Is(err, netlink.ErrDumpInterrupted) {
-		filters, err = netlink.FilterList(byIndex(ifindex), clsactParent(d))
-	}
-	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOENT) {
-		return nil, nil // no such qdisc
-	}
-	if err != nil {
-		return nil, fmt.Errorf("list the filters (%s) of interface %d: %w", d, ifindex, err)
-	}
-	return filters, nil
-}
-
-func (c clsact) list(ifindex int, d direction) ([]found, error) {
-	filters, err := c.filters(ifindex, d)
-	var out []found
-	for i, f := range filters {
-		b, ok := f.(*netlink.BpfFilter)
-		if ok && b.Handle == clsactHandle && b.Priority == clsactPriority && strings.HasPrefix(b.Name, progName(d)) {
-			out = append(out, found{id: ebpf.ProgramID(b.Id), first: i == 0})
-		}
-	}
-	return out, err
-}
-
-func (c clsact) place(ifindex int, d direction, id ebpf.ProgramID) (int, error) {
-	filters, err := c.filters(ifindex, d)
-	return slices.IndexFunc(filters, func(f netlink.Filter) bool {
-		b, ok := f.(*netlink.BpfFilter)
-		return ok && b.DirectAction && ebpf.ProgramID(b.Id) == id
-	}), err
-}
-
-func (c clsact) attach(ifindex int, d direction, p *ebpf.Program) error {
-	qdisc := &netlink.Clsact{QdiscAttrs: netlink.QdiscAttrs{
-		LinkIndex: ifindex, Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_CLSACT,
-	}}
-	if err := netlink.QdiscAdd(qdisc); err != nil && !errors.Is(err, unix.EEXIST) {
-		return explain(fmt.Errorf("add the clsact qdisc: %w", err))
-	}
-	f := c.filter(ifindex, d)
-	f.Fd, f.Name, f.DirectAction = p.FD(), progName(d), true
-	if err := netlink.FilterReplace(f); err != nil {
-		return explain(fmt.Errorf("add the gate's filter (priority %d; is that taken, or is there an ingress qdisc instead of clsact?): %w", clsactPriority, err))
-	}
-	return nil
-}
-
-func (clsact) filter(ifindex int, d direction) *netlink.BpfFilter {
-	return &netlink.BpfFilter{FilterAttrs: netlink.FilterAttrs{
-		LinkIndex: ifindex, Parent: clsactParent(d), Handle: clsactHandle,
-		Protocol: unix.ETH_P_ALL, Priority: clsactPriority,
-	}}
-}
-
-func (c clsact) detach(ifindex int, d direction) error {
-	here, err := c.list(ifindex, d)
-	if err != nil || len(here) == 0 {
-		return err
-	}
-	if err := netlink.FilterDel(c.filter(ifindex, d)); err != nil && !errors.Is(err, unix.ENOENT) {
-		return fmt.Errorf("remove the gate's filter (%s) from interface %d: %w", d, ifindex, err)
-	}
-	return nil
-}
-
-func (clsact) forget(map[int]bool) error { return nil }
-
-// byIndex is a link for calls that need no more than its index.
-func byIndex(i int) netlink.Link {
-	return &netlink.Device{LinkAttrs: netlink.LinkAttrs{Index: i}}
 }

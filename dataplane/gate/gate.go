@@ -61,14 +61,16 @@ type Config struct {
 
 // Gate is the gate of this process. Its methods are safe for concurrent use.
 type Gate struct {
-	dir   string
-	log   *slog.Logger
-	mode  string
-	hook  hook
-	maps  *mapSet
-	progs [2]*ebpf.Program
-	ids   [2]ebpf.ProgramID
-	mark  uint32
+	dir  string
+	log  *slog.Logger
+	mode string
+	hook hook
+	// tcxToo: the kernel has tcx, whatever the mode.
+	tcxToo bool
+	maps   *mapSet
+	progs  [2]*ebpf.Program
+	ids    [2]ebpf.ProgramID
+	mark   uint32
 
 	inherited map[netip.Addr]int64 // of Open
 
@@ -132,6 +134,7 @@ func Open(cfg Config) (*Gate, error) {
 // that hold tcx links; filters need no pin.
 func (g *Gate) choose(mounted bool) error {
 	have := haveTCX()
+	g.tcxToo = have
 	switch {
 	case g.mode == "" && have && !mounted:
 		g.mode = ModeTCX

@@ -13,9 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/asm"
-	"github.com/cilium/ebpf/link"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
@@ -241,103 +238,6 @@ func TestRemovedMapPinsComeBack(t *testing.T) {
 	})
 }
 
-// ways of taking the gate off an interface.
-func detachments(mode string, s *site) map[string]func(ifindex int) error {
-	if mode == ModeTCX {
-		return map[string]func(int) error{
-			"link detached": func(i int) error {
-				l, err := link.LoadPinnedLink(tcx{dir: s.pins}.path(i, ingress), nil)
-				if err != nil {
-					return err
-				}
-				defer l.Close()
-				return l.Detach()
-			},
-			"pins removed": func(int) error {
-				os.RemoveAll(s.pins) // may fail at the end: the watch is quick to pin again
-				return nil
-			},
-		}
-	}
-	return map[string]func(int) error{
-		"filter deleted": func(i int) error { return netlink.FilterDel(clsact{}.filter(i, egress)) },
-		"qdisc deleted": func(i int) error {
-			return netlink.QdiscDel(&netlink.Clsact{QdiscAttrs: netlink.QdiscAttrs{
-				LinkIndex: i, Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_CLSACT}})
-		},
-	}
-}
-
-func TestDetachedGateComesBack(t *testing.T) {
-	eachMode(t, func(t *testing.T, s *site) {
-		g := s.open(Config{Known: vips})
-		s.run(g)
-		for name, detach := range detachments(s.mode, s) {
-			before := g.Status().Reattached
-			start := time.Now()
-			s.Do(func() error {
-				l, err := netlink.LinkByName("eth0")
-				return errors.Join(err, detach(l.Attrs().Index))
-			})
-			nstest.Eventually(t, name+": the gate is back", func() bool { return g.Status().Reattached > before })
-			t.Logf("%s: back after %v", name, time.Since(start))
-			if !s.attached(g, "eth0") || s.gates() != 2 {
-				t.Errorf("%s: counted, but not there", name)
-			}
-			s.mustBeDark(name)
-		}
-	})
-}
-
-func TestAnotherProgramInFrontIsShown(t *testing.T) {
-	needRoot(t)
-	if !haveTCX() {
-		t.Skip("this kernel has no tcx (6.6 and later)")
-	}
-	s := newSite(t, ModeTCX)
-	g := s.open(Config{Known: vips})
-	s.run(g)
-	p, err := ebpf.NewProgram(&ebpf.ProgramSpec{Type: ebpf.SchedCLS, License: "Apache-2.0",
-		Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, verdictNext), asm.Return()}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer p.Close()
-	var other link.Link
-	s.Do(func() error {
-		l, err := netlink.LinkByName("eth0")
-		if err != nil {
-			return err
-		}
-		other, err = link.AttachTCX(link.TCXOptions{Interface: l.Attrs().Index, Program: p, Attach: ebpf.AttachTCXIngress, Anchor: link.Head()})
-		return err
-	})
-	nstest.Eventually(t, "the other program is noticed", func() bool { return slices.Equal(g.Status().Displaced, []string{"eth0"}) })
-	s.mustBeDark("behind another program")
-
-	// The next process goes in front of it.
-	g = s.open(Config{})
-	s.run(g)
-	if d := g.Status().Displaced; len(d) != 0 {
-		t.Errorf("a new process's gate is behind another program on %v", d)
-	}
-	s.Do(func() error {
-		l, err := netlink.LinkByName("eth0")
-		if err != nil {
-			return err
-		}
-		at, err := g.hook.place(l.Attrs().Index, ingress, g.ids[ingress])
-		if at != 0 {
-			t.Errorf("place %d, want 0", at)
-		}
-		return err
-	})
-	if n := s.gates(); n != 2 {
-		t.Errorf("%d programs of the gate on eth0, want 2", n)
-	}
-	other.Close()
-}
-
 func TestSetVIPs(t *testing.T) {
 	eachMode(t, func(t *testing.T, s *site) {
 		g := s.open(Config{})
@@ -519,43 +419,6 @@ func TestLockGivesUp(t *testing.T) {
 		t.Fatal(err)
 	}
 	unlock()
-}
-
-// The address sits on a VLAN of the interface: frames are judged below and on it.
-func TestVLAN(t *testing.T) {
-	eachMode(t, func(t *testing.T, s *site) {
-		err := s.Try(func() error {
-			l, err := netlink.LinkByName("eth0")
-			if err != nil {
-				return err
-			}
-			v := &netlink.Vlan{LinkAttrs: netlink.LinkAttrs{Name: "eth0.5", ParentIndex: l.Attrs().Index}, VlanId: 5}
-			if err := netlink.LinkAdd(v); err != nil {
-				return err
-			}
-			a, err := netlink.ParseAddr(vip.String() + "/32")
-			return errors.Join(err, netlink.AddrDel(l, a), nstest.Up("eth0.5"), nstest.AddAddr("eth0.5", vip.String()+"/32"), nstest.AddAddr("eth0.5", "172.25.88.3/24"))
-		})
-		if errors.Is(err, unix.EOPNOTSUPP) {
-			t.Skip("this kernel has no VLANs (8021q)")
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		ask := ether(ones, macB, etherARP, arpPacket(1, macB, client, [6]byte{}, vip), vlan5)
-		answered := func() bool {
-			return s.client.Ask(ask, silent, func(b []byte) bool {
-				return slices.Equal(b[6:12], macA[:]) && (b[12] == 8 && b[13] == 6 && b[21] == 2 || b[12] == 0x81 && b[16] == 8 && b[17] == 6 && b[25] == 2)
-			})
-		}
-		nstest.Eventually(t, "an answer on the VLAN without a gate", answered)
-		g := s.open(Config{Known: vips})
-		if answered() {
-			t.Error("answers on the VLAN with the gate closed")
-		}
-		armVIPs(t, g, in(10*time.Second))
-		nstest.Eventually(t, "an answer on the VLAN with the gate open", answered)
-	})
 }
 
 // plainVIPs are VIPs that are not served on this host.

@@ -1,12 +1,18 @@
 package gate
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"lbcluster/internal/nstest"
 )
 
 // An interface from which the gate was taken and where it cannot be put back
@@ -21,31 +27,12 @@ func TestMissingGateIsUnfit(t *testing.T) {
 		if !s.attached(g, "eth0") {
 			t.Fatal("not attached")
 		}
-		qdisc := func(l netlink.Link) *netlink.Ingress {
-			return &netlink.Ingress{QdiscAttrs: netlink.QdiscAttrs{
-				LinkIndex: l.Attrs().Index, Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_INGRESS}}
-		}
-		// Another agent that wants an ingress qdisc leaves no place for what goes out.
-		s.Do(func() error {
-			l, err := netlink.LinkByName("eth0")
-			if err != nil {
-				return err
-			}
-			clsact := &netlink.Clsact{QdiscAttrs: netlink.QdiscAttrs{
-				LinkIndex: l.Attrs().Index, Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_CLSACT}}
-			for range 100 {
-				if err = netlink.QdiscDel(clsact); err != nil {
-					return err
-				}
-				if err = netlink.QdiscAdd(qdisc(l)); err == nil {
-					return nil
-				}
-			}
-			return err
-		})
+		// Another agent with filters on an ingress qdisc leaves no place for what
+		// goes out.
+		s.Do(func() error { return occupy("eth0", true) })
 		select {
 		case got := <-told:
-			if !strings.HasPrefix(got, "false eth0: ") {
+			if !strings.HasPrefix(got, "false eth0: ") || !strings.Contains(got, "tc qdisc del dev eth0 ingress") {
 				t.Errorf("told %q", got)
 			}
 		case <-time.After(3 * time.Second):
@@ -57,7 +44,7 @@ func TestMissingGateIsUnfit(t *testing.T) {
 				return err
 			}
 			if cure == "the gate is back" {
-				return netlink.QdiscDel(qdisc(l))
+				return netlink.QdiscDel(ingressOn(l.Attrs().Index))
 			}
 			return netlink.LinkDel(l)
 		})
@@ -70,4 +57,80 @@ func TestMissingGateIsUnfit(t *testing.T) {
 			t.Errorf("%s: nobody was told", cure)
 		}
 	}
+}
+
+func ingressOn(ifindex int) *netlink.Ingress {
+	return &netlink.Ingress{QdiscAttrs: netlink.QdiscAttrs{
+		LinkIndex: ifindex, Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_INGRESS}}
+}
+
+// occupy puts an ingress qdisc in the place of clsact, quicker than a gate that
+// repairs it, with a filter of another agent or without.
+func occupy(name string, filter bool) error {
+	i := nstest.Index(name)
+	var err error
+	for range 100 {
+		if err := netlink.QdiscDel(clsactQdisc(i)); err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
+			return err
+		}
+		if err = netlink.QdiscAdd(ingressOn(i)); err != nil {
+			continue
+		}
+		if !filter {
+			return nil
+		}
+		if err = foreignFilter(i); err == nil {
+			return nil
+		}
+	}
+	return err
+}
+
+// foreignFilter adds a filter that lets everything pass to what comes in.
+func foreignFilter(ifindex int) error {
+	p, err := passProgram(ebpf.SchedCLS, verdictNext)
+	if err != nil {
+		return err
+	}
+	defer p.Close()
+	return netlink.FilterAdd(&netlink.BpfFilter{Fd: p.FD(), Name: "theirs", DirectAction: true, FilterAttrs: netlink.FilterAttrs{
+		LinkIndex: ifindex, Parent: netlink.HANDLE_MIN_INGRESS, Handle: 7, Protocol: unix.ETH_P_ALL, Priority: 50}})
+}
+
+// passProgram is a program of another agent.
+func passProgram(kind ebpf.ProgramType, verdict int32) (*ebpf.Program, error) {
+	return ebpf.NewProgram(&ebpf.ProgramSpec{Type: kind, License: "Apache-2.0",
+		Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, verdict), asm.Return()}})
+}
+
+// An ingress qdisc that nobody uses is replaced.
+func TestEmptyIngressQdiscIsReplaced(t *testing.T) {
+	s := newSite(t, ModeClsact)
+	s.Do(func() error { return occupy("eth0", false) })
+	g := s.open(Config{Known: vips})
+	s.mustBeDark("opened")
+	armVIPs(t, g, in(10*time.Second))
+	s.mustAnswer("armed")
+	s.run(g)
+	s.Do(func() error { return occupy("eth0", false) })
+	nstest.Eventually(t, "the gate is back", func() bool { return s.attached(g, "eth0") })
+}
+
+// One with filters stays as it is; what comes in is guarded at least, and the
+// error says what to do.
+func TestUsedIngressQdiscStays(t *testing.T) {
+	s := newSite(t, ModeClsact)
+	s.Do(func() error { return occupy("eth0", true) })
+	err := s.Try(func() error { _, err := Open(Config{PinDir: s.pins, Mode: ModeClsact, Known: vips}); return err })
+	if !errors.Is(err, ErrIngressQdisc) || !strings.Contains(err.Error(), "tc qdisc add dev eth0 clsact") {
+		t.Errorf("opened: %v", err)
+	}
+	s.mustBeDark("an attempt that failed")
+	s.Do(func() error {
+		filters, err := clsact{}.filters(nstest.Index("eth0"), ingress)
+		if len(filters) != 2 || !isGateFilter(filters[0], ingress) {
+			t.Errorf("filters %v, want the gate's and theirs", filters)
+		}
+		return err
+	})
 }

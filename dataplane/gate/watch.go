@@ -18,7 +18,7 @@ import (
 // How often attachments are looked at without an event. A tcx program that goes
 // says nothing on netlink, so there the look is what finds it.
 const (
-	lookTCX = 50 * time.Millisecond
+	lookTCX = 25 * time.Millisecond
 	lookAll = time.Second // with a fresh list of interfaces
 	// quantum bounds how long Run takes to see the end of its context.
 	quantum = 50 * time.Millisecond
@@ -255,9 +255,31 @@ func (g *Gate) complete(l netlink.Link) (bool, error) {
 		}
 		first = first && at == 0
 	}
-	g.noteOrder(l.Attrs().Name, first)
+	ahead, err := g.ahead(l)
+	if err != nil {
+		return false, err
+	}
+	g.noteOrder(l.Attrs().Name, first && !ahead)
 	g.noteAttached(l)
 	return true, nil
+}
+
+// ahead reports whether others' programs see packets of l before any program of
+// the gate's hook does: XDP, and tcx before the filters of clsact.
+func (g *Gate) ahead(l netlink.Link) (bool, error) {
+	if x := l.Attrs().Xdp; x != nil && x.Attached {
+		return true, nil
+	}
+	if g.mode != ModeClsact || !g.tcxToo {
+		return false, nil
+	}
+	for _, d := range directions {
+		progs, err := tcx{}.query(l.Attrs().Index, d)
+		if err != nil || len(progs) > 0 {
+			return len(progs) > 0, err
+		}
+	}
+	return false, nil
 }
 
 func (g *Gate) noteOrder(name string, first bool) {
