@@ -30,14 +30,17 @@ type addressLoop struct {
 	noted   []recordedAddress // what the record was last told
 	speaks  []Speaker         // what VRRP was last told
 	foreign map[place]bool    // what was reported
+	lo      loopback
 
 	unitsTold map[uint64]string // why each unit is unfit, as OnRouterFit was told
 }
 
-func newAddressLoop(left []recordedAddress) addressLoop {
+func newAddressLoop(r recorded) addressLoop {
+	left := r.Addresses
 	return addressLoop{
 		routers: map[uint64]*router{}, owned: map[uint64]fence.Permit{}, waiters: map[uint64][]chan struct{}{},
 		left: left, noted: left, foreign: map[place]bool{}, looked: -lookEvery,
+		lo: loopback{ours: r.Loopback},
 	}
 }
 
@@ -84,6 +87,7 @@ func (p *Plane) turn() {
 	p.look()
 	p.learn()
 	p.work()
+	p.serveLocally()
 	p.noteAddresses()
 	p.publish()
 }
@@ -94,6 +98,9 @@ func (p *Plane) next() time.Duration {
 	at := a.looked + lookEvery
 	if a.dirty {
 		at = a.looked + lookSpacing
+	}
+	if a.lo.due > 0 {
+		at = min(at, a.lo.due)
 	}
 	for _, r := range a.routers {
 		if t, ok := r.wake(); ok {
@@ -246,6 +253,9 @@ func (p *Plane) look() {
 func (p *Plane) clean() {
 	a := &p.addresses
 	a.left = slices.DeleteFunc(a.left, func(l recordedAddress) bool {
+		if slices.Contains(p.cfg.Inherited, l.Prefix.Addr()) && p.since() < inheritFor {
+			return false // its gate may still be open: see adopt
+		}
 		link, ok := a.host.Named(l.Dev)
 		if !ok || !a.host.Has(link.Index, l.Prefix) {
 			return true
@@ -257,6 +267,28 @@ func (p *Plane) clean() {
 		p.log.Info("dataplane: removed an address that an earlier process left", "address", l.Prefix, "dev", l.Dev)
 		a.changed(removeAddress, place{link.Index, l.Prefix})
 		return true
+	})
+}
+
+// inheritFor is how long after the start an inherited address is kept that no
+// lease speaks of: longer than any lease's ttl.
+const inheritFor = 5 * time.Second
+
+// adopt hands the machines what an earlier process left of theirs, if its gate
+// may still be open: a restart need not take the address off.
+func (a *addressLoop) adopt(inherited []netip.Addr) {
+	a.left = slices.DeleteFunc(a.left, func(l recordedAddress) bool {
+		link, ok := a.host.Named(l.Dev)
+		if !ok || !slices.Contains(inherited, l.Prefix.Addr()) || !a.host.Has(link.Index, l.Prefix) {
+			return false
+		}
+		for _, r := range a.routers {
+			if r.inherit(place{link.Index, l.Prefix}, inheritFor) {
+				a.noted = nil // the record goes on to have it
+				return true
+			}
+		}
+		return false
 	})
 }
 
@@ -308,8 +340,10 @@ func (p *Plane) place(t *fsm.Table) {
 	for id, ts := range places {
 		a.machine(id).table(p.since(), ts)
 	}
+	a.adopt(p.cfg.Inherited)
 	a.regroup(t)
 	p.assign()
+	p.wantLoopback(t)
 }
 
 // noteAddresses keeps the record to what is ours.

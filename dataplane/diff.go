@@ -112,6 +112,8 @@ func keys(m map[ipvs.Key]ipvs.Service) []ipvs.Key {
 type outcome struct {
 	done []ipvs.Op
 	errs []error // in order; operations that were skipped are not among them
+	// failed are the services of errs.
+	failed map[ipvs.Key]bool
 }
 
 // err joins the errors; nil: everything was done.
@@ -136,7 +138,7 @@ func (o outcome) refusedOnly() bool {
 // that is down goes even then: waiting for another's addition would send
 // clients to it.) stop is asked before each operation.
 func carryOut(k Kernel, have []ipvs.Service, ops []ipvs.Op, stop func() bool) outcome {
-	var out outcome
+	out := outcome{failed: map[ipvs.Key]bool{}}
 	dests := map[ipvs.Key]int{}
 	for _, s := range have {
 		dests[s.Key] = len(s.Dests)
@@ -155,6 +157,7 @@ func carryOut(k Kernel, have []ipvs.Service, ops []ipvs.Op, stop func() bool) ou
 			absent[key] = op.Verb == ipvs.AddService
 			short[key] = short[key] || op.Verb == ipvs.AddDest
 			out.errs = append(out.errs, fmt.Errorf("%s: %w", key, err))
+			out.failed[key] = true
 			continue
 		}
 		out.done = append(out.done, op)

@@ -32,6 +32,37 @@
 // from the owner is put back at once; one that somebody else put anywhere is
 // reported with the command that removes it, neither adopted nor deleted.
 //
+// A restart. What an earlier process left on an interface is removed at the
+// start, unless its gate is still open and this process took it over
+// (Config.Inherited): then it stays until the lease says whose it is, a few
+// seconds at most.
+//
+// # A director that is a real server, too
+//
+// Two directors that also serve would pass a client's packets to and fro: the
+// owner balances one to the other, whose IPVS balances it again. So a frame for
+// the VIP that comes from a member's hardware address gets a mark in the gate
+// ([LocalMark]), and a hidden IPVS service for the mark has one destination,
+// this host's own address. It is made, repaired and removed with the rest, but
+// listed, counted and reported nowhere.
+//
+// For the kernel to take such packets in, the VIP must be on lo, and lo's
+// addresses must be silent. This package does that itself on a director that
+// the table names as a real server: the table says all that is needed, two
+// boxes that were set up by hand and differ are a classic blackhole, and only
+// who writes the gate's keys and the address can keep the order. On the way in:
+// the gate holds the VIP, closed -> arp_ignore and arp_announce are set -> VIP
+// on lo -> hidden service -> the gate lets members' packets in. On the way out
+// the reverse. The gate alone would keep lo silent; arp_ignore comes first all
+// the same, so that the host is still right when the gate is uninstalled. What
+// an operator put on lo is as good and stays theirs; ours is in the record and
+// goes when the table no longer wants it, and with the last one each sysctl that
+// we raised returns to what it was, unless somebody set it since. A daemon that
+// stops removes nothing of this: the local server goes on serving.
+//
+// Losing a lease takes the owner's address off its interface by exact prefix;
+// the one on lo is another and stays.
+//
 // Called by: cmd/lbcluster, which runs it, feeds it tables and connects it to
 // the lease. It decides nothing about who owns what.
 package dataplane

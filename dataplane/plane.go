@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/netip"
 	"sync"
 	"time"
@@ -30,6 +31,7 @@ type Addresses interface {
 	// another, until ctx ends.
 	Watch(ctx context.Context, changed func()) error
 	AddressWriter
+	ServerWriter
 }
 
 // AddressWriter changes what Addresses shows.
@@ -39,9 +41,20 @@ type AddressWriter interface {
 	Announce(p fence.Permit, l vip.Link, addr netip.Addr) error
 }
 
+// ServerWriter makes this host a real server.
+type ServerWriter interface {
+	// AddLoopback puts an address on lo, whose index is given.
+	AddLoopback(index int, prefix netip.Prefix) (existed bool, err error)
+	// Sysctl and SetSysctl read and write one by its dotted name.
+	Sysctl(name string) (string, error)
+	SetSysctl(name, value string) error
+}
+
 // Gate is told which addresses to guard: a *gate.Gate.
 type Gate interface {
-	SetVIPs([]netip.Addr) error
+	SetVIPs([]Guarded) error
+	// SetMembers gives the hardware addresses from which the other members send.
+	SetMembers([]net.HardwareAddr) error
 }
 
 // VRRP is the speaker. Its methods must not block.
@@ -56,6 +69,8 @@ type VRRP interface {
 
 // Config is what a Plane needs. IPVS and VIPs must be set.
 type Config struct {
+	// Self is this member. Empty: it is taken to be no real server.
+	Self fsm.MemberID
 	IPVS Kernel
 	VIPs Addresses
 	Gate Gate // nil: none (only in tests)
@@ -64,6 +79,11 @@ type Config struct {
 	// lives as long as the kernel (/run/lbcluster/dataplane.json). Empty: a
 	// restarted process does not know what its predecessor made.
 	StateFile string
+	// Inherited are VIPs whose gate the process before this one left open and this
+	// one took over: their addresses, if the record has them, are not removed at
+	// the start but kept until the lease says Acquired or Lost, a few seconds at
+	// most. Needs StateFile.
+	Inherited []netip.Addr
 	// NodeInterfaces maps an operator's interface name to this host's.
 	NodeInterfaces map[string]string
 	// SendZero says of the reason given with Lost whether VRRP peers should be
@@ -109,6 +129,8 @@ type Plane struct {
 	fit    bool
 	unfit  string
 	logged map[string]time.Time // errors of the last errorsLogged
+	// gateLocal are the VIPs that the gate lets in for the server on this host.
+	gateLocal map[netip.Addr]bool
 
 	wakeTable, wakeRouters chan struct{} // one slot each
 	changed                chan struct{} // one slot: addresses or links
@@ -120,9 +142,8 @@ type Plane struct {
 	gateLock chan struct{}
 
 	// Of the reconcile loop alone.
-	gated   []netip.Addr // what the gate was last told
-	gateSet bool
-	stood   []ipvs.Service // what stood in IPVS whole at the last good pass
+	guard guard
+	stood []ipvs.Service // what stood in IPVS whole at the last good pass
 	// Of the router loop alone.
 	addresses addressLoop
 }
@@ -154,7 +175,7 @@ func New(cfg Config) *Plane {
 		p.status.fail(err)
 		p.log.Warn("dataplane: starting without a record: what an earlier process left is reported, not removed", "err", err)
 	}
-	p.addresses = newAddressLoop(p.record.get().Addresses)
+	p.addresses = newAddressLoop(p.record.get())
 	p.fit, p.unfit = false, notApplied
 	return p
 }

@@ -3,9 +3,6 @@ package dataplane
 import (
 	"context"
 	"errors"
-	"fmt"
-	"net/netip"
-	"slices"
 	"time"
 
 	"lbcluster/dataplane/ipvs"
@@ -46,10 +43,14 @@ func (p *Plane) reconcile(ctx context.Context) error {
 		return nil
 	}
 	p.setWaiting("")
-	gateErr := p.setGate(t)
-	want := Want(t)
+	ls, served, err := p.lookLocal(t)
+	if err != nil {
+		return err
+	}
+	gateErr := p.setGate(t, p.stillLocal(served))
+	want := append(Want(t), markServices(ls)...)
 	ours := p.record.get().owns()
-	for _, s := range want {
+	for _, s := range append(want, ipvs.Service{Key: ipvs.Key{Mark: LocalMark}}, ipvs.Service{Key: ipvs.Key{Mark: LocalMark, V6: true}}) {
 		ours[s.Key] = true
 	}
 	p.record.update(func(r *recorded) { r.setServices(ours) })
@@ -62,6 +63,14 @@ func (p *Plane) reconcile(ctx context.Context) error {
 	drift := p.drift(t, have, ours)
 	out := carryOut(p.cfg.IPVS, have, Diff(have, want, ours), func() bool { return ctx.Err() != nil })
 	p.report(t, out, drift)
+	if gateErr == nil && ctx.Err() == nil {
+		for vip := range served {
+			if out.failed[ipvs.Key{Mark: LocalMark, V6: vip.Is6()}] {
+				delete(served, vip) // a member's packet would be balanced once more
+			}
+		}
+		gateErr = p.setGate(t, served)
+	}
 	p.listed(have, want, ours)
 	if len(out.done) > 0 {
 		p.relist(want, ours)
@@ -85,87 +94,6 @@ func (p *Plane) relist(want []ipvs.Service, ours Ownership) {
 	}
 }
 
-// setGate tells the gate its addresses: the table's, and those that left it
-// but are still on some interface, whoever put them there.
-func (p *Plane) setGate(t *fsm.Table) error {
-	if p.cfg.Gate == nil {
-		return nil
-	}
-	p.gateLock <- struct{}{}
-	defer func() { <-p.gateLock }()
-	want, err := p.guarded(t)
-	if err != nil {
-		return err
-	}
-	if p.gateSet && slices.Equal(want, p.gated) {
-		return nil
-	}
-	if err := p.cfg.Gate.SetVIPs(want); err != nil {
-		// Some may be gone, others not there yet.
-		p.keys = slices.DeleteFunc(p.keys, func(a netip.Addr) bool { return !slices.Contains(want, a) })
-		return fmt.Errorf("tell the gate its addresses: %w", err)
-	}
-	p.gated, p.gateSet = want, true
-	p.keys = slices.Clone(want)
-	return nil
-}
-
-// keyWait bounds how long the router loop waits for a gate that is being told
-// its addresses.
-const keyWait = 20 * time.Millisecond
-
-// errNoKey: the gate does not hold the address, and would let all its packets
-// pass.
-var errNoKey = errors.New("the gate does not hold the address yet")
-
-// withKey does f if the gate holds the address, and goes on to hold it
-// meanwhile.
-func (p *Plane) withKey(a netip.Addr, f func() (bool, error)) (bool, error) {
-	if p.cfg.Gate == nil {
-		return f()
-	}
-	limit := time.NewTimer(keyWait)
-	defer limit.Stop()
-	select {
-	case p.gateLock <- struct{}{}:
-	case <-limit.C:
-		return false, errNoKey
-	}
-	defer func() { <-p.gateLock }()
-	if !slices.Contains(p.keys, a) {
-		return false, errNoKey
-	}
-	return f()
-}
-
-func (p *Plane) guarded(t *fsm.Table) ([]netip.Addr, error) {
-	all := slices.Clone(t.VIPs())
-	var left []netip.Addr
-	for _, a := range append(p.recordedAddrs(), p.gated...) {
-		if !slices.Contains(all, a) {
-			left = append(left, a)
-		}
-	}
-	if len(left) > 0 {
-		s, err := p.cfg.VIPs.Snapshot()
-		if err != nil {
-			return nil, fmt.Errorf("which addresses to guard: %w", err)
-		}
-		left = slices.DeleteFunc(left, func(a netip.Addr) bool { return len(s.Where(a)) == 0 })
-	}
-	all = append(all, left...)
-	slices.SortFunc(all, netip.Addr.Compare)
-	return slices.Compact(all), nil
-}
-
-func (p *Plane) recordedAddrs() []netip.Addr {
-	var out []netip.Addr
-	for _, a := range p.record.get().Addresses {
-		out = append(out, a.Prefix.Addr())
-	}
-	return out
-}
-
 // drift is what would bring the kernel back to what stood there at the last
 // good pass: what somebody changed since. A newer table often comes before the
 // next look, so that it cannot be told from the revision; operations of the new
@@ -187,6 +115,10 @@ func (p *Plane) drift(t *fsm.Table, have []ipvs.Service, ours Ownership) map[str
 func (p *Plane) report(t *fsm.Table, out outcome, drift map[string]bool) {
 	for _, op := range out.done {
 		text := op.String()
+		if hidden(op.Service.Key) {
+			p.log.Debug("dataplane: IPVS, for the server on this host", "ipvsadm", text)
+			continue
+		}
 		if !drift[text] {
 			p.log.Info("dataplane: IPVS", "ipvsadm", text, "revision", t.Revision)
 			continue

@@ -28,6 +28,11 @@ type recorded struct {
 	Services []string `json:"services"` // as fsm.ServiceKey.String
 	// Addresses are those we put on interfaces. Written before an address is added.
 	Addresses []recordedAddress `json:"addresses"`
+	// Loopback are the VIPs that we put on lo, where this director is a real
+	// server. They stay when the daemon stops, as the server does. Written before.
+	Loopback []netip.Prefix `json:"loopback,omitempty"`
+	// Sysctls are those we changed for that, with what they were.
+	Sysctls map[string]string `json:"sysctls,omitempty"`
 }
 
 type recordedAddress struct {

@@ -66,6 +66,7 @@ type held struct {
 	fails    int
 	problem  error
 	due      time.Duration // next try
+	keep     time.Duration // not owned, but left on until then: see inherit
 	sent     int           // announcements since added
 	announce time.Duration // next announcement
 	restored uint64
@@ -103,18 +104,29 @@ func (r *router) acquired(now time.Duration, p fence.Permit) {
 	}
 	r.permit, r.owned, r.zero, r.waiting = p, true, false, false
 	for _, h := range r.places {
-		h.due = now
+		h.due, h.keep = now, 0
 		if fresh {
 			h.settled, h.sent, h.announce = false, 0, now
 		}
 	}
 }
 
+// inherit: the address is on since an earlier process of ours, whose gate is
+// still open. It stays until the lease says who owns it, or until then.
+func (r *router) inherit(at place, until time.Duration) bool {
+	i := slices.IndexFunc(r.places, func(h *held) bool { return h.place() == at })
+	if i < 0 || r.places[i].on {
+		return false
+	}
+	r.places[i].on, r.places[i].foreign, r.places[i].keep = true, false, until
+	return true
+}
+
 // lost: the gate is closed. zero: say goodbye with priority 0.
 func (r *router) lost(now time.Duration, zero bool) {
 	r.owned, r.permit, r.zero, r.waiting = false, fence.Permit{}, zero, true
 	for _, h := range r.places {
-		h.due, h.settled, h.missing = now, false, false
+		h.due, h.keep, h.settled, h.missing = now, 0, false, false
 	}
 }
 
@@ -218,7 +230,7 @@ func (r *router) giveUp(now time.Duration) (step, bool) {
 		if !h.on || h.foreign {
 			continue
 		}
-		if now >= h.due {
+		if now >= max(h.due, h.keep) {
 			return r.step(removeAddress, h), true
 		}
 		clear = false // tried, and will be again
@@ -319,8 +331,10 @@ func (r *router) wake() (time.Duration, bool) {
 	for _, h := range r.places {
 		wanted := r.owned && r.wanted[h.place()]
 		switch {
-		case wanted && !h.on, !wanted && h.on && !h.foreign:
+		case wanted && !h.on:
 			earlier(h.due)
+		case !wanted && h.on && !h.foreign:
+			earlier(max(h.due, h.keep))
 		case wanted && r.speaking && ready(h.link):
 			earlier(h.announce)
 		}

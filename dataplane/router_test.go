@@ -22,6 +22,7 @@ import (
 //
 //	table PREFIX@DEV ...   the router's addresses; "nowhere" as DEV: no interface
 //	acquired | lost | lost zero | renewed
+//	inherit PREFIX@DEV DURATION         left by an earlier process, kept so long
 //	put PREFIX@DEV | take PREFIX@DEV    somebody else's doing
 //	link DEV up|down
 //	fail add|del|announce N             the next N such steps fail
@@ -73,6 +74,11 @@ func (g *stage) command(name string, args []string) {
 		t := g.target(args[0])
 		g.set(t.place(), name == "put")
 		g.r.seen(g.now, g.host)
+	case "inherit":
+		t := g.target(args[0])
+		d, _ := time.ParseDuration(args[1])
+		g.set(t.place(), true)
+		g.r.inherit(t.place(), g.now+d)
 	case "link":
 		i := slices.IndexFunc(g.host.Links, func(l vip.Link) bool { return l.Name == args[0] })
 		g.host.Links[i].Carrier = args[1] == "up"
@@ -170,7 +176,7 @@ func TestRouterProperties(t *testing.T) {
 	const a, b = "10.0.0.100/32@eth0", "10.0.0.101/32@eth0"
 	commands := []string{
 		"table " + a, "table " + a + " " + b, "table " + b, "table " + a + " 10.0.0.101/32@nowhere", "table 10.0.0.100/32@eth1", "table",
-		"acquired", "renewed", "lost", "lost zero", "put " + a, "take " + a, "take " + b,
+		"acquired", "renewed", "lost", "inherit " + a + " 2s", "lost zero", "put " + a, "take " + a, "take " + b,
 		"link eth0 down", "link eth0 up", "fail add 2", "fail del 2", "fail announce 1", "permit off", "permit on",
 		"wait 50ms", "wait 3s", "wait 1m",
 	}

@@ -39,6 +39,8 @@ type Status struct {
 	ForeignServices []ForeignService `json:"foreign_services,omitempty"`
 	VIPs            []VIPStatus      `json:"vips"`
 	ForeignVIPs     []ForeignVIP     `json:"foreign_vips,omitempty"`
+	// Locals are the VIPs that this director serves itself, as a real server.
+	Locals []LocalStatus `json:"locals,omitempty"`
 }
 
 // ServiceStatus is a service of ours as the kernel has it.
@@ -92,7 +94,7 @@ func (p *Plane) Status() Status {
 		s.Table = p.table.Revision
 	}
 	s.Services, s.ForeignServices = slices.Clone(s.Services), slices.Clone(s.ForeignServices)
-	s.VIPs, s.ForeignVIPs = slices.Clone(s.VIPs), slices.Clone(s.ForeignVIPs)
+	s.VIPs, s.ForeignVIPs, s.Locals = slices.Clone(s.VIPs), slices.Clone(s.ForeignVIPs), slices.Clone(s.Locals)
 	return s
 }
 
@@ -202,6 +204,7 @@ func (p *Plane) setWaiting(why string) {
 
 // listed takes what the kernel's table was into the status.
 func (p *Plane) listed(have, want []ipvs.Service, ours Ownership) {
+	have = slices.DeleteFunc(slices.Clone(have), func(s ipvs.Service) bool { return hidden(s.Key) })
 	foreign := Foreign(have, want, ours)
 	p.mu.Lock()
 	old := p.status.ForeignServices
@@ -240,6 +243,7 @@ func (p *Plane) publish() {
 	foreign := p.reportForeign()
 	p.mu.Lock()
 	p.status.VIPs, p.status.ForeignVIPs = vips, foreign
+	p.status.Locals = p.addresses.localStatus(p.gateLocal)
 	p.mu.Unlock()
 	p.judge()
 }
@@ -285,7 +289,7 @@ func (p *Plane) reportForeign() []ForeignVIP {
 		for _, at := range a.host.Where(addr) {
 			key := place{at.Index, at.Prefix}
 			l, _ := a.host.Link(at.Index)
-			if mine[key] {
+			if mine[key] || l.Loopback && a.lo.wants(addr) {
 				continue
 			}
 			f := ForeignVIP{Prefix: at.Prefix, Interface: l.Name, Remove: fmt.Sprintf("ip addr del %s dev %s", at.Prefix, l.Name)}
@@ -307,6 +311,11 @@ func (a *addressLoop) mine() map[place]bool {
 			if h.on && !h.foreign {
 				out[h.place()] = true
 			}
+		}
+	}
+	if index, err := a.loIndex(); err == nil {
+		for _, o := range a.lo.ours {
+			out[place{index, o}] = true
 		}
 	}
 	for _, l := range a.left {

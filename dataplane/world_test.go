@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -85,10 +86,12 @@ type fakeHost struct {
 	snap    vip.Snapshot
 	changed func()
 	fail    func(what string) error
+	sysctls map[string]string
 }
 
 func newFakeHost(d *diary) *fakeHost {
-	h := &fakeHost{diary: d}
+	h := &fakeHost{diary: d, sysctls: map[string]string{
+		"net.ipv4.conf.all.arp_ignore": "0", "net.ipv4.conf.all.arp_announce": "0", "net.ipv4.vs.conn_reuse_mode": "1"}}
 	for i, n := range []string{"lo", "eth0", "eth1"} {
 		h.snap.Links = append(h.snap.Links, vip.Link{Index: i + 1, Name: n, Loopback: i == 0, MAC: net.HardwareAddr{2, 0, 0, 0, 0, byte(i)}, Up: true, Carrier: true})
 	}
@@ -178,6 +181,47 @@ func (h *fakeHost) Announce(p fence.Permit, l vip.Link, addr netip.Addr) error {
 	return nil
 }
 
+func (h *fakeHost) AddLoopback(index int, prefix netip.Prefix) (bool, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if err := h.ask("add"); err != nil {
+		return false, err
+	}
+	if l, _ := h.snap.Link(index); !l.Loopback {
+		return false, vip.ErrNoPermit
+	}
+	if h.snap.Has(index, prefix) {
+		return true, nil
+	}
+	h.snap.Addrs = append(h.snap.Addrs, vip.Addr{Index: index, Prefix: prefix})
+	h.diary.note("ip addr add %s dev lo", prefix)
+	return false, nil
+}
+
+func (h *fakeHost) Sysctl(name string) (string, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	v, ok := h.sysctls[name]
+	if err := h.ask("sysctl"); err != nil {
+		return "", err
+	}
+	if !ok {
+		return "", os.ErrNotExist
+	}
+	return v, nil
+}
+
+func (h *fakeHost) SetSysctl(name, value string) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if err := h.ask("sysctl"); err != nil {
+		return err
+	}
+	h.diary.note("sysctl %s=%s", name, value)
+	h.sysctls[name] = value
+	return nil
+}
+
 // change is somebody else's doing; the kernel tells of it.
 func (h *fakeHost) change(f func(*vip.Snapshot)) {
 	h.mu.Lock()
@@ -225,10 +269,29 @@ type fakeGate struct {
 	hook  func(addrs []netip.Addr) // in the middle of SetVIPs
 }
 
-func (g *fakeGate) SetVIPs(addrs []netip.Addr) error {
+func (g *fakeGate) SetMembers(macs []net.HardwareAddr) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.diary.note("gate %v", addrs)
+	if len(macs) > 0 {
+		g.diary.note("gate members %v", macs)
+	}
+	return nil
+}
+
+func (g *fakeGate) SetVIPs(vips []Guarded) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	var addrs []netip.Addr
+	var words []string
+	for _, v := range vips {
+		addrs = append(addrs, v.Addr)
+		word := v.Addr.String()
+		if v.Local {
+			word += " local"
+		}
+		words = append(words, word)
+	}
+	g.diary.note("gate [%s]", strings.Join(words, ", "))
 	if g.hook != nil {
 		g.hook(addrs)
 	}

@@ -173,6 +173,11 @@ func (m *member) fillKernel(out *api.DirectorStatus) {
 	for _, f := range ps.ForeignServices {
 		k.Foreign = append(k.Foreign, api.Foreign{Kind: "service", What: f.Service, Fix: f.Remove})
 	}
+	for _, l := range ps.Locals {
+		if l.Problem != "" {
+			out.Warnings = append(out.Warnings, l.Problem)
+		}
+	}
 	for _, f := range ps.ForeignVIPs {
 		k.Foreign = append(k.Foreign, api.Foreign{Kind: "address", What: f.Prefix.String() + " on " + f.Interface, Fix: f.Remove})
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
 	"sync"
@@ -87,11 +88,11 @@ func (m *member) buildDataPlane(known []netip.Addr) error {
 	var err error
 	fit := newFitness(d.noteFit(func(ok bool, why string) { m.lease.SetFit(ok, why) }), "data plane")
 	if m.gate, err = gate.Open(gate.Config{
-		PinDir: d.cfg.BPFPinDir, Known: known, OnFit: fit.of("gate"), Log: d.log.With("part", "gate"),
+		PinDir: d.cfg.BPFPinDir, Known: known, Mark: dataplane.LocalMark, OnFit: fit.of("gate"), Log: d.log.With("part", "gate"),
 	}); err != nil {
 		return fmt.Errorf("open the gate: %w", err)
 	}
-	m.keys = &gateKeys{gate: remoteVIPs{m.gate}, changed: make(chan struct{}, 1)}
+	m.keys = &gateKeys{gate: theGate{m.gate}, changed: make(chan struct{}, 1)}
 	m.kernel = ipvs.New("")
 	if _, err := m.kernel.List(); err != nil {
 		m.discard()
@@ -104,6 +105,7 @@ func (m *member) buildDataPlane(known []netip.Addr) error {
 	m.vrrp = vrrp.New(vrrp.Config{Clock: gate.BootNow, Ours: m.isMember, Log: d.log.With("part", "vrrp")})
 	m.units = newUnitFitness(d.note)
 	m.plane = dataplane.New(dataplane.Config{
+		Self: m.id.ID,
 		IPVS: m.kernel, VIPs: m.vips, Gate: m.keys, VRRP: speakers{m.vrrp, d.log},
 		StateFile: d.cfg.stateFile(), NodeInterfaces: d.cfg.Interfaces, Log: d.log.With("part", "dataplane"),
 		OnFit: fit.of("data plane"), OnRouterFit: m.units.set,
@@ -269,16 +271,16 @@ func rankOf(self fsm.MemberID, order []fsm.MemberID) int {
 	return -1
 }
 
-// remoteVIPs is a gate none of whose addresses is served on this host.
-type remoteVIPs struct{ *gate.Gate }
+// theGate speaks the data plane's words to the gate.
+type theGate struct{ *gate.Gate }
 
 // SetVIPs implements dataplane.Gate.
-func (r remoteVIPs) SetVIPs(addrs []netip.Addr) error {
-	vips := make([]gate.VIP, len(addrs))
-	for i, a := range addrs {
-		vips[i].Addr = a
+func (g theGate) SetVIPs(guarded []dataplane.Guarded) error {
+	vips := make([]gate.VIP, len(guarded))
+	for i, v := range guarded {
+		vips[i] = gate.VIP{Addr: v.Addr, Local: v.Local}
 	}
-	return r.Gate.SetVIPs(vips)
+	return g.Gate.SetVIPs(vips)
 }
 
 // gateKeys tells the feed which addresses the gate holds by now.
@@ -291,13 +293,16 @@ type gateKeys struct {
 }
 
 // SetVIPs implements dataplane.Gate.
-func (k *gateKeys) SetVIPs(addrs []netip.Addr) error {
-	err := k.gate.SetVIPs(addrs)
+func (k *gateKeys) SetVIPs(guarded []dataplane.Guarded) error {
+	err := k.gate.SetVIPs(guarded)
 	if err != nil && !errors.Is(err, gate.ErrAddressPresent) {
 		return err
 	}
 	k.mu.Lock()
-	k.addrs = slices.Clone(addrs)
+	k.addrs = nil
+	for _, g := range guarded {
+		k.addrs = append(k.addrs, g.Addr)
+	}
 	k.mu.Unlock()
 	select {
 	case k.changed <- struct{}{}:
@@ -305,6 +310,9 @@ func (k *gateKeys) SetVIPs(addrs []netip.Addr) error {
 	}
 	return err
 }
+
+// SetMembers implements dataplane.Gate.
+func (k *gateKeys) SetMembers(macs []net.HardwareAddr) error { return k.gate.SetMembers(macs) }
 
 func (k *gateKeys) has(addr netip.Addr) bool {
 	k.mu.Lock()

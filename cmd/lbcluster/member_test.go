@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -13,6 +14,7 @@ import (
 	"lbcluster/cluster"
 	"lbcluster/cluster/api"
 	"lbcluster/cluster/lease"
+	"lbcluster/dataplane"
 	"lbcluster/dataplane/fence"
 	"lbcluster/dataplane/gate"
 	"lbcluster/dataplane/ipvs"
@@ -72,7 +74,8 @@ func TestLeaseWantAsksForWhatTheGateHolds(t *testing.T) {
 // refusing is a gate that fails with an error.
 type refusing struct{ err error }
 
-func (r refusing) SetVIPs([]netip.Addr) error { return r.err }
+func (r refusing) SetVIPs([]dataplane.Guarded) error   { return r.err }
+func (r refusing) SetMembers([]net.HardwareAddr) error { return r.err }
 
 func TestGateKeysKnowWhatWasTaken(t *testing.T) {
 	for _, c := range []struct {
@@ -86,7 +89,7 @@ func TestGateKeysKnowWhatWasTaken(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			k := &gateKeys{gate: refusing{c.err}, changed: make(chan struct{}, 1)}
-			if err := k.SetVIPs([]netip.Addr{vipA}); !errors.Is(err, c.err) {
+			if err := k.SetVIPs([]dataplane.Guarded{{Addr: vipA}}); !errors.Is(err, c.err) {
 				t.Errorf("error %v, want %v", err, c.err)
 			}
 			if k.has(vipA) != c.has || k.has(vipB) {
