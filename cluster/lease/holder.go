@@ -32,6 +32,7 @@ type Holder struct {
 	releases map[uint64]*releasing
 	out      []Output
 	stats    HolderStats
+	notes    []note // for the record
 	bug      holderBugs
 	ttlOf    func(seq uint64) int64 // tests: another ttl for this round; 0: as usual
 }

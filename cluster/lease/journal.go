@@ -48,24 +48,26 @@ const (
 	maxSaid  = 1024             // then all is forgotten: better twice than never
 )
 
-// journal records an entry, unless the same was recorded a moment ago. It never
-// waits: what nobody takes in time is dropped and counted.
+// journalOnce records an entry, unless the same was recorded a moment ago.
+func (l *loop) journalOnce(e Entry) {
+	k, now := said{e.Unit, e.Kind, e.Cause, e.Peer}, l.clocks.Boot()
+	if at, ok := l.recorded[k]; ok && now-at < int64(sayAgain) {
+		return
+	}
+	if len(l.recorded) >= maxSaid {
+		clear(l.recorded)
+	}
+	l.recorded[k] = now
+	l.journal(e)
+}
+
+// journal records an entry. It never waits: what nobody takes in time is dropped
+// and counted.
 func (l *loop) journal(e Entry) {
 	if l.d.cfg.Journal == nil {
 		return
 	}
 	e.At, e.Boot = time.Now(), l.clocks.Boot()
-	switch e.Kind {
-	case EntryRound, EntryDenied:
-		k := said{e.Unit, e.Kind, e.Cause, e.Peer}
-		if at, ok := l.recorded[k]; ok && e.Boot-at < int64(sayAgain) {
-			return
-		}
-		if len(l.recorded) >= maxSaid {
-			clear(l.recorded)
-		}
-		l.recorded[k] = e.Boot
-	}
 	select {
 	case l.d.entries <- e:
 	default:

@@ -36,6 +36,7 @@ type loop struct {
 	standingSeq uint64
 	tellAt      int64          // when to say it again
 	recorded    map[said]int64 // see journal
+	margins     map[uint64]*margin
 
 	queue   []Event                    // for the holder
 	local   []Message                  // for the own voter
@@ -65,7 +66,7 @@ func newLoop(d *Driver, socks *sockets, seal *sealer, packets <-chan arrival, li
 		keeper:  newKeeper(d.cfg.Gate),
 		packets: packets, lines: lines,
 		outbox: map[fsm.MemberID][]Message{}, terms: map[uint64]*fence.Term{},
-		told: map[fsm.MemberID]*told{}, recorded: map[said]int64{},
+		told: map[fsm.MemberID]*told{}, recorded: map[said]int64{}, margins: map[uint64]*margin{},
 		removed: map[uint64]removal{}, dropped: map[string]uint64{}, said: map[uint64]string{},
 	}
 }
@@ -158,6 +159,7 @@ func (l *loop) settle() {
 			ev := l.queue[0]
 			l.queue = l.queue[1:]
 			l.carryOut(l.holder.Step(l.clocks.Boot(), ev))
+			l.recordNotes()
 		case len(l.packets) > 0 && taken < maxTaken:
 			taken++
 			l.take(<-l.packets)
@@ -285,6 +287,7 @@ func (l *loop) carryOut(outs []Output) {
 				l.queue = append(l.queue, GateFailed{o.Router})
 			} else if t := l.terms[o.Router]; t != nil {
 				t.Extend(o.Deadline)
+				l.margins[o.Router].renew(l.clocks.Boot(), o.Deadline)
 			}
 		case Acquired:
 			if !failed[o.Router] {
@@ -309,6 +312,11 @@ func (l *loop) acquired(o Acquired) {
 		old.End()
 	}
 	l.log(slog.LevelInfo, "lease acquired", "router", o.Router, "addresses", o.Addrs)
+	if old == nil {
+		l.margins[o.Router] = &margin{}
+		l.margins[o.Router].acquire(o.Deadline)
+		l.journal(Entry{Unit: o.Router, Kind: EntryAcquired, Text: "this member holds it now"})
+	}
 }
 
 // closeGate ends the term, so that nobody here speaks any more, then closes
@@ -317,10 +325,12 @@ func (l *loop) closeGate(o CloseGate) {
 	if t := l.terms[o.Router]; t != nil && o.Whole {
 		t.End()
 	}
+	began := l.clocks.Boot()
 	var err error
 	if l.keeper.gate != nil {
 		err = l.keeper.close(o)
 	}
+	l.recordClosing(o, began, err)
 	if err != nil {
 		l.complain(o.Router, "the gate does not read back as closed", err)
 	} else {
@@ -339,6 +349,8 @@ func (l *loop) lost(o Lost) {
 	t.End()
 	delete(l.terms, o.Router)
 	l.log(slog.LevelInfo, "lease lost", "router", o.Router, "why", o.Why)
+	delete(l.margins, o.Router)
+	l.journal(Entry{Unit: o.Router, Kind: EntryLost, Cause: o.Why, Text: "this member does not hold it any more: " + o.Why})
 	done := l.d.cfg.Owner.Lost(o.Router, o.Why)
 	if done == nil {
 		l.queue = append(l.queue, Removed{o.Router})

@@ -265,6 +265,7 @@ func (h *Holder) answered(now int64, c *candidacy, m Message) {
 		}
 	case Deny:
 		h.note(now, c, m)
+		h.remarkDenied(c, m)
 		r.denials = with(r.denials, m.From)
 		if len(r.voters.Voters)-len(r.denials) < majority(len(r.voters.Voters)) {
 			h.failRound(now, c)
@@ -315,6 +316,7 @@ func (h *Holder) renewed(c *candidacy, r *round, addrs []netip.Addr, deadline in
 func (h *Holder) failRound(now int64, c *candidacy) {
 	r := c.round
 	h.stats.Failed++
+	h.remarkLostRound(now, c, r)
 	if c.phase == holding {
 		c.round = nil
 		if len(without(r.addrs, c.held)) > 0 {

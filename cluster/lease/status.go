@@ -61,6 +61,8 @@ type RouterStatus struct {
 	By     fsm.MemberID
 	// Lost says why the last tenure ended.
 	Lost string
+	// Margin is how much was left of the deadline at this tenure's renewals.
+	Margin Margin
 }
 
 // PeerStatus is what this member knows of another one from the lease's packets.
@@ -192,6 +194,7 @@ func (l *loop) router(now int64, c *candidacy) RouterStatus {
 	}
 	if c.phase == holding {
 		r.Own, r.Holder, r.Deadline = true, l.d.cfg.Self, c.deadline
+		r.Margin = l.margins[c.id].status()
 		return r
 	}
 	if holder, _, left := l.voter.Promise(l.clocks.Raw(), c.id); left > 0 {
