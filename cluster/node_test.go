@@ -172,7 +172,7 @@ func leaderOf(t *testing.T, all []*machineUnderTest) *machineUnderTest {
 }
 
 func settle(profile string) fsm.Command {
-	return fsm.Command{Settings: &fsm.Settings{Profile: profile}}
+	return fsm.Command{Settings: &fsm.SetSettings{Profile: profile}}
 }
 
 func TestThreeMembers(t *testing.T) {
@@ -212,7 +212,7 @@ func TestThreeMembers(t *testing.T) {
 			cmd  fsm.Command
 			want error
 		}{
-			{fsm.Command{IfRevision: 1, Settings: &fsm.Settings{Profile: "fast"}}, fsm.ErrConflict},
+			{fsm.Command{IfRevision: 1, Settings: &fsm.SetSettings{Profile: "fast"}}, fsm.ErrConflict},
 			{settle("no such"), fsm.ErrInvalid},
 			{fsm.Command{Remove: &fsm.Remove{ID: "m77"}}, fsm.ErrNotFound},
 		} {

@@ -29,6 +29,9 @@ func (t *Table) complete() {
 	orEmptyMap(&t.Health)
 	orEmptyMap(&t.Owners)
 	t.idx = t.index()
+	if len(t.Places) == 0 && t.scratch == nil {
+		t.scratch = t.placing(nil, false).run()
+	}
 }
 
 func orEmpty[T any](s *[]T) {
@@ -52,6 +55,9 @@ func (t *Table) Apply(c Command) (*Table, Result, error) {
 	e, err := t.edit(c)
 	if err == nil {
 		err = e.run()
+	}
+	if err == nil && (len(e.news) > 0 || e.recount()) {
+		e.place()
 	}
 	if err != nil {
 		return t, Result{Revision: t.Revision}, err
@@ -117,6 +123,8 @@ func (e *edit) run() error {
 		return e.settings(*c.Settings)
 	case c.Ownership != nil:
 		return e.ownership(*c.Ownership)
+	case c.Move != nil:
+		return e.move(*c.Move)
 	}
 	return fmt.Errorf("%w: it has no body", ErrUnknownCommand)
 }
@@ -135,6 +143,8 @@ func (e *edit) finish() *Table {
 	// No command tells more than a few dozen (see eventsPerCommand).
 	tooMany := min(max(0, len(next.Events)+len(e.news)-EventsKept), len(next.Events))
 	next.Events = slices.Concat(next.Events[tooMany:], e.news)
+	next.scratch = nil
+	next.complete()
 	return &next
 }
 
@@ -174,6 +184,7 @@ func (c Command) readable() error {
 	for _, there := range []bool{
 		c.Found != nil, c.Enrol != nil, c.Member != nil, c.Remove != nil, c.AddToken != nil,
 		c.Apply != nil, c.Votes != nil, c.Override != nil, c.Settings != nil, c.Ownership != nil,
+		c.Move != nil,
 	} {
 		if there {
 			bodies++

@@ -1,6 +1,7 @@
 package fsm
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -17,6 +18,8 @@ func (t *Table) Check() error {
 	c.checkMembers()
 	c.checkTokens()
 	c.checkSets()
+	c.checkGroups()
+	c.checkPlaces()
 	c.checkVotes()
 	c.checkOverrides()
 	c.checkOwners()
@@ -45,13 +48,13 @@ func (c *checker) numbers() {
 	c.must(t.NextMember > 0 && t.NextRouter > 0, "ids begin at 1")
 	if t.Cluster != "" {
 		c.must(nameProblem(t.Cluster) == "", "cluster id: %s", nameProblem(t.Cluster))
-		c.must(slices.Contains(Profiles, t.Settings.Profile), "profile %q is unknown", t.Settings.Profile)
+		c.must(t.Settings.problem() == "", "settings: %s", t.Settings.problem())
 		c.must(slices.ContainsFunc(t.Members, Member.presentDirector), "there is no present director")
 		c.must(t.Revision > 0, "a founded table has a revision")
 		return
 	}
 	c.must(t.Revision == 0 && t.Settings == Settings{} && len(t.Members)+len(t.Sets)+len(t.Routers)+
-		len(t.Services)+len(t.Tokens)+len(t.Events) == 0, "there is no cluster, but the table is not empty")
+		len(t.Groups)+len(t.Places)+len(t.Services)+len(t.Tokens)+len(t.Events) == 0, "there is no cluster, but the table is not empty")
 }
 
 func (c *checker) checkMembers() {
@@ -66,10 +69,13 @@ func (c *checker) checkMembers() {
 		c.must(slices.Contains([]MemberState{Joining, Present, Leaving}, m.State), "member %s: state %q", m.ID, m.State)
 		c.must(m.Joined > 0 && m.Joined <= c.t.Revision, "member %s: joined at revision %d", m.ID, m.Joined)
 		c.must(isClean(m.Request, maxBy), "member %s: its request is not clean", m.ID)
+		c.must(m.Role == Director || !m.Drained, "member %s: a drained %s", m.ID, m.Role)
+		networks, bad := canonicalNetworks(m.Networks)
+		c.must(bad == "" && slices.Equal(networks, m.Networks), "member %s: its networks: %s", m.ID, cmp.Or(bad, "out of order"))
 		// As if it were added to those before it; checkSets looks at the
 		// addresses of the configuration.
 		others := Table{Members: c.t.Members[:i]}
-		bad := others.newMemberProblem(m.Name, m.Role, m.Addr)
+		bad = others.newMemberProblem(m.Name, m.Role, m.Addr)
 		c.must(bad == "", "%s", bad)
 	}
 }
@@ -111,6 +117,53 @@ func (c *checker) checkSets() {
 	}
 }
 
+func (c *checker) checkGroups() {
+	routers := map[uint64]bool{}
+	for _, r := range c.t.Routers {
+		routers[r.ID] = true
+	}
+	last := uint64(0)
+	for _, g := range c.t.Groups {
+		c.must(g.ID > last && g.ID < c.t.NextRouter, "sync group id %d is out of order or not below %d", g.ID, c.t.NextRouter)
+		c.must(!routers[g.ID], "id %d is a sync group's and a router's", g.ID)
+		c.must(slices.ContainsFunc(c.t.Sets, func(s Set) bool { return s.Name == g.Set }), "set %q owns a group but is not there", g.Set)
+		last = g.ID
+	}
+}
+
+// checkPlaces: a table whose log has no command of version 2 has no places.
+func (c *checker) checkPlaces() {
+	t := c.t
+	if len(t.Places) == 0 {
+		return
+	}
+	units := t.Units()
+	for _, u := range units {
+		p, ok := t.Places[u.ID]
+		c.must(ok, "%s has no place", u.Name)
+		c.checkPlace(u, p)
+	}
+	c.must(len(t.Places) == len(units), "%d places for %d units", len(t.Places), len(units))
+}
+
+func (c *checker) checkPlace(u Unit, p Place) {
+	seen := map[MemberID]bool{}
+	for _, id := range p.Order {
+		m, _ := c.t.Member(id)
+		c.must(m.presentDirector() && !seen[id], "%s: the order has %s, which is no present director, or twice", u.Name, id)
+		seen[id] = true
+	}
+	for _, m := range c.t.Members {
+		c.must(!m.presentDirector() || seen[m.ID], "%s: the order is without %s", u.Name, m.ID)
+	}
+	pin, pinned := c.t.Member(p.Pin)
+	c.must(pinned || p.Pin == "", "%s is pinned to %s, which is no member", u.Name, p.Pin)
+	c.must(!pin.presentDirector() || p.home() == p.Pin, "%s is pinned to %s, but at home with %s", u.Name, p.Pin, p.home())
+	c.must(p.Moved == "" || seen[p.Moved], "%s was moved to %s, which is no present director", u.Name, p.Moved)
+	c.must(!p.Arrived || p.Moved != "", "%s has arrived nowhere", u.Name)
+	c.must(!p.Arrived || p.Moved != p.home(), "%s is back home and still moved", u.Name)
+}
+
 func (c *checker) checkVotes() {
 	t := c.t
 	x := newIndex(t.Services)
@@ -150,9 +203,9 @@ func (c *checker) checkOverrides() {
 
 func (c *checker) checkOwners() {
 	for id, owner := range c.t.Owners {
-		_, router := c.t.Router(id)
+		_, unit := c.t.Unit(id)
 		m, member := c.t.Member(owner)
-		c.must(router && member && m.Role == Director, "owner %s of router %d: one of them is not there", owner, id)
+		c.must(unit && member && m.Role == Director, "owner %s of unit %d: one of them is not there", owner, id)
 	}
 }
 

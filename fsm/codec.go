@@ -70,8 +70,11 @@ func strict(b []byte, v any) error {
 	return nil
 }
 
-// snapshotVersion is the form of snapshots that this code writes and reads.
-const snapshotVersion = 1
+// snapshotVersion is the form of snapshots that this code writes; it reads all
+// from 1. Version 1 had none of the things that commands of version 2 brought; a
+// table from it has no places until such a command makes them, as on a member
+// that read the whole log, and uses what they would be until then.
+const snapshotVersion = 2
 
 type snapshot struct {
 	Version int    `json:"v"`
@@ -96,8 +99,8 @@ func Restore(b []byte) (*Table, error) {
 	if err := json.Unmarshal(b, &head); err != nil {
 		return nil, fmt.Errorf("restore: %w", err)
 	}
-	if head.Version != snapshotVersion {
-		return nil, fmt.Errorf("restore: the snapshot has version %d, this program reads %d", head.Version, snapshotVersion)
+	if head.Version < 1 || head.Version > snapshotVersion {
+		return nil, fmt.Errorf("restore: the snapshot has version %d, this program reads up to %d", head.Version, snapshotVersion)
 	}
 	var s snapshot
 	if err := strict(b, &s); err != nil {

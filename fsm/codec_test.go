@@ -15,7 +15,7 @@ func TestDecodeRefuses(t *testing.T) {
 		{"null", `null`, "version 0"},
 		{"array", `[]`, "cannot unmarshal"},
 		{"no version", `{"by":"a","at":"2026-01-01T00:00:00Z","settings":{"profile":"fast"}}`, "version 0"},
-		{"newer", `{"v":2,"frobnicate":{}}`, "upgrade lbcluster"},
+		{"newer", `{"v":3,"frobnicate":{}}`, "upgrade lbcluster"},
 		{"negative", `{"v":-1}`, "version -1"},
 		{"no body", `{"v":1,"by":"a","at":"2026-01-01T00:00:00Z"}`, "0 bodies"},
 		{"two bodies", `{"v":1,"remove":{"id":"m1"},"settings":{"profile":"fast"}}`, "2 bodies"},
@@ -65,7 +65,7 @@ func TestEncodeBringsTimesToUTC(t *testing.T) {
 
 func TestApplyRefusesNewerVersion(t *testing.T) {
 	table := founded(t)
-	next, _, err := table.Apply(Command{Version: CommandVersion + 1, Settings: &Settings{Profile: "fast"}})
+	next, _, err := table.Apply(Command{Version: CommandVersion + 1, Settings: &SetSettings{Profile: "fast"}})
 	if !errors.Is(err, ErrUnknownCommand) || next != table {
 		t.Errorf("got %v", err)
 	}
@@ -77,11 +77,18 @@ func TestRestoreRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, tt := range []struct{ name, old, new, want string }{
-		{"newer", `{"v":1`, `{"v":2`, "version 2"},
-		{"no version", `{"v":1,`, `{`, "version 0"},
+		{"newer", `{"v":2`, `{"v":3`, "version 3"},
+		{"no version", `{"v":2,`, `{`, "version 0"},
 		{"no table", good, `{"v":1}`, "no table"},
 		{"unknown field", `"cluster":`, `"clusters":`, "unknown field"},
-		{"cut off", `]}}`, ``, "unexpected end"},
+		{"cut off", `VI_1 from dir1"}]}}`, `VI_1 from dir1"}`, "unexpected end"},
+		{"unit without a place", `"places":{"1":`, `"places":{"7":`, "no place"},
+		{"order without a director", `{"order":["m1","m2"]}`, `{"order":["m1"]}`, "without m2"},
+		{"order with a joining one", `{"order":["m1","m2"]}`, `{"order":["m1","m2","m3"]}`, "no present director"},
+		{"pinned elsewhere", `{"order":["m1","m2"]}`, `{"order":["m1","m2"],"pin":"m2"}`, "pinned to m2"},
+		{"pinned to nobody", `{"order":["m1","m2"]}`, `{"order":["m1","m2"],"pin":"m9"}`, "no member"},
+		{"moved to nobody", `{"order":["m1","m2"]}`, `{"order":["m1","m2"],"moved":"m9"}`, "was moved to m9"},
+		{"moved home for good", `{"order":["m1","m2"]}`, `{"order":["m1","m2"],"moved":"m1","arrived":true}`, "back home"},
 		{"member twice", `"id":"m2"`, `"id":"m1"`, "out of order"},
 		{"name twice", `"name":"dir1"`, `"name":"dir0"`, "member dir0"},
 		{"id above the next", `"next_member":4`, `"next_member":3`, "not below m3"},

@@ -5,8 +5,11 @@ import (
 	"time"
 )
 
-// CommandVersion is the newest version of commands that this code reads.
-const CommandVersion = 1
+// CommandVersion is the newest version of commands that this code reads, and
+// the one that it writes. Version 1 had no placement, drained directors, sync
+// groups, trackers, notify scripts, IPv6 or VRRP version 3; a command of version
+// 1 is still read as it was then.
+const CommandVersion = 2
 
 // Command is one entry of the log: an envelope, and exactly one of the bodies.
 type Command struct {
@@ -25,8 +28,9 @@ type Command struct {
 	Apply     *ApplySet    `json:"apply,omitempty"`
 	Votes     *CastVotes   `json:"votes,omitempty"`
 	Override  *SetOverride `json:"override,omitempty"`
-	Settings  *Settings    `json:"settings,omitempty"`
+	Settings  *SetSettings `json:"settings,omitempty"`
 	Ownership *Ownership   `json:"ownership,omitempty"`
+	Move      *Move        `json:"move,omitempty"` // since version 2
 }
 
 // Found makes the cluster: the first command of every log.
@@ -35,6 +39,7 @@ type Found struct {
 	Name    string         `json:"name"`
 	Addr    netip.AddrPort `json:"addr"`
 	Profile string         `json:"profile"`
+	Guard   Duration       `json:"guard,omitempty"` // since version 2
 }
 
 // Enrol adds a member in state Joining, using up one use of a token. The new
@@ -49,12 +54,36 @@ type Enrol struct {
 	Addr      netip.AddrPort `json:"addr"`
 }
 
-// SetMember changes a member's state or silence; nil: as it is. States go
+// SetMember changes what it names of a member; nil: as it is. States go
 // joining -> present -> leaving; leaving -> present takes the leave back.
 type SetMember struct {
-	ID     MemberID     `json:"id"`
-	State  *MemberState `json:"state,omitempty"`
-	Silent *bool        `json:"silent,omitempty"`
+	ID       MemberID     `json:"id"`
+	State    *MemberState `json:"state,omitempty"`
+	Silent   *bool        `json:"silent,omitempty"`
+	Drained  *bool        `json:"drained,omitempty"`  // since version 2
+	Networks *[]Network   `json:"networks,omitempty"` // all of them, in any order; since version 2
+}
+
+// SetSettings changes the settings that it names, and only those, so that two
+// operators who change different ones do not undo each other's.
+type SetSettings struct {
+	Profile string `json:"profile,omitempty"`
+	// The rest: since version 2.
+	Guard         *Duration `json:"guard,omitempty"`
+	Spares        *int      `json:"spares,omitempty"`
+	FailBack      FailBack  `json:"fail_back,omitempty"`
+	FailBackAfter *Duration `json:"fail_back_after,omitempty"`
+}
+
+// Move is an operator's word on where a unit should be.
+type Move struct {
+	Unit uint64 `json:"unit"`
+	// To is the director to move it to; empty: back home. With Pin, To (or
+	// else the present home) becomes its home for good. With Unpin and no To
+	// the unit stays where it is.
+	To    MemberID `json:"to,omitempty"`
+	Pin   bool     `json:"pin,omitempty"`
+	Unpin bool     `json:"unpin,omitempty"`
 }
 
 // Remove takes a member out of the table with its votes.
@@ -98,10 +127,10 @@ type SetOverride struct {
 	Weight  *int           `json:"weight,omitempty"`
 }
 
-// Ownership tells the history that a director took or lost a router. It moves
+// Ownership tells the history that a director took or lost a unit. It moves
 // nothing: leases do.
 type Ownership struct {
-	Router uint64   `json:"router"`
+	Router uint64   `json:"router"` // the unit's id
 	Member MemberID `json:"member"`
 	Owns   bool     `json:"owns"`
 	Why    string   `json:"why"`

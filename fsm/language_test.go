@@ -125,7 +125,7 @@ func (s *story) command(a args, lines []string) Command {
 			c.Override.Weight = &weight
 		}
 	case "settings":
-		c.Settings = &Settings{Profile: a.word(0)}
+		c.Settings = &SetSettings{Profile: a.word(0)}
 	case "owner":
 		r, _ := s.table.RouterByName(a.word(0))
 		c.Ownership = &Ownership{Router: r.ID, Member: s.id(a.word(1)), Owns: a.word(2) == "took", Why: strings.Join(a.words[3:], " ")}

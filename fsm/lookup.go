@@ -66,27 +66,6 @@ func (t *Table) VIPs() []netip.Addr {
 // presentDirector reports whether m holds VIPs and votes on health.
 func (m Member) presentDirector() bool { return m.Role == Director && m.State == Present }
 
-// Order says who stands for a router, best first: the present directors by id,
-// rotated by the router's id so that the homes of routers spread. Silent ones
-// are in it: the lease finds out by itself who answers. Nil for a router that
-// is not there.
-func (t *Table) Order(router uint64) []MemberID {
-	if _, ok := t.Router(router); !ok {
-		return nil
-	}
-	var ids []MemberID
-	for _, m := range t.Members {
-		if m.presentDirector() {
-			ids = append(ids, m.ID)
-		}
-	}
-	if len(ids) == 0 {
-		return nil
-	}
-	first := int((router - 1) % uint64(len(ids)))
-	return slices.Concat(ids[first:], ids[:first])
-}
-
 // name is the member's name, or its id when it is gone.
 func (t *Table) name(id MemberID) string {
 	if m, ok := t.Member(id); ok {

@@ -29,7 +29,10 @@ func (e *edit) found(f Found) error {
 	if !slices.Contains(Profiles, profile) {
 		return invalid("profile %q: known are %s", profile, someOf(Profiles, 9))
 	}
-	e.Cluster, e.Settings.Profile = f.Cluster, profile
+	if bad := guardProblem(f.Guard); bad != "" {
+		return invalid("%s", bad)
+	}
+	e.Cluster, e.Settings.Profile, e.Settings.Guard = f.Cluster, profile, f.Guard
 	m := e.addMember(Member{Name: f.Name, Role: Director, State: Present, Addr: f.Addr})
 	e.event("member", "%s (%s) founds cluster %s with profile %s", m.Name, m.ID, f.Cluster, profile)
 	return nil
@@ -48,6 +51,9 @@ func (e *edit) enrol(n Enrol) error {
 	}
 	if bad := e.newMemberProblem(n.Name, n.Role, n.Addr); bad != "" {
 		return invalid("%s", bad)
+	}
+	if err := e.enrolAsV1(n); err != nil {
+		return err
 	}
 	e.Tokens = slices.Clone(e.Tokens)
 	if e.Tokens[i].Uses--; e.Tokens[i].Uses == 0 {
@@ -117,12 +123,12 @@ func (t *Table) newMemberProblem(name string, role Role, addr netip.AddrPort) st
 			return fmt.Sprintf("member %s: address %s (with the port after it, for gossip) is %s's (%s)", name, addr, m.Name, m.Addr)
 		}
 	}
-	return t.placeProblem(name, role, addr.Addr())
+	return t.placeProblem(name, addr.Addr())
 }
 
 // placeProblem says why a member can't live at an address that is in use in
-// the configuration.
-func (t *Table) placeProblem(name string, role Role, addr netip.Addr) string {
+// the configuration. A member may be a real server.
+func (t *Table) placeProblem(name string, addr netip.Addr) string {
 	for _, r := range t.Routers {
 		for _, a := range r.Addresses {
 			if a.Prefix.Addr() == addr {
@@ -133,11 +139,6 @@ func (t *Table) placeProblem(name string, role Role, addr netip.Addr) string {
 	for _, v := range t.Services {
 		if v.Addr == addr {
 			return fmt.Sprintf("member %s: its address %s is that of virtual server %s", name, addr, v.ServiceKey)
-		}
-		for _, r := range v.RealServers {
-			if role == Director && r.Addr == addr {
-				return fmt.Sprintf("member %s: its address %s is a real server of %s: %s", name, addr, v.ServiceKey, bounce)
-			}
 		}
 	}
 	return ""
@@ -181,6 +182,19 @@ func (e *edit) setMember(s SetMember) error {
 	if s.Silent != nil {
 		is.Silent = *s.Silent
 	}
+	if s.Drained != nil {
+		if err := e.mayDrain(was, *s.Drained); err != nil {
+			return err
+		}
+		is.Drained = *s.Drained
+	}
+	if s.Networks != nil {
+		networks, bad := canonicalNetworks(*s.Networks)
+		if bad != "" {
+			return invalid("member %s: %s", was.Name, bad)
+		}
+		is.Networks = networks
+	}
 	if reflect.DeepEqual(is, was) {
 		return nil
 	}
@@ -204,6 +218,29 @@ func (e *edit) tellMember(was, is Member) {
 	if !is.Silent && was.Silent {
 		e.event("member", "%s (%s) is back", is.Name, is.ID)
 	}
+	if is.Drained && !was.Drained {
+		e.event("member", "%s (%s) is drained: it hands over what it holds and takes nothing", is.Name, is.ID)
+	}
+	if !is.Drained && was.Drained {
+		e.event("member", "%s (%s) is fit again: it stands for virtual routers", is.Name, is.ID)
+	}
+	if !slices.Equal(is.Networks, was.Networks) {
+		e.event("member", "%s (%s) has %s", is.Name, is.ID, networksText(is.Networks))
+	}
+}
+
+// mayDrain refuses to leave the VIPs to nobody.
+func (e *edit) mayDrain(m Member, drained bool) error {
+	if !drained || m.Drained {
+		return nil
+	}
+	if m.Role != Director {
+		return invalid("member %s is a %s: it holds nothing that could be handed over", m.Name, m.Role)
+	}
+	if last := e.lastDirector(m); last != "" {
+		return invalid("member %s is %s: it can't be drained", m.Name, last)
+	}
+	return nil
 }
 
 // mayBecome checks a member's way: joining, present, leaving.
@@ -225,8 +262,9 @@ func (e *edit) mayBecome(m Member, to MemberState) error {
 }
 
 // lastDirector is "the last director" if there would be no present director
-// without m, "the last director in contact" if there would be silent ones only:
-// m would leave its VIPs to nobody. Otherwise "". A silent member may go.
+// without m, "the last director in contact" if there would be silent ones only,
+// "the last director that is not drained": m would leave its VIPs to nobody.
+// Otherwise "". A silent or drained member may go.
 func (t *Table) lastDirector(m Member) string {
 	if !m.presentDirector() {
 		return ""
@@ -235,8 +273,10 @@ func (t *Table) lastDirector(m Member) string {
 	for _, o := range t.Members {
 		switch {
 		case o.ID == m.ID || !o.presentDirector():
-		case m.Silent || !o.Silent:
+		case (m.Silent || !o.Silent) && (m.Drained || !o.Drained):
 			return ""
+		case o.Drained && !m.Drained:
+			last = "the last director that is not drained"
 		default:
 			last = "the last director in contact"
 		}
@@ -303,16 +343,4 @@ func (t Token) problem() string {
 		return fmt.Sprintf("it must be good for 1 to %d uses", MaxTokenUses)
 	}
 	return ""
-}
-
-func (e *edit) settings(s Settings) error {
-	if !slices.Contains(Profiles, s.Profile) {
-		return invalid("profile %q: known are %s", s.Profile, someOf(Profiles, 9))
-	}
-	if s == e.Settings {
-		return nil
-	}
-	e.event("settings", "profile is %s (was %s)", s.Profile, e.Settings.Profile)
-	e.Settings = s
-	return nil
 }

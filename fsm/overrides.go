@@ -121,41 +121,6 @@ func (h byHand) on(key ServiceKey, server netip.AddrPort) Override {
 
 func strictness(s AdminState) int { return slices.Index([]AdminState{Enabled, Drained, Disabled}, s) }
 
-func (e *edit) ownership(o Ownership) error {
-	r, ok := e.Router(o.Router)
-	if !ok {
-		return notFound("virtual router %d", o.Router)
-	}
-	m, ok := e.Member(o.Member)
-	if !ok {
-		return notFound("member %s", o.Member)
-	}
-	if m.Role != Director {
-		return invalid("member %s is a %s: it owns no virtual router", m.Name, m.Role)
-	}
-	before, had := e.Owners[o.Router]
-	if o.Owns == (had && before == o.Member) {
-		return nil
-	}
-	why := clean(o.Why, maxDetail)
-	if why != "" {
-		why = ": " + why
-	}
-	e.Owners = cloneMap(e.Owners)
-	if !o.Owns {
-		delete(e.Owners, o.Router)
-		e.event("owner", "%s lost virtual router %s%s", m.Name, r.Name, why)
-		return nil
-	}
-	e.Owners[o.Router] = o.Member
-	from := ""
-	if had {
-		from = " from " + e.name(before)
-	}
-	e.event("owner", "%s took virtual router %s%s%s", m.Name, r.Name, from, why)
-	return nil
-}
-
 // overrideKey is what an override is about.
 type overrideKey struct {
 	service ServiceKey

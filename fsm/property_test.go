@@ -147,7 +147,7 @@ func drawCommand(t *rapid.T, table *Table) Command {
 	case "override":
 		c.Override = drawOverride(t, table)
 	case "settings":
-		c.Settings = &Settings{Profile: rapid.SampledFrom([]string{"default", "fast", "slow"}).Draw(t, "profile")}
+		c.Settings = &SetSettings{Profile: rapid.SampledFrom([]string{"default", "fast", "slow"}).Draw(t, "profile")}
 	case "owner":
 		c.Ownership = &Ownership{Router: uint64(rapid.IntRange(1, 4).Draw(t, "router")), Member: drawID(t), Owns: rapid.Bool().Draw(t, "owns"), Why: "w"}
 	}

@@ -9,6 +9,9 @@ func (e *edit) applySet(a ApplySet) error {
 	if problems := e.old.ValidateSet(a.Set, a.Config); len(problems) > 0 {
 		return &ConfigError{Problems: problems}
 	}
+	if err := e.applyAsV1(a); err != nil {
+		return err
+	}
 	changes := e.old.Diff(a.Set, a.Config)
 	if len(changes) == 0 {
 		return nil

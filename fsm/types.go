@@ -344,10 +344,11 @@ type Table struct {
 	// Overrides are of current real servers only, by Service, then Server; each pair once.
 	Overrides []Override          `json:"overrides"`
 	Tokens    []Token             `json:"tokens"` // in the order they were added; a used-up one is gone
-	Owners    map[uint64]MemberID `json:"owners"` // last reported owner of a router; history, not authority
+	Owners    map[uint64]MemberID `json:"owners"` // last reported owner of a unit; history, not authority
 	Events    []Event             `json:"events"` // the last EventsKept, oldest first
 
-	idx *index // of Services; nil in a table that was put together by hand
+	idx     *index           // of Services; nil in a table that was put together by hand
+	scratch map[uint64]Place // in place of Places where there are none; see places
 }
 
 // EventsKept bounds Table.Events.

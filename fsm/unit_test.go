@@ -228,11 +228,16 @@ func TestOrder(t *testing.T) {
 		Routers: []Router{{ID: 1}, {ID: 2}, {ID: 3}, {ID: 5}},
 	}
 	for router, want := range map[uint64]string{
-		1: "[m1 m9 m10]", 2: "[m9 m10 m1]", 3: "[m10 m1 m9]", 5: "[m9 m10 m1]", 4: "[]",
+		1: "[m1 m9 m10]", 2: "[m9 m10 m1]", 3: "[m10 m9 m1]", 4: "[]", 5: "[m1 m10 m9]",
 	} {
 		if got := fmt.Sprint(table.Order(router)); got != want {
 			t.Errorf("router %d: %s, want %s", router, got, want)
 		}
+	}
+	table.Places = table.places()
+	table.Members[0].Silent, table.Members[5].Drained = true, true
+	if got := fmt.Sprintln(table.Order(1), table.Home(1), table.Order(3), table.Home(3)); got != "[m9 m1] m1 [m9 m1] m10\n" {
+		t.Errorf("with m1 silent and m10 drained: %s", got)
 	}
 	if got := (&Table{Routers: []Router{{ID: 1}}}).Order(1); got != nil {
 		t.Errorf("without members: %v", got)
@@ -333,7 +338,7 @@ func TestEventsAreBounded(t *testing.T) {
 	table := founded(t)
 	var err error
 	for i := range EventsKept + 10 {
-		table, _, err = table.Apply(Command{Settings: &Settings{Profile: Profiles[1-i%2]}})
+		table, _, err = table.Apply(Command{Settings: &SetSettings{Profile: Profiles[1-i%2]}})
 		if err != nil {
 			t.Fatal(err)
 		}

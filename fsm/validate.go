@@ -27,12 +27,8 @@ var Schedulers = []string{
 	"rr", "wrr", "lc", "wlc", "lblc", "lblcr", "sh", "mh", "dh", "fo", "ovf", "sed", "nq", "twos",
 }
 
-// bounce is why a director can't be a real server.
-const bounce = "a director can't be a real server yet: the directors would pass its packets to and fro" +
-	" (use another machine, or make that member a witness)"
-
-// noIPv6 is the answer to everything that is not IPv4.
-const noIPv6 = "IPv6 is not supported yet: use an IPv4 address"
+// noIPv6 is the answer to everything that must be IPv4 yet.
+const noIPv6 = "IPv6 is supported for the VIPs of virtual routers only yet: use an IPv4 address"
 
 // ValidateConfig finds all that is wrong with cfg by itself, whatever else the
 // table has; nil if nothing is. [Table.ValidateSet] looks at the rest.
@@ -44,6 +40,7 @@ func ValidateConfig(cfg Config) []Problem {
 		p.router(r, routerPath(r, i))
 		p.routerOnce(r, routerPath(r, i), u)
 	}
+	p.groups(cfg)
 	for _, v := range cfg.Services {
 		p.service(v)
 		p.serviceOnce(v, u)
@@ -113,24 +110,50 @@ func (p *problems) router(r Router, path string) {
 	if r.Initial != "" && r.Initial != "MASTER" && r.Initial != "BACKUP" {
 		p.add(path, "state %q is neither MASTER nor BACKUP", r.Initial)
 	}
-	p.addIf(path, versionProblem(r.Version))
+	p.addIf(path, versionProblem(r))
 	p.addIf(path, advertProblem(r.Version, r.AdvertInterval.D()))
-	if len(r.AuthPass) > 8 {
+	switch {
+	case r.AuthPass != "" && r.Version == 3:
+		p.add(path, "auth_pass: VRRP version 3 has no password (RFC 9568 section 9): leave it out, or use version 2")
+	case len(r.AuthPass) > 8:
 		p.add(path, "auth_pass has %d bytes: VRRP carries 8, and keepalived cuts the rest off (RFC 2338 section 5.3.6)", len(r.AuthPass))
-	} else if !isClean(r.AuthPass, 8) {
+	case !isClean(r.AuthPass, 8):
 		p.add(path, "auth_pass has control characters in it")
 	}
 	p.addresses(r, path)
+	p.trackers(path, r.Track)
+	p.notify(path, r.Notify)
 }
 
-func versionProblem(version uint8) string {
-	switch version {
-	case 2:
-		return ""
-	case 3:
-		return "VRRP version 3 is not supported yet: adverts are sent in version 2 only (vrrp_version 2)"
+// versionProblem checks the version against what it can carry: IPv6 came with
+// version 3 (RFC 5798).
+func versionProblem(r Router) string {
+	if r.Version != 2 && r.Version != 3 {
+		return fmt.Sprintf("VRRP version %d: use 2 or 3", r.Version)
 	}
-	return fmt.Sprintf("VRRP version %d: use 2", version)
+	if r.Version == 2 && r.family() == familyIPv6 {
+		return "VRRP version 2 carries no IPv6: use version 3 (vrrp_version 3)"
+	}
+	return ""
+}
+
+// The families that a virtual router can be of.
+const (
+	familyIPv4 = "IPv4"
+	familyIPv6 = "IPv6"
+)
+
+// family is that of r's first VIP.
+func (r Router) family() string {
+	for _, a := range r.Addresses {
+		if a.Prefix.IsValid() && !a.Prefix.Addr().Is4() {
+			return familyIPv6
+		}
+		if a.Prefix.IsValid() {
+			break
+		}
+	}
+	return familyIPv4
 }
 
 // advertProblem checks the interval against the field that carries it: whole
@@ -165,6 +188,9 @@ func (p *problems) addresses(r Router, path string) {
 			p.add(path, "virtual_ipaddress %s: %s", a.Prefix, bad)
 		} else if a.Prefix.Bits() == 0 {
 			p.add(path, "virtual_ipaddress %s: prefix length 0 would make every address a neighbour", a.Prefix)
+		} else if a.Prefix.Addr().Is4() != (r.family() == familyIPv4) {
+			p.add(path, "virtual_ipaddress %s: the first VIP is %s, and an advert carries one family:"+
+				" use a second virtual router (in a vrrp_sync_group they move together)", a.Prefix, r.family())
 		}
 		p.device(path, "virtual_ipaddress dev", a.Dev)
 		p.device(path, "virtual_ipaddress label", a.Label)
@@ -176,12 +202,22 @@ func hostProblem(a netip.Addr) string {
 	switch {
 	case !a.IsValid():
 		return "the address is missing"
-	case !a.Is4():
-		return noIPv6
+	case a.Is4In6():
+		return "write it as IPv4"
+	case a.Zone() != "":
+		return "leave the zone out: the interface says it"
 	case a.IsUnspecified(), a.IsMulticast(), a.IsLoopback(), a == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
 		return "it is no address that a host on a network has"
 	}
 	return ""
+}
+
+// host4Problem is hostProblem for what must be IPv4 yet.
+func host4Problem(a netip.Addr) string {
+	if a.IsValid() && !a.Is4() {
+		return noIPv6
+	}
+	return hostProblem(a)
 }
 
 // device checks an interface name or address label: IFNAMSIZ is 16 with the
@@ -205,7 +241,7 @@ func (p *problems) delay(path, name string, d Duration, least time.Duration) {
 
 func (p *problems) service(v VirtualServer) {
 	path := servicePath(v.ServiceKey)
-	p.addIf(path, hostProblem(v.Addr))
+	p.addIf(path, host4Problem(v.Addr))
 	if v.Protocol != TCP && v.Protocol != UDP {
 		p.add(path, "protocol %q is neither %s nor %s", v.Protocol, TCP, UDP)
 	}
@@ -236,7 +272,7 @@ func (p *problems) service(v VirtualServer) {
 
 func (p *problems) server(v VirtualServer, r RealServer) {
 	path := serverPath(v.ServiceKey, r.AddrPort())
-	p.addIf(path, hostProblem(r.Addr))
+	p.addIf(path, host4Problem(r.Addr))
 	if r.Port != v.Port && v.Method == DirectRouting {
 		p.add(path, "direct routing changes no port: the real server must have the virtual server's, %d", v.Port)
 	}
@@ -255,7 +291,7 @@ func (p *problems) check(path string, c Check) {
 	if c.Kind != CheckTCP {
 		p.add(path, "check %q is not supported yet: use %s (TCP_CHECK)", c.Kind, CheckTCP)
 	}
-	if bad := hostProblem(c.Dest.Addr()); bad != "" {
+	if bad := host4Problem(c.Dest.Addr()); bad != "" {
 		p.add(path, "connect_ip %s: %s", c.Dest.Addr(), bad)
 	}
 	if c.Dest.Port() == 0 {

@@ -13,11 +13,14 @@ type used struct {
 	services map[ServiceKey]string
 }
 
-// vridKey is where a VRID must be unique. The family is always IPv4 yet.
+// vridKey is where a VRID must be unique.
 type vridKey struct {
 	device string
 	vrid   uint8
+	family string
 }
+
+func (r Router) vridKey() vridKey { return vridKey{r.Interface, r.VRID, r.family()} }
 
 func newUsed() used {
 	return used{map[string]string{}, map[netip.Addr]string{}, map[vridKey]string{}, map[ServiceKey]string{}}
@@ -37,8 +40,8 @@ func (p *problems) routerOnce(r Router, path string, u used) {
 	if first := take(u.names, r.Name, path); first != "" && r.Name != "" {
 		p.add(path, "there is a virtual router of this name already (%s)", first)
 	}
-	if first := take(u.vrids, vridKey{r.Interface, r.VRID}, path); first != "" && r.VRID != 0 {
-		p.add(path, "virtual_router_id %d on interface %q (IPv4) is taken by %s", r.VRID, r.Interface, first)
+	if first := take(u.vrids, r.vridKey(), path); first != "" && r.VRID != 0 {
+		p.add(path, "virtual_router_id %d on interface %q (%s) is taken by %s", r.VRID, r.Interface, r.family(), first)
 	}
 	for _, a := range r.Addresses {
 		if !a.Prefix.IsValid() {
@@ -113,6 +116,11 @@ func (p *problems) otherSets(t *Table, set string, cfg Config) {
 		p.serversOfOthers(v, u)
 	}
 	p.newVIPs(t, set, cfg)
+	for _, g := range cfg.Groups {
+		if other, ok := find(t.Groups, func(o SyncGroup) bool { return o.Name == g.Name && o.Set != set }); ok {
+			p.add(groupPath(g.Name), "there is a sync group of this name already (set %s)", other.Set)
+		}
+	}
 }
 
 // routerClash finds what r has in common with the routers in u, adding nothing to u.
@@ -120,8 +128,8 @@ func (p *problems) routerClash(r Router, path string, u used) {
 	if first, ok := u.names[r.Name]; ok {
 		p.add(path, "there is a virtual router of this name already (%s)", first)
 	}
-	if first, ok := u.vrids[vridKey{r.Interface, r.VRID}]; ok {
-		p.add(path, "virtual_router_id %d on interface %q (IPv4) is taken by %s", r.VRID, r.Interface, first)
+	if first, ok := u.vrids[r.vridKey()]; ok {
+		p.add(path, "virtual_router_id %d on interface %q (%s) is taken by %s", r.VRID, r.Interface, r.family(), first)
 	}
 	for _, a := range r.Addresses {
 		if first, ok := u.vips[a.Prefix.Addr()]; ok {
@@ -161,12 +169,8 @@ func (p *problems) newVIPs(t *Table, set string, cfg Config) {
 // members finds addresses of cfg that are a member's own.
 func (p *problems) members(t *Table, cfg Config) {
 	at := map[netip.Addr]Member{}
-	directors := map[netip.Addr]Member{}
 	for _, m := range t.Members {
 		at[m.Addr.Addr()] = m
-		if m.Role == Director {
-			directors[m.Addr.Addr()] = m
-		}
 	}
 	for i, r := range cfg.Routers {
 		for _, a := range r.Addresses {
@@ -178,11 +182,6 @@ func (p *problems) members(t *Table, cfg Config) {
 	for _, v := range cfg.Services {
 		if m, ok := at[v.Addr]; ok {
 			p.add(servicePath(v.ServiceKey), "its address is the own address of member %s: use a VIP", m.Name)
-		}
-		for _, r := range v.RealServers {
-			if m, ok := directors[r.Addr]; ok {
-				p.add(serverPath(v.ServiceKey, r.AddrPort()), "it is director %s: %s", m.Name, bounce)
-			}
 		}
 	}
 }

@@ -190,7 +190,7 @@ func TestLongPoll(t *testing.T) {
 		if r := poll(); len(r.Events) != 0 || time.Since(start) != 10*time.Second {
 			t.Errorf("no news: %d events after %v", len(r.Events), time.Since(start))
 		}
-		time.AfterFunc(3*time.Second, func() { f.Must(fsm.Command{Settings: &fsm.Settings{Profile: "fast"}}) })
+		time.AfterFunc(3*time.Second, func() { f.Must(fsm.Command{Settings: &fsm.SetSettings{Profile: "fast"}}) })
 		start = time.Now()
 		if r := poll(); len(r.Events) != 1 || r.Revision != rev+1 || time.Since(start) != 3*time.Second {
 			t.Errorf("news: %+v after %v", r, time.Since(start))

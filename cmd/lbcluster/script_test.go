@@ -94,7 +94,7 @@ func cmdDaemon(ts *testscript.TestScript, neg bool, args []string) {
 	case "busy": // something else in the table changes right before the next apply
 		fake.Set(func(f *apitest.Fake) {
 			f.BeforeApply = func() {
-				fake.Must(fsm.Command{By: "eve@dir2", Settings: &fsm.Settings{Profile: "robust"}})
+				fake.Must(fsm.Command{By: "eve@dir2", Settings: &fsm.SetSettings{Profile: "robust"}})
 			}
 		})
 	case "tale": // NAME: the members recorded it
@@ -174,7 +174,7 @@ func TestEventsFollow(t *testing.T) {
 			t.Fatal("the history ended early")
 		}
 	}
-	fake.Must(fsm.Command{By: "eve@dir2", Settings: &fsm.Settings{Profile: "fast"}})
+	fake.Must(fsm.Command{By: "eve@dir2", Settings: &fsm.SetSettings{Profile: "fast"}})
 	if !lines.Scan() || !strings.Contains(lines.Text(), "eve@dir2") {
 		t.Errorf("news: %q", lines.Text())
 	}

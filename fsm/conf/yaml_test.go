@@ -160,7 +160,9 @@ func TestYAMLRoundTrip(t *testing.T) {
 
 // TestLocate: a complaint that only the table can make gets its line too.
 func TestLocate(t *testing.T) {
-	table := &fsm.Table{Members: []fsm.Member{{ID: "m1", Name: "dir1", Role: fsm.Director, Addr: netip.MustParseAddrPort("172.25.88.2:7500")}}}
+	table := &fsm.Table{Routers: []fsm.Router{{
+		Name: "VI_other", Set: "other", Addresses: []fsm.Address{{Prefix: netip.MustParsePrefix("172.25.88.2/32")}},
+	}}}
 	kr, problems := Parse("testdata/pair.conf", os.ReadFile, nil)
 	if len(problems) > 0 {
 		t.Fatal(lines(problems))
@@ -173,12 +175,12 @@ func TestLocate(t *testing.T) {
 		r       Result
 		line    int
 		keyword string
-	}{{kr, 41, "real_server"}, {yr, 11, "real_servers"}} {
+	}{{kr, 41, "real_server"}, {yr, 11, "address"}} {
 		found := table.ValidateSet("default", c.r.Config)
 		if len(found) != 1 {
 			t.Fatalf("%v", found)
 		}
-		if p := c.r.Locate(found[0]); p.Line != c.line || p.Keyword != c.keyword || !strings.Contains(p.Text, "director dir1") {
+		if p := c.r.Locate(found[0]); p.Line != c.line || p.Keyword != c.keyword || !strings.Contains(p.Text, "VI_other") {
 			t.Error(p)
 		}
 	}

@@ -1,0 +1,96 @@
+package fsm
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Limits of settings.
+const (
+	// MaxGuard bounds Settings.Guard.
+	MaxGuard = 10 * time.Second
+	// MaxSpares bounds Settings.Spares: of seven directors one must work.
+	MaxSpares = 6
+)
+
+func (e *edit) settings(s SetSettings) error {
+	if s == (SetSettings{}) {
+		return invalid("the settings command names no setting")
+	}
+	is := e.Settings.with(s)
+	if bad := is.problem(); bad != "" {
+		return invalid("%s", bad)
+	}
+	if texts := e.Settings.changes(is); len(texts) > 0 {
+		e.event("settings", "%s", strings.Join(texts, ", "))
+	}
+	e.Settings = is
+	return nil
+}
+
+// with is s with what c names put in.
+func (s Settings) with(c SetSettings) Settings {
+	s.Profile = cmp.Or(c.Profile, s.Profile)
+	if c.Guard != nil {
+		s.Guard = *c.Guard
+	}
+	if c.Spares != nil {
+		s.Spares = *c.Spares
+	}
+	// Manual by word and manual by default are one.
+	if c.FailBack != "" && c.FailBack != cmp.Or(s.FailBack, FailBackManual) {
+		s.FailBack = c.FailBack
+	}
+	if c.FailBackAfter != nil {
+		s.FailBackAfter = *c.FailBackAfter
+	}
+	return s
+}
+
+// problem says what is wrong with s; "" if nothing is.
+func (s Settings) problem() string {
+	if !slices.Contains(Profiles, s.Profile) {
+		return fmt.Sprintf("profile %q: known are %s", s.Profile, someOf(Profiles, 9))
+	}
+	if bad := guardProblem(s.Guard); bad != "" {
+		return bad
+	}
+	if s.Spares < 0 || s.Spares > MaxSpares {
+		return fmt.Sprintf("spares %d is not within 0 to %d", s.Spares, MaxSpares)
+	}
+	if s.FailBack != "" && s.FailBack != FailBackManual && s.FailBack != FailBackAuto {
+		return fmt.Sprintf("fail-back %q is neither %s nor %s", s.FailBack, FailBackManual, FailBackAuto)
+	}
+	if after := s.FailBackAfter.D(); after != 0 && (after < time.Second || after > 24*time.Hour) {
+		return fmt.Sprintf("fail-back-after %v is not within 1s to 24h (0: one minute)", after)
+	}
+	return ""
+}
+
+func guardProblem(guard Duration) string {
+	if guard < 0 || guard.D() > MaxGuard {
+		return fmt.Sprintf("guard %v is not within 0s to %v", guard, MaxGuard)
+	}
+	return ""
+}
+
+// changes tells what differs: "guard is 2s (was 0s)".
+func (s Settings) changes(is Settings) []string {
+	var texts []string
+	tell := func(name, was, is string) {
+		if was != is {
+			texts = append(texts, fmt.Sprintf("%s is %s (was %s)", name, is, was))
+		}
+	}
+	_, after := s.FailsBack()
+	_, isAfter := is.FailsBack()
+	tell("profile", s.Profile, is.Profile)
+	tell("guard", s.Guard.String(), is.Guard.String())
+	tell("spares", itoa(s.Spares), itoa(is.Spares))
+	tell("fail-back", string(cmp.Or(s.FailBack, FailBackManual)), string(cmp.Or(is.FailBack, FailBackManual)))
+	tell("fail-back-after", after.String(), isAfter.String())
+	return texts
+}
