@@ -59,6 +59,7 @@ type Config struct {
 
 	// For tests; nil: the kernel's clocks, a socket on Listen, the kernel's sockets.
 	Clocks *Clocks
+	Rates  *RateClocks // nil with Clocks: the rate is not watched
 	Conn   Conn
 	Open   func(at netip.AddrPort) (Conn, error)
 }
@@ -83,6 +84,7 @@ type Driver struct {
 	cfg    Config
 	boot   Nonce
 	clocks Clocks
+	rates  *RateClocks
 
 	// One slot each, holding the latest: see Update.
 	want     chan Want
@@ -127,7 +129,11 @@ func New(cfg Config) (*Driver, error) {
 	}
 	if cfg.Clocks != nil {
 		d.clocks = *cfg.Clocks
+	} else if cfg.Rates == nil {
+		kernel := KernelRateClocks()
+		cfg.Rates = &kernel
 	}
+	d.rates = cfg.Rates
 	d.last.Store(&Status{Boot: boot})
 	return d, nil
 }

@@ -38,6 +38,10 @@ type loop struct {
 	recorded    map[said]int64 // see journal
 	margins     map[uint64]*margin
 
+	fit     Fit // as the rest of the daemon says
+	rate    *rateMonitor
+	clockAt int64 // when to compare the clocks again
+
 	queue   []Event                    // for the holder
 	local   []Message                  // for the own voter
 	outbox  map[fsm.MemberID][]Message // until flush
@@ -67,6 +71,7 @@ func newLoop(d *Driver, socks *sockets, seal *sealer, packets <-chan arrival, li
 		packets: packets, lines: lines,
 		outbox: map[fsm.MemberID][]Message{}, terms: map[uint64]*fence.Term{},
 		told: map[fsm.MemberID]*told{}, recorded: map[said]int64{}, margins: map[uint64]*margin{},
+		rate: newRateMonitor(d.cfg.Params.Eps), fit: Fit{Reason: "not yet reported as fit"},
 		removed: map[uint64]removal{}, dropped: map[string]uint64{}, said: map[uint64]string{},
 	}
 }
@@ -107,14 +112,15 @@ func (l *loop) run(ctx context.Context) error {
 			l.standing, l.tellAt = s, now
 		case w := <-l.d.want:
 			l.adopt(w)
-		case f := <-l.d.fit:
-			l.queue = append(l.queue, f)
+		case l.fit = <-l.d.fit:
+			l.tellFit()
 		case ch := <-l.d.status:
 			l.publish(ch)
 		case <-timer.C:
 			l.queue = append(l.queue, Tick{})
 		}
 		l.poll()
+		l.watchClock(l.clocks.Boot())
 	}
 }
 
@@ -127,8 +133,8 @@ func (l *loop) first() {
 	default:
 	}
 	select {
-	case f := <-l.d.fit:
-		l.queue = append(l.queue, f)
+	case l.fit = <-l.d.fit:
+		l.tellFit()
 	default:
 	}
 }

@@ -22,6 +22,8 @@ type Status struct {
 	Floor     fsm.ConfigTag
 	Routers   []RouterStatus // by id
 
+	Clock ClockStatus
+
 	Voter  VoterStats
 	Holder HolderStats
 	// Packets; Dropped by reason: version, cluster, receiver, sender, key,
@@ -173,6 +175,7 @@ func (l *loop) publish(ch chan<- Status) {
 		Voter: l.voter.Stats(), Holder: h.Stats(),
 		Sent: l.sent, Received: l.got, Unsent: l.unsent, LogDropped: l.d.quiet.Load(),
 		Dropped: maps.Clone(l.dropped), Unrecorded: l.d.unsaid.Load(),
+		Clock: l.rate.status,
 		Peers: l.peerStatus(), Trouble: *l.socks.trouble.Load(), hearing: hearingRenews * int64(l.d.cfg.Params.Renew),
 	}
 	if n := l.d.crowded.Load(); n > 0 {
