@@ -3,14 +3,11 @@ package gate
 import (
 	"bufio"
 	"context"
-	"encoding/binary"
 	"fmt"
 
-	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -51,7 +48,7 @@ func newSite(t *testing.T, mode string) *site {
 		return nstest.AddAddr("eth0", node.String()+"/24", vip.String()+"/32", node6.String()+"/64", vip6.String()+"/128")
 	})
 	cli.Do(func() error { return nstest.AddAddr("cli0", client.String()+"/24", client6.String()+"/64") })
-	s.client = prober{nstest.NewTap(t, cli, "cli0")}
+	s.client = prober{Tap: nstest.NewTap(t, cli, "cli0"), to: macA}
 	t.Cleanup(func() { dir.Try(func() error { return Remove(s.pins) }) })
 	return s
 }
@@ -127,61 +124,6 @@ func (s *site) gates() (n int) {
 		return nil
 	})
 	return n
-}
-
-// prober is the client, or whoever speaks on an interface.
-type prober struct{ *nstest.Tap }
-
-// arp asks for the address and reports whether the director answers.
-func (p prober) arp(a netip.Addr, wait time.Duration) bool {
-	frame := ether(ones, macB, etherARP, arpPacket(1, macB, client, [6]byte{}, a))
-	return p.Ask(frame, wait, func(b []byte) bool {
-		return len(b) >= 42 && slices.Equal(b[6:12], macA[:]) && b[12] == 8 && b[13] == 6 && b[21] == 2 && slices.Equal(b[28:32], a.AsSlice())
-	})
-}
-
-// ping sends an ICMP echo request straight to the director's MAC.
-func (p prober) ping(a netip.Addr, wait time.Duration) bool {
-	echo := []byte{8, 0, 0, 0, 0, 1, 0, 1}
-	binary.BigEndian.PutUint16(echo[2:], inetSum(echo))
-	frame := ether(macA, macB, etherIPv4, ipPacket(client, a, 1, 0, nil, echo))
-	return p.Ask(frame, wait, func(b []byte) bool {
-		return len(b) >= 42 && b[12] == 8 && b[13] == 0 && b[23] == 1 && b[34] == 0 && slices.Equal(b[26:30], a.AsSlice())
-	})
-}
-
-const (
-	soon   = 2 * time.Second       // an answer that must come
-	silent = 30 * time.Millisecond // long enough for one that must not
-)
-
-// solicit asks for an IPv6 address and reports whether the director answers.
-func (p prober) solicit(a netip.Addr, wait time.Duration) bool {
-	group := solicited(a)
-	frame := ether(groupMAC(group), macB, etherIPv6, ip6Packet(client6, group, 58, onLink, nil, nd(client6, group, 135, a, 1, macB)))
-	return p.Ask(frame, wait, func(b []byte) bool { return isAdvertisement(b, a) })
-}
-
-func isAdvertisement(b []byte, a netip.Addr) bool {
-	return len(b) >= 78 && slices.Equal(b[6:12], macA[:]) && b[12] == 0x86 && b[13] == 0xdd && b[20] == 58 && b[54] == 136 && slices.Equal(b[62:78], a.AsSlice())
-}
-
-// ping6 is ping for IPv6.
-func (p prober) ping6(a netip.Addr, wait time.Duration) bool {
-	frame := ether(macA, macB, etherIPv6, ip6Packet(client6, a, 58, 64, nil, icmp6(client6, a, []byte{128, 0, 0, 0, 0, 1, 0, 1})))
-	return p.Ask(frame, wait, func(b []byte) bool {
-		return len(b) >= 62 && b[12] == 0x86 && b[13] == 0xdd && b[20] == 58 && b[54] == 129 && slices.Equal(b[22:38], a.AsSlice())
-	})
-}
-
-// asks are the ways in which a client finds an address and speaks to it.
-func (p prober) asks(four, six netip.Addr) map[string]func(time.Duration) bool {
-	return map[string]func(time.Duration) bool{
-		"ARP":                    func(d time.Duration) bool { return p.arp(four, d) },
-		"a ping":                 func(d time.Duration) bool { return p.ping(four, d) },
-		"neighbour discovery":    func(d time.Duration) bool { return p.solicit(six, d) },
-		"a ping to its IPv6 one": func(d time.Duration) bool { return p.ping6(six, d) },
-	}
 }
 
 func (s *site) mustAnswer(when string) {

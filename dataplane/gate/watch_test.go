@@ -114,7 +114,7 @@ func TestNewInterfaceIsDarkSoon(t *testing.T) {
 		try := 0
 		var p prober
 		nstest.Wire(s.Host, "eth1", macA[:], other, "cli1", macB[:])
-		p = prober{nstest.NewTap(t, other, "cli1")}
+		p = prober{Tap: nstest.NewTap(t, other, "cli1"), to: macA}
 		nstest.Eventually(t, "the gate is on eth1", func() bool { return slices.Contains(g.Status().Interfaces, "eth1") })
 		openFor(t, "a new interface", p, func() {
 			if try++; try > 1 {
