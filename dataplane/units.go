@@ -4,42 +4,16 @@ import (
 	"fmt"
 	"slices"
 
+	"lbcluster/dataplane/vip"
 	"lbcluster/fsm"
 )
-
-// unitsOf lists what the table has leases for: its sync groups, and the routers
-// that are in none, by id.
-func unitsOf(t *fsm.Table) []fsm.Unit {
-	var out []fsm.Unit
-	in := map[string]*fsm.Unit{}
-	for _, g := range t.Groups {
-		u := &fsm.Unit{ID: g.ID, Name: g.Name}
-		for _, name := range g.Routers {
-			in[name] = u
-		}
-	}
-	for _, r := range t.Routers {
-		if u := in[r.Name]; u != nil {
-			u.Routers = append(u.Routers, r.ID)
-			continue
-		}
-		out = append(out, fsm.Unit{ID: r.ID, Name: r.Name, Routers: []uint64{r.ID}})
-	}
-	for _, g := range t.Groups {
-		if len(g.Routers) > 0 {
-			out = append(out, *in[g.Routers[0]])
-		}
-	}
-	slices.SortFunc(out, func(a, b fsm.Unit) int { return int(a.ID) - int(b.ID) })
-	return out
-}
 
 // regroup tells each machine which unit it belongs to, by table t. A router
 // that left the table stays with its unit until the lease gives the unit up; one
 // that left a unit that goes on has no lease any more.
 func (a *addressLoop) regroup(t *fsm.Table) {
 	unit, stays := map[uint64]uint64{}, map[uint64]bool{}
-	for _, u := range unitsOf(t) {
+	for _, u := range t.Units() {
 		stays[u.ID] = true
 		for _, id := range u.Routers {
 			unit[id] = u.ID
@@ -111,10 +85,8 @@ func (a *addressLoop) releaseIfOff(unit uint64) {
 // unitName is how logs call a unit.
 func (p *Plane) unitName(id uint64) string {
 	if t := p.addresses.table; t != nil {
-		for _, u := range unitsOf(t) {
-			if u.ID == id {
-				return u.Name
-			}
+		if u, ok := t.Unit(id); ok {
+			return u.Name
 		}
 	}
 	return "unit " + itoa(id)
@@ -128,14 +100,14 @@ func (a *addressLoop) judgeUnits() map[uint64]string {
 	if a.table == nil {
 		return out
 	}
-	for _, u := range unitsOf(a.table) {
+	for _, u := range a.table.Units() {
 		out[u.ID] = ""
 		for _, id := range u.Routers {
 			r := a.routers[id]
 			if r == nil || out[u.ID] != "" {
 				continue
 			}
-			out[u.ID] = r.unfit()
+			out[u.ID] = r.unfit(a.host)
 			if fr, _ := a.table.Router(id); out[u.ID] != "" && len(u.Routers) > 1 {
 				out[u.ID] = fr.Name + ": " + out[u.ID]
 			}
@@ -145,7 +117,7 @@ func (a *addressLoop) judgeUnits() map[uint64]string {
 }
 
 // unfit says why this host cannot serve the router; empty: it can.
-func (r *router) unfit() string {
+func (r *router) unfit(s vip.Snapshot) string {
 	var why string
 	for _, h := range r.places {
 		if !r.wanted[h.place()] {
@@ -153,6 +125,11 @@ func (r *router) unfit() string {
 		}
 		if !ready(h.link) {
 			return fmt.Sprintf("the link of %s is down", h.link.Name)
+		}
+		if h.prefix.Addr().Is6() { // VRRP for IPv6 speaks from a link-local address
+			if _, err := s.LinkLocal(h.link.Index); err != nil {
+				return err.Error()
+			}
 		}
 		return ""
 	}

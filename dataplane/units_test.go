@@ -3,8 +3,6 @@ package dataplane
 import (
 	"fmt"
 	"net/netip"
-	"slices"
-	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -22,26 +20,6 @@ func groupTable(rev fsm.Revision) *fsm.Table {
 	}
 	t.Groups = []fsm.SyncGroup{{ID: 9, Name: "VG_1", Routers: []string{"VI_1", "VI_2"}}}
 	return t
-}
-
-func TestUnitsOf(t *testing.T) {
-	tab := groupTable(1)
-	tab.Groups = append(tab.Groups, fsm.SyncGroup{ID: 4, Name: "VG_2", Routers: []string{"VI_3"}})
-	var got []string
-	for _, u := range unitsOf(tab) {
-		got = append(got, fmt.Sprint(u.ID, u.Name, u.Routers))
-	}
-	if want := []string{"4 VG_2 [3]", "9 VG_1 [1 2]"}; !slices.Equal(trim(got), trim(want)) {
-		t.Errorf("got %v, want %v", got, want)
-	}
-}
-
-func trim(in []string) []string {
-	out := slices.Clone(in)
-	for i := range out {
-		out[i] = strings.ReplaceAll(out[i], " ", "")
-	}
-	return out
 }
 
 // grouped starts a plane with groupTable applied and its diary empty.
@@ -142,5 +120,39 @@ func TestAGroupIsUnfitWithOneOfItsLinks(t *testing.T) {
 		if bad[9] != "VI_1: the link of eth0 is down" || bad[3] != "" || len(bad) != 2 {
 			t.Errorf("unfit: %v", bad)
 		}
+	})
+}
+
+// A router of IPv6 needs a link-local address for its adverts.
+func TestAnIPv6RouterWithoutLinkLocal(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		bad := map[uint64]string{}
+		w.cfg.OnRouterFit = func(unit uint64, ok bool, why string) { bad[unit] = why }
+		w.host.put("eth1", "2001:db8::11/64")
+		tab := pairTable(5)
+		tab.Routers = append(tab.Routers, fsm.Router{ID: 2, Name: "VI_6", VRID: 51, Priority: 100, Version: 3,
+			Addresses: []fsm.Address{{Prefix: netip.MustParsePrefix("2001:db8::100/128")}}})
+		w.run()
+		w.plane.Update(tab)
+		settle()
+		if bad[1] != "" || bad[2] != "IPv6 needs a link-local address on the interface: eth1 has none (is IPv6 switched off there?)" {
+			t.Errorf("unfit: %v", bad)
+		}
+		w.host.put("eth1", "fe80::11/64")
+		settle()
+		if bad[2] != "" {
+			t.Errorf("with one: %q", bad[2])
+		}
+		// It comes, is announced and put back as IPv4 is.
+		w.diary.take()
+		w.plane.Acquired(term(2, "2001:db8::100").Permit())
+		settle()
+		w.wantDiary("ip addr add 2001:db8::100/128 dev eth1", "vrrp acquired 2", "garp 2001:db8::100 dev eth1")
+		time.Sleep(5 * time.Second)
+		w.diary.take()
+		w.host.take("eth1", "2001:db8::100/128")
+		settle()
+		w.wantDiary("ip addr add 2001:db8::100/128 dev eth1", "garp 2001:db8::100 dev eth1")
+		<-w.plane.Lost(2, "")
 	})
 }

@@ -167,6 +167,7 @@ func (m *member) run(ctx context.Context) error {
 		return errMember("lease", m.lease.Run(leaseCtx))
 	})
 	part("feed", restCtx, m.feed)
+	part("networks", restCtx, m.tellNetworks)
 	if m.plane != nil {
 		part("gate", restCtx, m.gate.Run)
 		part("vrrp", restCtx, m.vrrp.Run)
@@ -246,15 +247,18 @@ func leaseWant(self fsm.MemberID, t *fsm.Table, committed fsm.VoterSet, guards f
 			w.Peers[o.ID] = []netip.AddrPort{o.Addr}
 		}
 	}
-	for _, r := range t.Routers {
-		lr := lease.Router{ID: r.ID, Rank: -1, Unfit: unfit(r.ID)}
-		for _, a := range r.Addresses {
-			if guards(a.Prefix.Addr()) {
-				lr.Addrs = append(lr.Addrs, a.Prefix.Addr())
+	for _, u := range t.Units() {
+		lr := lease.Router{ID: u.ID, Rank: -1, Unfit: unfit(u.ID)}
+		for _, id := range u.Routers {
+			r, _ := t.Router(id)
+			for _, a := range r.Addresses {
+				if guards(a.Prefix.Addr()) {
+					lr.Addrs = append(lr.Addrs, a.Prefix.Addr())
+				}
 			}
 		}
 		if len(lr.Addrs) > 0 {
-			lr.Rank = rankOf(self, t.Order(r.ID))
+			lr.Rank = rankOf(self, t.Order(u.ID))
 		}
 		w.Routers = append(w.Routers, lr)
 	}
