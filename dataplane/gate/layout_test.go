@@ -132,7 +132,10 @@ func TestLayoutsUnderARunningGate(t *testing.T) {
 				nstest.Eventually(t, "the gate is on top", func() bool { return s.attached(g, "top") })
 				moveToTop(s)
 				s.client.to, s.client.tags = l.to, l.tags
-				nstest.Eventually(t, "the node answers", func() bool { return s.client.ping(node, silent) && s.client.ping6(node6, silent) })
+				// Who asks makes himself known: on a VLAN the node cannot find the client.
+				nstest.Eventually(t, "the node answers", func() bool {
+					return s.client.arp(node, silent) && s.client.solicit(node6, silent) && s.client.ping(node, silent) && s.client.ping6(node6, silent)
+				})
 				s.mustBeDark("rebuilt")
 				armVIPs(t, g, in(10*time.Second))
 				s.mustAnswer("armed")
