@@ -1,6 +1,7 @@
 package fsm
 
 import (
+	"fmt"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -86,7 +87,7 @@ func hash(digit string) string { return strings.Repeat(digit, 64) }
 
 // command makes the command of a line and its config lines.
 func (s *story) command(a args, lines []string) Command {
-	c := Command{By: a.keys["by"], At: epoch.Add(a.delay("at", 0).D()), IfRevision: Revision(a.number("if", 0))}
+	c := Command{Version: a.number("v", 0), By: a.keys["by"], At: epoch.Add(a.delay("at", 0).D()), IfRevision: Revision(a.number("if", 0))}
 	if c.By == "" {
 		c.By = "root@dir1"
 	}
@@ -109,6 +110,13 @@ func (s *story) command(a args, lines []string) Command {
 			silent := v == "true"
 			c.Member.Silent = &silent
 		}
+		if v, ok := a.keys["drained"]; ok {
+			drained := v == "true"
+			c.Member.Drained = &drained
+		}
+		if v, ok := a.keys["networks"]; ok {
+			c.Member.Networks = a.networks(v)
+		}
 	case "remove":
 		c.Remove = &Remove{ID: s.id(a.word(0))}
 	case "apply":
@@ -125,15 +133,50 @@ func (s *story) command(a args, lines []string) Command {
 			c.Override.Weight = &weight
 		}
 	case "settings":
-		c.Settings = &SetSettings{Profile: a.word(0)}
+		c.Settings = a.settings()
+	case "move":
+		u, _ := s.table.UnitByName(a.word(0))
+		c.Move = &Move{Unit: u.ID, To: s.id(a.word(1)), Pin: a.keys["pin"] == "yes", Unpin: a.keys["unpin"] == "yes"}
 	case "owner":
-		r, _ := s.table.RouterByName(a.word(0))
-		c.Ownership = &Ownership{Router: r.ID, Member: s.id(a.word(1)), Owns: a.word(2) == "took", Why: strings.Join(a.words[3:], " ")}
+		u, _ := s.table.UnitByName(a.word(0))
+		c.Ownership = &Ownership{Router: u.ID, Member: s.id(a.word(1)), Owns: a.word(2) == "took", Why: strings.Join(a.words[3:], " ")}
 	case "nothing":
 	default:
 		s.t.Fatalf("unknown verb %q", a.verb)
 	}
 	return c
+}
+
+// settings: "settings [PROFILE] [guard=] [spares=] [fail-back=] [fail-back-after=]".
+func (a args) settings() *SetSettings {
+	c := &SetSettings{Profile: a.word(0), FailBack: FailBack(a.keys["fail-back"])}
+	if a.keys["guard"] != "" {
+		d := a.delay("guard", 0)
+		c.Guard = &d
+	}
+	if a.keys["fail-back-after"] != "" {
+		d := a.delay("fail-back-after", 0)
+		c.FailBackAfter = &d
+	}
+	if a.keys["spares"] != "" {
+		n := a.number("spares", 0)
+		c.Spares = &n
+	}
+	return c
+}
+
+// networks: "PREFIX@MAC,PREFIX", or "none".
+func (a args) networks(text string) *[]Network {
+	all := []Network{}
+	for _, s := range strings.Split(text, ",") {
+		if s == "none" {
+			continue
+		}
+		prefix, mac, _ := strings.Cut(s, "@")
+		p, _ := netip.ParsePrefix(prefix)
+		all = append(all, Network{Prefix: p, MAC: mac})
+	}
+	return &all
 }
 
 // votes: "vote dir1 SERVER=up SERVER=down:detail" on all targets of the server,
@@ -173,6 +216,18 @@ func parseConfig(t *testing.T, lines []string) Config {
 			}
 		case "router":
 			cfg.Routers = append(cfg.Routers, a.router())
+		case "group":
+			cfg.Groups = append(cfg.Groups, SyncGroup{Name: a.word(0), Routers: a.words[min(1, len(a.words)):]})
+		case "routers": // routers VI 1 9: VI_1 to VI_9
+			for i := a.atoi(1); i <= a.atoi(2); i++ {
+				line := fmt.Sprintf("router %s_%d eth0 %d 10.1.0.%d", a.word(0), i, i, i)
+				cfg.Routers = append(cfg.Routers, parseArgs(t, line).router())
+			}
+		case "track":
+			r := &cfg.Routers[len(cfg.Routers)-1]
+			r.Track = append(r.Track, a.tracker())
+		case "notify":
+			cfg.Routers[len(cfg.Routers)-1].Notify.Any = &Script{strings.ReplaceAll(a.word(0), "~", " "), a.keys["user"]}
 		case "service":
 			cfg.Services = append(cfg.Services, a.service())
 		case "server":
@@ -207,6 +262,24 @@ func (a args) router() Router {
 		r.Addresses = append(r.Addresses, Address{Prefix: prefix, Dev: a.keys["dev"], Label: a.keys["label"]})
 	}
 	return r
+}
+
+// tracker: "track KIND NAME [weight=] [run=] [path=] [process=] ...".
+func (a args) tracker() Tracker {
+	return Tracker{
+		Kind: TrackKind(a.word(0)), Name: a.word(1), Weight: a.number("weight", 0),
+		Command: strings.ReplaceAll(a.keys["run"], "~", " "), Interval: a.delay("interval", 0),
+		Rise: a.number("rise", 0), Fall: a.number("fall", 0), Path: a.keys["path"], Process: a.keys["process"],
+		Quorum: a.number("quorum", 0), QuorumMax: a.number("quorum_max", 0), User: a.keys["user"],
+	}
+}
+
+func (a args) atoi(i int) int {
+	n, err := strconv.Atoi(a.word(i))
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	return n
 }
 
 // service: "service KEY SCHEDULER".

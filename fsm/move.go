@@ -162,7 +162,7 @@ func (e *edit) place() {
 		return
 	}
 	e.forgetPins()
-	was, spares := e.Places, e.old.Spares()
+	was, spares := e.inherited(), e.old.Spares()
 	e.Places = e.placing(was, e.recount()).run()
 	e.tellHomes(was)
 	if is := e.Spares(); !slices.Equal(is, spares) && (e.Settings.Spares > 0 || len(spares) > 0) {
@@ -180,6 +180,29 @@ func (e *edit) moves() bool {
 
 // recount: the operator named a number of spares.
 func (e *edit) recount() bool { return e.cmd.Settings != nil && e.cmd.Settings.Spares != nil }
+
+// inherited are the places with those of new units that are made of routers of
+// older ones: a router that joins or leaves a group stays where it was at home.
+func (e *edit) inherited() map[uint64]Place {
+	places := maps.Clone(e.Places)
+	if len(places) == 0 || e.cmd.Apply == nil {
+		return places
+	}
+	former := map[uint64]uint64{} // the unit that a router was in
+	for _, u := range e.old.Units() {
+		for _, r := range u.Routers {
+			former[r] = u.ID
+		}
+	}
+	for _, u := range e.Units() {
+		if _, ok := places[u.ID]; !ok {
+			if p, ok := e.Places[former[u.Routers[0]]]; ok {
+				places[u.ID] = Place{Order: p.Order}
+			}
+		}
+	}
+	return places
+}
 
 // forgetPins drops the pins to members that are no more.
 func (e *edit) forgetPins() {
@@ -208,7 +231,7 @@ func (e *edit) tellHomes(was map[uint64]Place) {
 			}
 		}
 		if old := was[u.ID].Moved; old != "" && e.Places[u.ID].Moved == "" {
-			e.event("place", "%s was moved to %s by hand: that ends, for %s", u.Name, e.old.name(old), e.gone(old))
+			e.event("place", "%s was moved to %s by hand: that ends, for %s", u.Name, e.old.name(old), e.ended(u, old))
 		}
 	}
 	if moved > eventsPerCommand {
@@ -231,6 +254,14 @@ func (e *edit) whyMoved(u Unit, from MemberID) string {
 		return "that is a spare now"
 	}
 	return "that had more"
+}
+
+// ended says why an operator's move to a director is no more to be heeded.
+func (e *edit) ended(u Unit, to MemberID) string {
+	if e.Places[u.ID].home() == to {
+		return "it is at home there"
+	}
+	return "that director " + strings.TrimPrefix(e.gone(to), "that ")
 }
 
 // gone says what became of a director that holds nothing any more.

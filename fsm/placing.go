@@ -169,17 +169,18 @@ func placeIn(order []MemberID, id MemberID) int {
 	return len(order)
 }
 
-// even moves homes until no director has two more than another, as far as
-// homes may be moved.
+// even moves homes, to directors that are well, until none of these has two
+// fewer than another director, as far as homes may be moved.
 func (p *placing) even() {
 	able := p.able()
-	least := func(a, b Member) int {
-		return cmp.Or(cmp.Compare(p.load[a.ID], p.load[b.ID]), cmp.Compare(ailing(a), ailing(b)))
+	least := func(a, b Member) int { return cmp.Compare(p.load[a.ID], p.load[b.ID]) }
+	well := slices.DeleteFunc(slices.Clone(able), func(m Member) bool { return ailing(m) > 0 })
+	if len(well) == 0 {
+		return // whoever is back first shall not get everything
 	}
-	to := slices.MinFunc(able, least)
-	all := p.load[to.ID] == 0 && ailing(to) == 0 // it has joined, or is a spare no more
+	all := p.load[slices.MinFunc(well, least).ID] == 0 // it has joined, or is a spare no more
 	for {
-		to = slices.MinFunc(able, least)
+		to := slices.MinFunc(well, least)
 		fullest := slices.Clone(able)
 		slices.SortStableFunc(fullest, func(a, b Member) int { return cmp.Compare(p.load[b.ID], p.load[a.ID]) })
 		moved := false
@@ -231,7 +232,7 @@ const ranked = 7
 
 // rank makes the orders, level by level. The next of a unit is who, if all that
 // are in its order already had failed, would hold fewest units then: spares
-// first, and among equals who follows the home by turns.
+// first.
 func (p *placing) rank() [][]MemberID {
 	orders := make([][]MemberID, len(p.units))
 	for i, u := range p.units {
@@ -239,6 +240,7 @@ func (p *placing) rank() [][]MemberID {
 	}
 	for level := 1; level < len(p.directors); level++ {
 		loads := map[string]map[MemberID]int{} // by who has failed
+		used := map[MemberID]int{}             // how often each was chosen at this level
 		for i := range orders {
 			load := map[MemberID]int{}
 			if level <= ranked {
@@ -248,8 +250,9 @@ func (p *placing) rank() [][]MemberID {
 				}
 				load = loads[down]
 			}
-			next := p.next(orders[i], load)
+			next := p.next(orders[i], load, used)
 			load[next]++
+			used[next]++
 			orders[i] = append(orders[i], next)
 		}
 	}
@@ -280,21 +283,33 @@ func loadWithout(orders [][]MemberID, level int, down []MemberID) map[MemberID]i
 	return load
 }
 
-// next chooses who comes after those in order.
-func (p *placing) next(order []MemberID, load map[MemberID]int) MemberID {
+// next chooses who comes after those in order. Among those that would hold
+// equally many it takes who was chosen less often, so that when two directors
+// fail, what they held does not meet at the same one.
+func (p *placing) next(order []MemberID, load, used map[MemberID]int) MemberID {
 	n := len(p.directors)
 	home := slices.IndexFunc(p.directors, func(m Member) bool { return m.ID == order[0] })
 	var best MemberID
-	bestSpare, bestLoad := false, 0
 	for i := range n {
 		id := p.directors[(home+i)%n].ID
 		if slices.Contains(order, id) {
 			continue
 		}
-		spare := !p.active[id]
-		if best == "" || spare && !bestSpare || spare == bestSpare && load[id] < bestLoad {
-			best, bestSpare, bestLoad = id, spare, load[id]
+		if best == "" || cmp.Or(
+			cmp.Compare(p.idle(best), p.idle(id)),
+			cmp.Compare(load[id], load[best]),
+			cmp.Compare(used[id], used[best]),
+		) < 0 {
+			best = id
 		}
 	}
 	return best
+}
+
+// idle is 1 for a spare.
+func (p *placing) idle(id MemberID) int {
+	if p.active[id] {
+		return 0
+	}
+	return 1
 }

@@ -60,7 +60,38 @@ func drawConfig(t *rapid.T) Config {
 	for range rapid.IntRange(0, 3).Draw(t, "services") {
 		c.Services = append(c.Services, drawService(t))
 	}
+	if len(c.Routers) > 0 && rapid.IntRange(0, 2).Draw(t, "grouped") == 0 {
+		g := SyncGroup{Name: rapid.SampledFrom([]string{"VG_1", "VG_2"}).Draw(t, "group")}
+		for _, r := range c.Routers[:rapid.IntRange(1, len(c.Routers)).Draw(t, "in group")] {
+			g.Routers = append(g.Routers, r.Name)
+		}
+		c.Groups = append(c.Groups, g)
+	}
 	return c
+}
+
+func drawSettings(t *rapid.T) *SetSettings {
+	s := &SetSettings{Profile: rapid.SampledFrom([]string{"", "default", "fast", "slow"}).Draw(t, "profile")}
+	if rapid.Bool().Draw(t, "sets spares") {
+		spares := rapid.IntRange(-1, 3).Draw(t, "spares")
+		s.Spares = &spares
+	}
+	if rapid.IntRange(0, 3).Draw(t, "sets guard") == 0 {
+		guard := Duration(rapid.Int64Range(-1, int64(12*time.Second)).Draw(t, "guard"))
+		s.Guard = &guard
+	}
+	s.FailBack = rapid.SampledFrom([]FailBack{"", "", FailBackAuto, FailBackManual, "x"}).Draw(t, "fail back")
+	return s
+}
+
+func drawMove(t *rapid.T) *Move {
+	m := &Move{Unit: uint64(rapid.IntRange(1, 5).Draw(t, "unit"))}
+	if rapid.IntRange(0, 2).Draw(t, "to") > 0 {
+		m.To = drawID(t)
+	}
+	m.Pin = rapid.IntRange(0, 3).Draw(t, "pin") == 0
+	m.Unpin = rapid.IntRange(0, 3).Draw(t, "unpin") == 0
+	return m
 }
 
 func drawID(t *rapid.T) MemberID { return memberID(uint64(rapid.IntRange(1, 7).Draw(t, "id"))) }
@@ -104,6 +135,17 @@ func drawSetMember(t *rapid.T) *SetMember {
 		silent := rapid.Bool().Draw(t, "silent")
 		s.Silent = &silent
 	}
+	if rapid.IntRange(0, 2).Draw(t, "sets drained") == 0 {
+		drained := rapid.Bool().Draw(t, "drained")
+		s.Drained = &drained
+	}
+	if rapid.IntRange(0, 4).Draw(t, "sets networks") == 0 {
+		networks := []Network{}
+		for _, last := range rapid.SliceOfN(rapid.IntRange(1, 4), 0, 3).Draw(t, "networks") {
+			networks = append(networks, Network{Prefix: netip.PrefixFrom(addr4(last), 24)})
+		}
+		s.Networks = &networks
+	}
 	return s
 }
 
@@ -122,12 +164,15 @@ func drawEnrol(t *rapid.T) *Enrol {
 // drawCommand draws a command that may or may not work on table.
 func drawCommand(t *rapid.T, table *Table) Command {
 	c := Command{By: "root@dir1", At: epoch.Add(time.Duration(rapid.IntRange(0, 100).Draw(t, "at")) * time.Second)}
-	if rapid.IntRange(0, 9).Draw(t, "cas") == 0 {
+	if rapid.IntRange(0, 9).Draw(t, "old") == 0 {
+		c.Version = 1 // as of a member that is not upgraded
+	}
+	if rapid.IntRange(0, 9).Draw(t, "at revision") == 0 {
 		c.IfRevision = Revision(rapid.IntRange(1, 5).Draw(t, "revision"))
 	}
 	switch rapid.SampledFrom([]string{
 		"found", "enrol", "enrol", "enrol", "member", "member", "member", "remove", "token", "apply", "apply", "apply",
-		"votes", "votes", "votes", "votes", "override", "override", "settings", "owner",
+		"votes", "votes", "votes", "votes", "override", "override", "settings", "owner", "owner", "move", "move",
 	}).Draw(t, "command") {
 	case "found":
 		c.Found = &Found{Cluster: "lab", Name: "dir0", Addr: netip.AddrPortFrom(addr4(200), 7946)}
@@ -147,7 +192,9 @@ func drawCommand(t *rapid.T, table *Table) Command {
 	case "override":
 		c.Override = drawOverride(t, table)
 	case "settings":
-		c.Settings = &SetSettings{Profile: rapid.SampledFrom([]string{"default", "fast", "slow"}).Draw(t, "profile")}
+		c.Settings = drawSettings(t)
+	case "move":
+		c.Move = drawMove(t)
 	case "owner":
 		c.Ownership = &Ownership{Router: uint64(rapid.IntRange(1, 4).Draw(t, "router")), Member: drawID(t), Owns: rapid.Bool().Draw(t, "owns"), Why: "w"}
 	}
@@ -232,6 +279,30 @@ func checkStep(t *rapid.T, table, next *Table, c Command, result Result, err err
 	}
 	checkHealth(t, table, next)
 	checkEffective(t, next)
+	checkPlacement(t, next)
+}
+
+// checkPlacement: to compute the places of a table again changes nothing, and
+// nobody who stands for a unit could not hold it.
+func checkPlacement(t *rapid.T, table *Table) {
+	again := table.placing(table.places(), false).run()
+	for id, p := range table.places() {
+		if !again[id].equal(p) {
+			t.Fatalf("unit %d: %+v becomes %+v when it is computed again", id, p, again[id])
+		}
+		order := table.Order(id)
+		for _, m := range table.Members {
+			if stands := slices.Contains(order, m.ID); stands != (m.presentDirector() && !m.Drained) {
+				t.Fatalf("unit %d: %s stands for it: %v", id, m.ID, stands)
+			}
+		}
+		if len(order) == 0 {
+			t.Fatalf("unit %d: nobody stands for it", id)
+		}
+	}
+	if spares := table.Spares(); len(spares) > table.Settings.Spares {
+		t.Fatalf("%v are spare, %d wanted", spares, table.Settings.Spares)
+	}
 }
 
 // checkHealth counts votes in its own naive way.
@@ -299,7 +370,7 @@ func replay(t *rapid.T, table *Table, c Command) *Table {
 	return next
 }
 
-func restored(t *rapid.T, table *Table) *Table {
+func restored(t interface{ Fatal(...any) }, table *Table) *Table {
 	next, err := Restore(mustSnapshot(t, table))
 	if err != nil {
 		t.Fatal(err)

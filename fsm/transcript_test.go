@@ -82,10 +82,21 @@ func (s *story) run(input string) string {
 		return b.String()
 	case "order":
 		var b strings.Builder
-		for _, r := range s.table.Routers {
-			fmt.Fprintf(&b, "%s (%d): %v\n", r.Name, r.ID, s.table.Order(r.ID))
+		for _, u := range s.table.Units() {
+			fmt.Fprintf(&b, "%s (%d): %v\n", u.Name, u.ID, s.table.Order(u.ID))
 		}
 		return b.String()
+	case "homes":
+		return s.homes()
+	case "without":
+		return s.without(a.words)
+	case "cluster":
+		return s.cluster(a)
+	case "restored":
+		s.table = restored(s.t, s.table)
+		return ""
+	case "local":
+		return fmt.Sprintln(s.table.LocalServers(s.id(a.word(0))))
 	case "validate", "diff":
 		cfg := parseConfig(s.t, lines[1:])
 		if a.verb == "validate" {
@@ -231,12 +242,15 @@ func dump(t *Table) string {
 		}
 		b.WriteString("\n")
 	}
+	for _, g := range t.Groups {
+		fmt.Fprintf(&b, "group %d of %s: %s %s\n", g.ID, g.Set, g.Name, show(groupFields(g), ""))
+	}
 	for _, o := range t.Overrides {
 		fmt.Fprintf(&b, "override %s: %s by %s\n", o.where(), o, o.By)
 	}
-	for _, r := range t.Routers {
-		if owner, ok := t.Owners[r.ID]; ok {
-			fmt.Fprintf(&b, "owner of %s: %s\n", r.Name, owner)
+	for _, u := range t.Units() {
+		if owner, ok := t.Owners[u.ID]; ok {
+			fmt.Fprintf(&b, "owner of %s: %s\n", u.Name, owner)
 		}
 	}
 	return b.String()
