@@ -56,6 +56,7 @@ func (r Record) placed() []Event {
 	var next time.Time
 	for i := len(r.Entries) - 1; i >= 0; i-- {
 		e := r.Entries[i]
+		e.Node = cmp.Or(e.Node, r.Node) // lbcluster fence knows no ids
 		at := e.At.Add(-r.offset())
 		if r.BootID != "" && e.BootID == r.BootID {
 			at = now.Add(-time.Duration(r.NowBoot - e.Boot))

@@ -55,7 +55,7 @@ Start with: lbcluster init   on the first machine, then
 		&cobra.Group{ID: groupOperate, Title: "Operating it:"},
 	)
 	root.AddCommand(
-		a.runCommand(),
+		a.runCommand(), a.fenceCommand(),
 		a.initCommand(), a.joinCommand(), a.leaveCommand(), a.tokenCommand(), a.memberCommand(),
 		a.checkCommand(), a.applyCommand(), a.exportCommand(),
 		a.statusCommand(), a.whyCommand(), a.eventsCommand(), a.routerCommand(),
