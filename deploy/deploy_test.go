@@ -49,6 +49,8 @@ func TestUnit(t *testing.T) {
 		"Service.LimitMEMLOCK":             {"infinity", "older kernels count eBPF maps as locked memory"},
 		"Service.Restart":                  {"always", "a director without its daemon owns nothing"},
 		"Unit.StartLimitIntervalSec":       {"0", "and must not be given up"},
+		"Service.ExecStopPost":             {"+/usr/sbin/lbcluster fence", "a killed daemon must not keep what it held"},
+		"Service.ExecReload":               {"/bin/kill -HUP $MAINPID", "an upgrade moves no VIP"},
 		"Service.KillMode":                 {"mixed", "VIPs are given up in order"},
 		"Service.ExecStartPre":             {"+-/sbin/modprobe ip_vs", "the daemon itself may not load modules"},
 		"Install.WantedBy":                 {"multi-user.target", "it starts at boot"},
@@ -94,7 +96,7 @@ func TestUnitVerifies(t *testing.T) {
 		t.Skip("no systemd-analyze here")
 	}
 	// The program need not be installed for this.
-	text := strings.Replace(Unit, "/usr/sbin/lbcluster", "/bin/true", 1)
+	text := strings.ReplaceAll(Unit, "/usr/sbin/lbcluster", "/bin/true")
 	file := filepath.Join(t.TempDir(), "lbcluster.service")
 	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
 		t.Fatal(err)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -40,6 +41,7 @@ type theDaemon struct {
 	// votedAs is the identity whose voter has run in this process; of runMember alone.
 	votedAs string
 	journal *journal.Journal
+	hup     <-chan os.Signal // SIGHUP: see awaitReload
 }
 
 // runDaemon builds the daemon and runs it until ctx ends.
@@ -48,8 +50,16 @@ type theDaemon struct {
 // this machine makes it fail: what goes wrong later is retried, counted and
 // shown.
 func runDaemon(ctx context.Context, cfg NodeConfig) error {
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, unix.SIGHUP)
+	defer signal.Stop(hup)
+	lock, err := awaitLock(ctx, cfg.lockFile(), 2*fenceLimit)
+	if err != nil {
+		return err
+	}
+	defer lock.release()
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: cfg.LogLevel, ReplaceAttr: noTime()}))
-	d := &theDaemon{cfg: cfg, log: log, started: time.Now(), vacate: make(chan chan struct{})}
+	d := &theDaemon{cfg: cfg, log: log, started: time.Now(), vacate: make(chan chan struct{}), hup: hup}
 	d.journal = journal.New(journal.Config{Dir: cfg.DataDir, Boot: gate.BootNow, Log: log.With("part", "journal")})
 	node, err := cluster.New(cluster.Config{
 		Dir: cfg.DataDir, Name: cfg.Name, Addr: cfg.Addr, Log: log.With("part", "cluster"),
@@ -73,9 +83,16 @@ func runDaemon(ctx context.Context, cfg NodeConfig) error {
 		return err
 	}
 	log.Info("lbcluster is running", "version", buildVersion(), "name", cfg.Name, "addr", cfg.Addr, "socket", cfg.Socket)
-	return d.run(ctx, func(ctx context.Context) error {
+	reloaded, err := d.run(ctx, func(ctx context.Context) error {
 		return api.NewServer(d, cfg.Name, buildVersion(), log.With("part", "api")).Run(ctx, ln)
 	})
+	if reloaded && ctx.Err() == nil {
+		// An ignored signal stays so across the execution: one that comes before the
+		// next image waits for it does not end the daemon.
+		signal.Ignore(unix.SIGHUP)
+		err = errors.Join(err, executeAgain(lock))
+	}
+	return err
 }
 
 // stayInMemory keeps pages that were used once in memory: the lease's thread
@@ -91,34 +108,50 @@ func stayInMemory(log *slog.Logger) {
 // run starts the parts and stops them in the order that clients feel least:
 // first the member's parts (the lease gives its VIPs to another director),
 // then the node (which hands Raft's leadership over, and which the lease's
-// last words to the history still need), last the socket.
-func (d *theDaemon) run(ctx context.Context, serve func(context.Context) error) error {
+// last words to the history still need), last the socket. For a reload, and
+// then reloaded is true, it is the other way round: all that may take long ends
+// while the lease is still renewed, and then the lease is kept.
+func (d *theDaemon) run(ctx context.Context, serve func(context.Context) error) (reloaded bool, err error) {
 	base := context.WithoutCancel(ctx)
-	journalCtx, stopJournal := context.WithCancel(base)
+	memberCtx, stopMember := context.WithCancelCause(ctx)
 	nodeCtx, stopNode := context.WithCancel(base)
-	apiCtx, stopAPI := context.WithCancel(base)
-	defer stopJournal()
+	restCtx, stopRest := context.WithCancel(base)
+	defer stopMember(nil)
 	defer stopNode()
-	defer stopAPI()
+	defer stopRest()
 
 	d.noteStart(ctx)
-	context.AfterFunc(ctx, func() { d.note(journal.Entry{Kind: journal.Stopped}) })
-	var g errgroup.Group
-	g.Go(func() error { return d.journal.Run(journalCtx) })
-	g.Go(func() error { return d.watch(apiCtx) })
-	g.Go(func() error { return serve(apiCtx) })
-	g.Go(func() error {
-		defer stopJournal()
-		defer stopAPI()
+	stopNoting := context.AfterFunc(ctx, func() { d.noteEnd(ctx) })
+	defer stopNoting()
+	var slow, g errgroup.Group
+	slow.Go(func() error { return serve(restCtx) })
+	slow.Go(func() error { return d.journal.Run(restCtx) })
+	slow.Go(func() error { return d.watch(restCtx) })
+	slow.Go(func() error {
+		defer stopRest()
 		return d.node.Run(nodeCtx)
 	})
 	g.Go(func() error {
 		defer stopNode()
-		return d.runMember(ctx)
+		defer stopMember(nil)
+		return d.runMember(memberCtx)
+	})
+	g.Go(func() error {
+		if reloaded = d.awaitReload(memberCtx); !reloaded {
+			return nil
+		}
+		d.log.Info("executing itself again; the VIPs stay")
+		notify(daemon.SdNotifyReloading)
+		d.note(journal.Entry{Kind: journal.Reloaded})
+		stopNode()
+		err := slow.Wait()
+		stopMember(errKeep)
+		return err
 	})
 	notify(daemon.SdNotifyReady)
 	context.AfterFunc(ctx, func() { notify(daemon.SdNotifyStopping) })
-	return g.Wait()
+	err = g.Wait()
+	return reloaded, errors.Join(err, slow.Wait())
 }
 
 // notify tells systemd, if it started us.

@@ -7,7 +7,8 @@ import (
 )
 
 func (a *app) fenceCommand() *cobra.Command {
-	return &cobra.Command{
+	var data string
+	cmd := &cobra.Command{
 		Use:   "fence",
 		Short: "Give up what a dead daemon held (systemd does this)",
 		Long: `Give up what a daemon that died on this machine held: close the kernel's gate for
@@ -18,7 +19,7 @@ does nothing while a daemon runs, and may be repeated. IPVS goes on forwarding.`
 		Args:    cobra.NoArgs,
 		GroupID: groupCluster,
 		RunE: a.verb(func(cmd *cobra.Command, _ []string) error {
-			cfg, err := loadNodeConfig(a.config, nodeFile{Socket: a.socket})
+			cfg, err := loadPaths(a.config, nodeFile{Socket: a.socket, DataDir: data})
 			if err != nil {
 				return &hinted{err, "correct " + a.config}
 			}
@@ -28,4 +29,18 @@ does nothing while a daemon runs, and may be repeated. IPVS goes on forwarding.`
 			return nil
 		}),
 	}
+	cmd.Flags().StringVar(&data, "data-dir", "", "`FOLDER` of the daemon's data (default "+defaultDataDir+")")
+	return cmd
+}
+
+// loadPaths reads where things are on this machine, and nothing that needs a
+// network: fence must work when that is what failed.
+func loadPaths(path string, flags nodeFile) (NodeConfig, error) {
+	file, err := readNodeFile(path)
+	if err != nil {
+		return NodeConfig{}, err
+	}
+	file = file.merge(flags)
+	file.Name, file.Addr = "fence", "127.0.0.1"
+	return file.resolve(nodeEnv{})
 }

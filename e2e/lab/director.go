@@ -70,6 +70,9 @@ func (d *Director) KillWithStopPost() error {
 	return d.stopPost()
 }
 
+// Reload asks the daemon to execute itself again, as the unit's ExecReload does.
+func (d *Director) Reload() error { return d.Signal(syscall.SIGHUP) }
+
 // Freeze stops the process as it stands (SIGSTOP); Thaw lets it go on.
 func (d *Director) Freeze() error { return d.SignalAll(syscall.SIGSTOP) }
 

@@ -1,0 +1,87 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"lbcluster/journal"
+)
+
+// errKeep ends a member's parts so that the next image of this very process
+// goes on with what it owns: the lease is not released, the gate stays open
+// until its deadline, the VIPs stay where they are.
+var errKeep = errors.New("the process executes itself again")
+
+// tryLimit bounds the trial of a new image.
+const tryLimit = 10 * time.Second
+
+// awaitReload waits for SIGHUP, and then for an image that can run: a binary
+// that can't is an error in the log and changes nothing. It returns false when
+// ctx ends.
+func (d *theDaemon) awaitReload(ctx context.Context) bool {
+	for {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-d.hup:
+		}
+		err := tryImage(ctx)
+		if err == nil {
+			return true
+		}
+		d.log.Error("not reloaded: what is installed cannot run; this daemon goes on", "err", err)
+	}
+}
+
+// image is the program on disk, which may be newer than the one that runs. It
+// goes by the name that this one was started by: /proc/self/exe would follow the
+// old file to wherever an upgrade put it.
+func image() (string, error) {
+	path, err := exec.LookPath(os.Args[0])
+	if err != nil {
+		return "", fmt.Errorf("find the program: %w", err)
+	}
+	return path, nil
+}
+
+// tryImage runs the program on disk once, for its help.
+func tryImage(ctx context.Context) error {
+	path, err := image()
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, tryLimit)
+	defer cancel()
+	if out, err := exec.CommandContext(ctx, path, "help").CombinedOutput(); err != nil {
+		return fmt.Errorf("try %s: %w: %.200s", path, err, out)
+	}
+	return nil
+}
+
+// executeAgain replaces this process by the program on disk, with the same
+// arguments, process id and lock. It returns only if that fails.
+func executeAgain(lock *daemonLock) error {
+	path, err := image()
+	if err != nil {
+		return err
+	}
+	word, undo, err := lock.handOn()
+	if err != nil {
+		return err
+	}
+	defer undo()
+	return fmt.Errorf("execute %s: %w", path, unix.Exec(path, os.Args, append(os.Environ(), word)))
+}
+
+// noteEnd records how this process ends.
+func (d *theDaemon) noteEnd(ctx context.Context) {
+	if !errors.Is(context.Cause(ctx), errKeep) {
+		d.note(journal.Entry{Kind: journal.Stopped})
+	}
+}
