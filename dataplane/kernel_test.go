@@ -226,6 +226,8 @@ func TestTablesFollowEachOther(t *testing.T) {
 		for i, rules := range []string{
 			pairRules,
 			"-A -t 172.25.88.100:80 -s wlc -p 300\n-a -t 172.25.88.100:80 -r 172.25.88.3:80 -g -w 0\n-a -t 172.25.88.100:80 -r 172.25.88.4:80 -g -w 3\n",
+			"-A -t [2001:db8::100]:80 -s rr\n-a -t [2001:db8::100]:80 -r [2001:db8::2]:80 -g -w 1\n-a -t [2001:db8::100]:80 -r [2001:db8::3]:80 -g -w 1\n-A -f 7 -6 -s rr\n-a -f 7 -6 -r [2001:db8::2]:0 -g -w 1\n",
+			"-A -t [2001:db8::100]:80 -s wlc -p 300 -M 64\n-a -t [2001:db8::100]:80 -r [2001:db8::3]:80 -g -w 5\n-A -u [2001:db8::100]:53 -s sh\n",
 			"-A -u 172.25.88.100:53 -s sh\n-a -u 172.25.88.100:53 -r 172.25.88.4:53 -g -w 1\n-A -t 172.25.88.101:80 -s mh\n",
 			"",
 			pairRules,

@@ -38,7 +38,7 @@ func (t *Table) Effective() []Service {
 		if v.Persistence > 0 {
 			s.Persistence, s.PersistenceMask = v.Persistence, v.PersistenceMask
 			if s.PersistenceMask == 0 {
-				s.PersistenceMask = 32
+				s.PersistenceMask = uint8(v.Addr.BitLen()) // each client alone
 			}
 		}
 		for _, r := range v.RealServers {

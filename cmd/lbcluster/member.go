@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"slices"
@@ -105,7 +106,7 @@ func (m *member) buildDataPlane(known []netip.Addr) error {
 	m.vrrp = vrrp.New(vrrp.Config{Clock: gate.BootNow, Ours: m.isMember, Log: d.log.With("part", "vrrp")})
 	m.units = newUnitFitness(d.note)
 	m.plane = dataplane.New(dataplane.Config{
-		Self: m.id.ID,
+		Self: m.id.ID, Inherited: slices.Collect(maps.Keys(m.gate.Inherited())),
 		IPVS: m.kernel, VIPs: m.vips, Gate: m.keys, VRRP: speakers{m.vrrp, d.log},
 		StateFile: d.cfg.stateFile(), NodeInterfaces: d.cfg.Interfaces, Log: d.log.With("part", "dataplane"),
 		OnFit: fit.of("data plane"), OnRouterFit: m.units.set,

@@ -24,10 +24,17 @@ func (l *Lab) RealServer(name, prefix string, vips ...string) *Host {
 	for _, vip := range vips {
 		h.AddAddress("lo", vip+"/32")
 	}
-	h.WriteFile("/etc/nginx.conf", nginxConf)
-	h.WriteFile("/run/www/index.html", name+"\n")
-	h.StartNginx()
+	h.ServeName()
 	return h
+}
+
+// ServeName starts nginx, which serves the host's name and a newline at "/" on
+// port 80 of all its addresses.
+func (h *Host) ServeName() {
+	h.lab.t.Helper()
+	h.WriteFile("/etc/nginx.conf", nginxConf)
+	h.WriteFile("/run/www/index.html", h.Name+"\n")
+	h.StartNginx()
 }
 
 // nginxConf runs one process per host, which is what a guest with two CPUs has
