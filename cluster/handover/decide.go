@@ -16,8 +16,6 @@ const (
 	// Grace is how long the owner's own fitness may be down before that counts:
 	// each new table is behind for a moment.
 	Grace = time.Second
-	// DefaultFailBackAfter is Settings.FailBackAfter where that is 0.
-	DefaultFailBackAfter = time.Minute
 )
 
 // Reason is why a unit is handed over.
@@ -173,8 +171,8 @@ func (j *judge) leaving() Decision {
 }
 
 func (j *judge) moved() Decision {
-	to := j.Table.Places[j.Unit.ID].Moved
-	if to == "" || to == j.Self {
+	to, ok := j.Table.Asked(j.Unit.ID)
+	if !ok || to == j.Self {
 		return Decision{}
 	}
 	if why := j.refuses(to); why != "" {
@@ -242,15 +240,12 @@ func (j *judge) fitness() Decision {
 }
 
 func (j *judge) failBack() Decision {
-	place := j.Table.Places[j.Unit.ID]
-	home := place.Pin
-	if home == "" && len(place.Order) > 0 {
-		home = place.Order[0]
-	}
-	if j.Table.Settings.FailBack != fsm.FailBackAuto || place.Moved != "" || home == "" || home == j.Self {
+	auto, after := j.Table.Settings.FailsBack()
+	place, _ := j.Table.Place(j.Unit.ID)
+	home := j.Table.Home(j.Unit.ID)
+	if !auto || place.Moved != "" || home == "" || home == j.Self {
 		return Decision{}
 	}
-	after := cmp.Or(j.Table.Settings.FailBackAfter.D(), DefaultFailBackAfter)
 	if why := j.refuses(home); why != "" {
 		j.waits = cmp.Or(j.waits, fmt.Sprintf("its home is %s, but %s", j.name(home), why))
 		return Decision{}

@@ -105,6 +105,14 @@ func (w *world) step() Decision {
 			w.moves = append(w.moves, fmt.Sprintf("%s decides though it is not the owner: %+v", id, got))
 		}
 	}
+	w.place(func(p *fsm.Place) { // as the table does when it hears of owners
+		switch {
+		case p.Moved != "" && p.Moved == w.owner:
+			p.Arrived = true
+		case p.Arrived:
+			p.Moved, p.Arrived = "", false
+		}
+	})
 	if d.To != "" {
 		w.moves = append(w.moves, fmt.Sprintf("%s -> %s: %s (%s)", w.owner, d.To, d.Reason, d.Why))
 		w.owner = d.To
@@ -174,6 +182,9 @@ func TestDrainedAndLeavingOwners(t *testing.T) {
 			w := settled(3)
 			w.said["m2"] = Standing{Ready: false, Why: "the link is down"}
 			c.change(w.member("m1"))
+			if m := w.member("m1"); m.Role == fsm.Witness {
+				w.place(func(p *fsm.Place) { p.Order = p.Order[1:] })
+			}
 			w.run(time.Minute)
 			w.expect(t, "m1 -> m3: leaving ("+c.why+")")
 		})
@@ -196,7 +207,7 @@ func TestMovedByAnOperator(t *testing.T) {
 	w.step()
 	w.expect(t, "m1 -> m3: moved (an operator moved it to dir3)")
 	w.run(time.Minute)
-	w.place(func(p *fsm.Place) { p.Moved = "m1" })
+	w.place(func(p *fsm.Place) { p.Moved, p.Arrived = "m1", false })
 	w.run(time.Minute)
 	w.expect(t, "m1 -> m3: moved (an operator moved it to dir3)", "m3 -> m1: moved (an operator moved it to dir1)")
 
@@ -349,10 +360,10 @@ func TestFailBack(t *testing.T) {
 
 	w = settled(3) // a pin is the home; what was moved by hand stays
 	w.table.Settings = auto
-	w.place(func(p *fsm.Place) { p.Pin = "m3" })
+	w.place(func(p *fsm.Place) { p.Pin, p.Order = "m3", []fsm.MemberID{"m3", "m1", "m2"} })
 	w.run(time.Minute)
 	w.expect(t, "m1 -> m3: fail-back (its home dir3 has been well for 30s)")
-	w.place(func(p *fsm.Place) { p.Moved = "m2" })
+	w.place(func(p *fsm.Place) { p.Moved, p.Arrived = "m2", false })
 	w.run(time.Minute)
 	if w.owner != "m2" || len(w.moves) != 2 {
 		t.Errorf("%v", w.moves)
@@ -391,9 +402,9 @@ func TestDecisionsSettle(t *testing.T) {
 			case 5:
 				w.member(m).Drained = !w.member(m).Drained
 			case 6:
-				w.place(func(p *fsm.Place) { p.Moved = id() })
+				w.place(func(p *fsm.Place) { p.Moved, p.Arrived = id(), false })
 			case 7:
-				w.place(func(p *fsm.Place) { p.Moved = "" })
+				w.place(func(p *fsm.Place) { p.Moved, p.Arrived = "", false })
 			}
 		}
 		check := func(before fsm.MemberID, d Decision) {

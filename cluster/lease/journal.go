@@ -15,10 +15,10 @@ const (
 	EntryAcquired EntryKind = "acquired"    // this member holds the unit now
 	EntryLost     EntryKind = "lost"        // it does not any more; Cause says why
 	EntryClosed   EntryKind = "gate-closed" // the gate of a unit that was held closed
-	EntryHandover EntryKind = "handover"    // the unit is handed to Peer
-	EntryRound    EntryKind = "round-lost"  // a holder's round found no majority in time
-	EntryDenied   EntryKind = "denied"      // Peer's voter refused an Ask; Cause is its reason
-	EntryPathDead EntryKind = "path-dead"   // nothing comes from Peer that way any more
+	EntryHandover EntryKind = "handover"    // the unit is handed to Peers[0]
+	EntryRound    EntryKind = "round-lost"  // a holder's round found no majority in time; Peers did not grant
+	EntryDenied   EntryKind = "denied"      // the voter Peers[0] refused an Ask; Cause is its reason
+	EntryPathDead EntryKind = "path-dead"   // nothing comes from Peers[0] that way any more
 	EntryPathBack EntryKind = "path-back"   // it does again
 	EntryClock    EntryKind = "clock"       // this machine's clock runs at another rate than the hardware's
 )
@@ -29,9 +29,9 @@ type Entry struct {
 	Boot  int64     // CLOCK_BOOTTIME, ns, for order and durations
 	Unit  uint64    // 0: not about one unit
 	Kind  EntryKind
-	Cause string       // in few words, the same each time
-	Peer  fsm.MemberID // whom it is about, beside this member; empty: nobody
-	Text  string       // a sentence for people
+	Cause string         // in few words, the same each time
+	Peers []fsm.MemberID // whom it is about, beside this member
+	Text  string         // a sentence for people
 }
 
 // said remembers when an entry was last made, so that what goes on for hours is
@@ -40,7 +40,7 @@ type said struct {
 	unit  uint64
 	kind  EntryKind
 	cause string
-	peer  fsm.MemberID
+	peers string
 }
 
 const (
@@ -50,7 +50,7 @@ const (
 
 // journalOnce records an entry, unless the same was recorded a moment ago.
 func (l *loop) journalOnce(e Entry) {
-	k, now := said{e.Unit, e.Kind, e.Cause, e.Peer}, l.clocks.Boot()
+	k, now := said{e.Unit, e.Kind, e.Cause, list(e.Peers)}, l.clocks.Boot()
 	if at, ok := l.recorded[k]; ok && now-at < int64(sayAgain) {
 		return
 	}

@@ -14,7 +14,7 @@ type note struct {
 	router uint64
 	kind   EntryKind
 	cause  string
-	peer   fsm.MemberID
+	peers  []fsm.MemberID
 	text   string
 }
 
@@ -41,7 +41,7 @@ func (h *Holder) remarkDenied(c *candidacy, m Message) {
 	if m.Holder != "" {
 		text = fmt.Sprintf("%s, by %s for %v", text, m.Holder, time.Duration(m.Remaining).Round(time.Millisecond))
 	}
-	h.remark(note{c.id, EntryDenied, m.Reason.String(), m.From, text})
+	h.remark(note{c.id, EntryDenied, m.Reason.String(), []fsm.MemberID{m.From}, text})
 }
 
 // remarkLostRound notes that a holder's round found no majority. A candidate's
@@ -57,7 +57,7 @@ func (h *Holder) remarkLostRound(now int64, c *candidacy, r *round) {
 	}
 	text = fmt.Sprintf("a renewal got %d of %d voters, %d wanted; %s; %v of the lease are left",
 		len(r.votes), len(r.voters.Voters), majority(len(r.voters.Voters)), cause, time.Duration(c.deadline-now).Round(time.Millisecond))
-	h.remark(note{c.id, EntryRound, cause, "", text})
+	h.remark(note{c.id, EntryRound, cause, without(r.voters.Voters, r.votes), text})
 }
 
 func list(ids []fsm.MemberID) string {
@@ -109,7 +109,7 @@ func (m *margin) status() Margin {
 // recordNotes records what the holder noted.
 func (l *loop) recordNotes() {
 	for _, n := range l.holder.takeNotes() {
-		l.journalOnce(Entry{Unit: n.router, Kind: n.kind, Cause: n.cause, Peer: n.peer, Text: n.text})
+		l.journalOnce(Entry{Unit: n.router, Kind: n.kind, Cause: n.cause, Peers: n.peers, Text: n.text})
 	}
 }
 

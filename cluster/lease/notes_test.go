@@ -60,7 +60,7 @@ func TestJournalOfADenial(t *testing.T) {
 	h.remarkDenied(c, Message{From: "m2", Reason: Taken, Holder: "m3", Remaining: 4e8})
 	h.remarkDenied(c, Message{From: "m3", Reason: Embargoed})
 	n := h.takeNotes()
-	if len(n) != 2 || n[0].text != "m2 refused: taken, by m3 for 400ms" || n[0].peer != "m2" || n[0].cause != "taken" || n[1].text != "m3 refused: embargo" {
+	if len(n) != 2 || n[0].text != "m2 refused: taken, by m3 for 400ms" || n[0].peers[0] != "m2" || n[0].cause != "taken" || n[1].text != "m3 refused: embargo" {
 		t.Errorf("%+v", n)
 	}
 	for range 3 * maxNotes {

@@ -109,7 +109,7 @@ func TestDriverLosesAWay(t *testing.T) {
 			t.Errorf("paths to m2: %+v", p)
 		}
 		dead := rec.of(EntryPathDead)
-		if len(dead) != 2 || dead[0].Peer != "m2" || dead[0].Cause != "UDP 10.0.0.1 to 10.0.0.2" {
+		if len(dead) != 2 || dead[0].Peers[0] != "m2" || dead[0].Cause != "UDP 10.0.0.1 to 10.0.0.2" {
 			t.Errorf("recorded: %+v", dead)
 		}
 		h.dropping(nil)

@@ -258,7 +258,7 @@ const (
 // lookAtWays records which ways died or came back.
 func (l *loop) lookAtWays(now, renew int64) {
 	for _, c := range l.hear.changes(now, deadRenews*renew, hearingRenews*renew) {
-		e := Entry{Kind: EntryPathBack, Peer: c.peer, Cause: c.way.String()}
+		e := Entry{Kind: EntryPathBack, Peers: []fsm.MemberID{c.peer}, Cause: c.way.String()}
 		switch {
 		case c.up:
 			e.Text = fmt.Sprintf("%s is heard over %v", c.peer, c.way)
