@@ -138,6 +138,9 @@ func New(cfg Config) (*Driver, error) {
 	return d, nil
 }
 
+// Params are the timers that the driver was made with.
+func (d *Driver) Params() Params { return d.cfg.Params }
+
 // Update replaces what is wanted. It does not wait; only the latest counts.
 func (d *Driver) Update(w Want) { replace(d.want, w) }
 

@@ -31,6 +31,7 @@ type member struct {
 	id     cluster.Identity
 	d      *theDaemon
 	lease  *lease.Driver
+	nets   *networks
 	broken error // why a director has no data plane; nil: it has one
 
 	// nil without a data plane:
@@ -42,6 +43,7 @@ type member struct {
 	plane  *dataplane.Plane
 	checks *checks.Runner
 	tenure *tenures
+	judges *judges
 	units  *unitFitness
 }
 
@@ -51,14 +53,17 @@ const brokenRetry = 10 * time.Second
 // newMember builds the parts and, on a director, takes over the gate of the
 // process before this one, closed.
 func newMember(d *theDaemon, id cluster.Identity, profile string) (*member, error) {
-	m := &member{id: id, d: d}
+	m := &member{id: id, d: d, nets: &networks{
+		self: id.ID, main: id.Addr.Addr(), named: d.cfg.Networks, table: d.node.Table, propose: d.node.Propose,
+		look: hostAddrs, changed: make(chan struct{}, 1), log: d.log.With("part", "networks"),
+	}}
 	params, err := lease.Profile(profile)
 	if err != nil {
 		return nil, err
 	}
 	cfg := lease.Config{
 		Self: id.ID, Cluster: id.Cluster, Key: id.LeaseKey, Listen: id.Addr, Params: params,
-		Floor: d.node.Floor, Relay: d.node.Relay, FreshIdentity: id.NewlyEnrolled && d.freshOnce(id), Log: d.log.With("part", "lease"),
+		Floor: d.node.Floor, Relay: d.node.Relay, Journal: d.noteLease, FreshIdentity: id.NewlyEnrolled && d.freshOnce(id), Log: d.log.With("part", "lease"),
 	}
 	if id.Role == fsm.Director {
 		if m.broken = m.buildDataPlane(d.node.Table().VIPs()); m.broken != nil {
@@ -87,7 +92,11 @@ func (d *theDaemon) freshOnce(id cluster.Identity) bool {
 func (m *member) buildDataPlane(known []netip.Addr) error {
 	d := m.d
 	var err error
-	fit := newFitness(d.noteFit(func(ok bool, why string) { m.lease.SetFit(ok, why) }), "data plane")
+	m.judges = newJudges()
+	fit := newFitness(d.noteFit(func(ok bool, why string) {
+		m.judges.setFit(ok, why)
+		m.lease.SetFit(ok, why)
+	}), "data plane")
 	if m.gate, err = gate.Open(gate.Config{
 		PinDir: d.cfg.BPFPinDir, Known: known, Mark: dataplane.LocalMark, OnFit: fit.of("gate"), Log: d.log.With("part", "gate"),
 	}); err != nil {
@@ -168,12 +177,13 @@ func (m *member) run(ctx context.Context) error {
 		return errMember("lease", m.lease.Run(leaseCtx))
 	})
 	part("feed", restCtx, m.feed)
-	part("networks", restCtx, m.tellNetworks)
+	part("networks", restCtx, m.nets.run)
 	if m.plane != nil {
 		part("gate", restCtx, m.gate.Run)
 		part("vrrp", restCtx, m.vrrp.Run)
 		part("dataplane", restCtx, m.plane.Run)
 		part("checks", restCtx, m.checks.Run)
+		part("handover", restCtx, m.judge)
 		part("history", restCtx, func(ctx context.Context) error { return m.tenure.report(ctx, m.id.ID, m.d.node.Propose) })
 	}
 	if m.broken != nil {
@@ -207,9 +217,9 @@ func (m *member) feed(ctx context.Context) error {
 	tick := time.NewTicker(votersPoll)
 	defer tick.Stop()
 	var t *fsm.Table
-	var guarded, judged <-chan struct{}
+	var guarded, judged, yields <-chan struct{}
 	if m.plane != nil {
-		guarded, judged = m.keys.changed, m.units.changed
+		guarded, judged, yields = m.keys.changed, m.units.changed, m.judges.changed
 	}
 	for {
 		select {
@@ -225,12 +235,16 @@ func (m *member) feed(ctx context.Context) error {
 		case <-tick.C:
 		case <-guarded:
 		case <-judged:
+		case <-yields:
+		case <-m.nets.changed:
 		}
 		if t == nil {
 			continue
 		}
 		committed, _ := m.d.node.Voters()
-		m.lease.Update(leaseWant(m.id.ID, t, committed, m.guards, m.units.why))
+		want := leaseWant(m.id.ID, t, committed, m.guards, m.units.why)
+		want.Locals = m.nets.locals()
+		m.lease.Update(want)
 	}
 }
 
@@ -245,7 +259,7 @@ func leaseWant(self fsm.MemberID, t *fsm.Table, committed fsm.VoterSet, guards f
 	w := lease.Want{Committed: committed, Peers: map[fsm.MemberID][]netip.AddrPort{}}
 	for _, o := range t.Members {
 		if o.ID != self {
-			w.Peers[o.ID] = []netip.AddrPort{o.Addr}
+			w.Peers[o.ID] = addressesOf(o)
 		}
 	}
 	for _, u := range t.Units() {
@@ -264,6 +278,19 @@ func leaseWant(self fsm.MemberID, t *fsm.Table, committed fsm.VoterSet, guards f
 		w.Routers = append(w.Routers, lr)
 	}
 	return w
+}
+
+// addressesOf are the addresses that leases reach a member on, its main one
+// first; the port is the same on all. A link-local one would need the name of an
+// interface here.
+func addressesOf(m fsm.Member) []netip.AddrPort {
+	out := []netip.AddrPort{m.Addr}
+	for _, n := range m.Networks {
+		if a := n.Prefix.Addr(); a != m.Addr.Addr() && !a.IsLinkLocalUnicast() {
+			out = append(out, netip.AddrPortFrom(a, m.Addr.Port()))
+		}
+	}
+	return out
 }
 
 // rankOf is self's place in order, 0 first; -1: it is not in it.

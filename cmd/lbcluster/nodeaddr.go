@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"strings"
 )
@@ -63,24 +62,10 @@ func onlyAddr(have []localAddr) (netip.Addr, error) {
 
 // localAddrs lists the addresses of interfaces that are up, but for loopback.
 func localAddrs() ([]localAddr, error) {
-	ifaces, err := net.Interfaces()
-	if err != nil {
-		return nil, fmt.Errorf("list interfaces: %w", err)
-	}
+	have, err := hostAddrs()
 	var out []localAddr
-	for _, i := range ifaces {
-		if i.Flags&net.FlagUp == 0 || i.Flags&net.FlagLoopback != 0 {
-			continue
-		}
-		addrs, err := i.Addrs()
-		if err != nil {
-			continue // it vanished meanwhile
-		}
-		for _, a := range addrs {
-			if p, err := netip.ParsePrefix(a.String()); err == nil {
-				out = append(out, localAddr{i.Name, p})
-			}
-		}
+	for _, h := range have {
+		out = append(out, localAddr{h.iface, h.prefix})
 	}
-	return out, nil
+	return out, err
 }

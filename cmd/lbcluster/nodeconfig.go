@@ -39,7 +39,10 @@ type NodeConfig struct {
 	// Interfaces maps an interface's name in the table to its name here, where
 	// the network of the VIP does not tell.
 	Interfaces map[string]string
-	LogLevel   slog.Level
+	// Networks names further interfaces or networks on which the other members
+	// reach this one, beside that of Addr and those of the VIPs.
+	Networks []string
+	LogLevel slog.Level
 	// BPFPinDir is the folder in a bpffs that keeps the gate. Absolute.
 	BPFPinDir string
 }
@@ -51,6 +54,7 @@ type nodeFile struct {
 	DataDir    string            `yaml:"data_dir"`
 	Socket     string            `yaml:"socket"`
 	Interfaces map[string]string `yaml:"interfaces"`
+	Networks   []string          `yaml:"networks"`
 	LogLevel   string            `yaml:"log_level"`
 	BPFPinDir  string            `yaml:"bpf_pin_dir"`
 }
@@ -108,7 +112,7 @@ func (f nodeFile) resolve(env nodeEnv) (NodeConfig, error) {
 	short, _, _ := strings.Cut(env.hostname, ".")
 	c := NodeConfig{
 		Name: or(f.Name, short), DataDir: or(f.DataDir, defaultDataDir), Socket: or(f.Socket, api.DefaultSocket),
-		Interfaces: f.Interfaces, BPFPinDir: or(f.BPFPinDir, defaultPinDir),
+		Interfaces: f.Interfaces, Networks: f.Networks, BPFPinDir: or(f.BPFPinDir, defaultPinDir),
 	}
 	var errs []error
 	if !nodeName.MatchString(c.Name) {
@@ -130,6 +134,11 @@ func (f nodeFile) resolve(env nodeEnv) (NodeConfig, error) {
 	for table, here := range f.Interfaces {
 		if !ifName.MatchString(table) || !ifName.MatchString(here) {
 			errs = append(errs, fmt.Errorf("interfaces: %q: %q: an interface's name has 1 to 15 characters, no space and no slash", table, here))
+		}
+	}
+	for _, n := range f.Networks {
+		if err := checkNetwork(n); err != nil {
+			errs = append(errs, err)
 		}
 	}
 	return c, errors.Join(errs...)

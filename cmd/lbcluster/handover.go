@@ -1,0 +1,240 @@
+package main
+
+import (
+	"context"
+	"net/netip"
+	"reflect"
+	"sync"
+	"time"
+
+	"lbcluster/cluster/handover"
+	"lbcluster/cluster/lease"
+	"lbcluster/fsm"
+	"lbcluster/journal"
+)
+
+// judgePoll is how often this member looks whether a unit that it owns should
+// be handed over, and whether it has something new to say of itself.
+const judgePoll = 100 * time.Millisecond
+
+// behindAfter is how long a new table may take to reach the kernel before this
+// member says that it is behind.
+const behindAfter = 2 * time.Second
+
+// judges decides for the units of one member whether they are handed over.
+type judges struct {
+	changed chan struct{} // one slot: the yields changed
+
+	mu     sync.Mutex
+	fit    bool   // the member as a whole, as the lease was told
+	unfit  string // why not
+	yields map[uint64]handover.Decision
+	waits  map[uint64]string
+
+	// Of run alone:
+	history map[uint64]*handover.History
+	said    lease.Standing
+	behind  time.Time // since when the kernel lags the table; zero: it does not
+}
+
+func newJudges() *judges {
+	return &judges{
+		changed: make(chan struct{}, 1), unfit: "not reported yet",
+		yields: map[uint64]handover.Decision{}, waits: map[uint64]string{}, history: map[uint64]*handover.History{},
+	}
+}
+
+// setFit notes what the lease is told of the member as a whole.
+func (j *judges) setFit(ok bool, why string) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.fit, j.unfit = ok, why
+}
+
+// yield is to whom a unit should be handed over; nil: to nobody.
+func (j *judges) yield(unit uint64) *handover.Decision {
+	if j == nil {
+		return nil
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if d, ok := j.yields[unit]; ok {
+		return &d
+	}
+	return nil
+}
+
+// waiting says what keeps a unit from where it should be; empty: nothing.
+func (j *judges) waiting(unit uint64) string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.waits[unit]
+}
+
+// judge says what this member is good for, and decides, until ctx ends.
+func (m *member) judge(ctx context.Context) error {
+	params := m.lease.Params()
+	began := time.Now()
+	for pause(ctx, judgePoll) {
+		t, now := m.d.node.Table(), time.Since(began)
+		own := m.standing(t)
+		if !reflect.DeepEqual(own, m.judges.said) {
+			m.judges.said = own
+			m.lease.SetStanding(own)
+		}
+		st := m.lease.Status()
+		owns := map[uint64]bool{}
+		for _, r := range st.Routers {
+			owns[r.ID] = r.Own
+		}
+		m.judges.decide(factsFor(now, 3*params.Renew, m.id.ID, t, own, owns, st.Peers), m.d.note)
+	}
+	return nil
+}
+
+// standing is what this member says of itself.
+func (m *member) standing(t *fsm.Table) lease.Standing {
+	applied, whole := m.plane.Applied()
+	s := lease.Standing{Behind: m.judges.lags(!whole || applied < t.Revision, time.Now())}
+	m.judges.mu.Lock()
+	fit, unfit := m.judges.fit, m.judges.unfit
+	m.judges.mu.Unlock()
+	me, _ := t.Member(m.id.ID)
+	for _, u := range t.Units() {
+		us := lease.UnitStanding{Unit: u.ID, Ready: true}
+		us.Score, us.Why = m.score(u.ID)
+		switch why := m.units.why(u.ID); {
+		case !fit:
+			us.Ready, us.Why = false, unfit
+		case why != "":
+			us.Ready, us.Why = false, why
+		case me.Drained:
+			us.Ready, us.Why = false, "it is drained"
+		case !guardsUnit(t, u, m.guards):
+			us.Ready, us.Why = false, "its gate does not hold the addresses yet"
+		}
+		s.Units = append(s.Units, us)
+	}
+	return s
+}
+
+// score is what the unit's trackers add up to here, and why it is low.
+func (m *member) score(uint64) (int, string) { return 0, "" }
+
+// lags reports whether the kernel has been behind the table for a while.
+func (j *judges) lags(now bool, at time.Time) bool {
+	switch {
+	case !now:
+		j.behind = time.Time{}
+	case j.behind.IsZero():
+		j.behind = at
+	}
+	return now && at.Sub(j.behind) > behindAfter
+}
+
+// guardsUnit reports whether the gate holds all addresses of a unit.
+func guardsUnit(t *fsm.Table, u fsm.Unit, guards func(netip.Addr) bool) bool {
+	for _, id := range u.Routers {
+		r, _ := t.Router(id)
+		for _, a := range r.Addresses {
+			if !guards(a.Prefix.Addr()) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// factsFor puts together what each unit's decision rests on.
+func factsFor(now, fresh time.Duration, self fsm.MemberID, t *fsm.Table, own lease.Standing, owns map[uint64]bool, peers []lease.PeerStatus) []handover.Facts {
+	base := handover.Facts{Now: now, Table: t, Self: self, Fresh: fresh}
+	for _, p := range peers {
+		for _, path := range p.Paths {
+			if path.Alive && path.Remote.IsValid() {
+				base.Hears = append(base.Hears, path.Remote.Addr())
+			}
+		}
+	}
+	ours := map[uint64]lease.UnitStanding{}
+	for _, u := range own.Units {
+		ours[u.Unit] = u
+	}
+	var out []handover.Facts
+	for _, u := range t.Units() {
+		f := base
+		f.Unit, f.Owner = u, owns[u.ID]
+		f.Own = standingOf(ours[u.ID], own.Behind)
+		f.Others = map[fsm.MemberID]handover.Report{}
+		for _, p := range peers {
+			if r, ok := reportOf(p, u.ID); ok {
+				f.Others[p.ID] = r
+			}
+		}
+		out = append(out, f)
+	}
+	return out
+}
+
+func standingOf(u lease.UnitStanding, behind bool) handover.Standing {
+	return handover.Standing{Ready: u.Ready, Behind: behind, Score: u.Score, Why: u.Why}
+}
+
+// reportOf is what a peer said of a unit; false: it has said nothing at all. A
+// unit of which it does not speak it cannot hold.
+func reportOf(p lease.PeerStatus, unit uint64) (handover.Report, bool) {
+	if p.Ago < 0 {
+		return handover.Report{}, false
+	}
+	r := handover.Report{Ago: p.Ago}
+	for _, h := range p.Hears {
+		r.Hears = append(r.Hears, h.Addr)
+	}
+	for _, u := range p.Units {
+		if u.Unit == unit {
+			r.Standing, r.Ago = standingOf(u.UnitStanding, p.Behind), max(p.Ago, u.Ago)
+		}
+	}
+	return r, true
+}
+
+// handoverCauses are the journal's words for the reasons.
+var handoverCauses = map[handover.Reason]journal.Cause{
+	handover.Leaving: journal.ByDrain, handover.Moved: journal.ByMove, handover.FailBack: journal.GoHome,
+	handover.Unfit: journal.ToFitter, handover.CutOff: journal.ToFitter,
+}
+
+// decide takes the facts of all units, and records each new decision.
+func (j *judges) decide(all []handover.Facts, note func(journal.Entry)) {
+	yields, waits := map[uint64]handover.Decision{}, map[uint64]string{}
+	history := map[uint64]*handover.History{}
+	for _, f := range all {
+		h := j.history[f.Unit.ID]
+		if h == nil {
+			h = &handover.History{}
+		}
+		history[f.Unit.ID] = h
+		d := h.Decide(f)
+		if d.To != "" {
+			yields[f.Unit.ID] = d
+		}
+		if d.Waits != "" {
+			waits[f.Unit.ID] = d.Waits
+		}
+	}
+	j.history = history // of units that are no more nothing is kept
+	j.mu.Lock()
+	before := j.yields
+	j.yields, j.waits = yields, waits
+	j.mu.Unlock()
+	changed := len(before) != len(yields)
+	for id, d := range yields {
+		if was, ok := before[id]; ok && was.To == d.To {
+			continue
+		}
+		changed = true
+		note(journal.Entry{Kind: journal.Handover, Unit: id, Cause: handoverCauses[d.Reason], Peers: []fsm.MemberID{d.To}, Text: d.Why})
+	}
+	if changed {
+		poke(j.changed)
+	}
+}
