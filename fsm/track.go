@@ -38,7 +38,7 @@ type Tracker struct {
 	Path string `json:"path,omitempty"` // of files
 
 	// Of processes: Process is the program's name or path, with its arguments;
-	// well while at least Quorum and at most QuorumMax (0: any number) run.
+	// well while at least Quorum and at most QuorumMax (0: any number, -1: none) run.
 	Process      string   `json:"process,omitempty"`
 	FullCommand  bool     `json:"full_command,omitempty"`
 	Quorum       int      `json:"quorum,omitempty"`

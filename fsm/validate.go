@@ -27,9 +27,6 @@ var Schedulers = []string{
 	"rr", "wrr", "lc", "wlc", "lblc", "lblcr", "sh", "mh", "dh", "fo", "ovf", "sed", "nq", "twos",
 }
 
-// noIPv6 is the answer to everything that must be IPv4 yet.
-const noIPv6 = "IPv6 is supported for the VIPs of virtual routers only yet: use an IPv4 address"
-
 // ValidateConfig finds all that is wrong with cfg by itself, whatever else the
 // table has; nil if nothing is. [Table.ValidateSet] looks at the rest.
 func ValidateConfig(cfg Config) []Problem {
@@ -212,14 +209,6 @@ func hostProblem(a netip.Addr) string {
 	return ""
 }
 
-// host4Problem is hostProblem for what must be IPv4 yet.
-func host4Problem(a netip.Addr) string {
-	if a.IsValid() && !a.Is4() {
-		return noIPv6
-	}
-	return hostProblem(a)
-}
-
 // device checks an interface name or address label: IFNAMSIZ is 16 with the
 // ending zero.
 func (p *problems) device(path, what, name string) {
@@ -241,7 +230,7 @@ func (p *problems) delay(path, name string, d Duration, least time.Duration) {
 
 func (p *problems) service(v VirtualServer) {
 	path := servicePath(v.ServiceKey)
-	p.addIf(path, host4Problem(v.Addr))
+	p.addIf(path, hostProblem(v.Addr))
 	if v.Protocol != TCP && v.Protocol != UDP {
 		p.add(path, "protocol %q is neither %s nor %s", v.Protocol, TCP, UDP)
 	}
@@ -257,8 +246,8 @@ func (p *problems) service(v VirtualServer) {
 	if d := v.Persistence.D(); d < 0 || d > MaxPersistence || d%time.Second != 0 {
 		p.add(path, "persistence %v: it must be whole seconds, at most %v", d, MaxPersistence)
 	}
-	if v.PersistenceMask > 32 {
-		p.add(path, "persistence mask /%d: an IPv4 netmask has 0 to 32 bits", v.PersistenceMask)
+	if v.Addr.IsValid() && int(v.PersistenceMask) > v.Addr.BitLen() {
+		p.add(path, "persistence mask /%d: an address of this family has %d bits", v.PersistenceMask, v.Addr.BitLen())
 	}
 	seen := map[netip.AddrPort]bool{}
 	for _, r := range v.RealServers {
@@ -272,7 +261,10 @@ func (p *problems) service(v VirtualServer) {
 
 func (p *problems) server(v VirtualServer, r RealServer) {
 	path := serverPath(v.ServiceKey, r.AddrPort())
-	p.addIf(path, host4Problem(r.Addr))
+	p.addIf(path, hostProblem(r.Addr))
+	if r.Addr.IsValid() && r.Addr.Is4() != v.Addr.Is4() {
+		p.add(path, "direct routing changes no address: the real server must be of the virtual server's family")
+	}
 	if r.Port != v.Port && v.Method == DirectRouting {
 		p.add(path, "direct routing changes no port: the real server must have the virtual server's, %d", v.Port)
 	}
@@ -291,14 +283,14 @@ func (p *problems) check(path string, c Check) {
 	if c.Kind != CheckTCP {
 		p.add(path, "check %q is not supported yet: use %s (TCP_CHECK)", c.Kind, CheckTCP)
 	}
-	if bad := host4Problem(c.Dest.Addr()); bad != "" {
+	if bad := hostProblem(c.Dest.Addr()); bad != "" {
 		p.add(path, "connect_ip %s: %s", c.Dest.Addr(), bad)
 	}
 	if c.Dest.Port() == 0 {
 		p.add(path, "connect_port is 0: say which port to check")
 	}
-	if c.Bind.IsValid() && !c.Bind.Is4() {
-		p.add(path, "bindto %s: %s", c.Bind, noIPv6)
+	if c.Bind.IsValid() && c.Bind.Is4() != c.Dest.Addr().Is4() {
+		p.add(path, "bindto %s: it is not of the family of %s", c.Bind, c.Dest.Addr())
 	}
 	if c.Retry < 0 || c.Retry > maxRetry {
 		p.add(path, "retry %d is not within 0 to %d", c.Retry, maxRetry)

@@ -40,8 +40,8 @@ func (p *problems) tracker(path string, k Tracker) {
 	if name := nameProblem(k.Name); name != "" && (k.Kind != TrackInterface || k.Name == "") {
 		bad("%s", name)
 	}
-	if k.Weight < -MaxTrackWeight || k.Weight > MaxTrackWeight {
-		bad("weight %d is not within -%d to %d", k.Weight, MaxTrackWeight, MaxTrackWeight)
+	if most := k.maxWeight(); k.Weight < -most || k.Weight > most {
+		bad("weight %d is not within -%d to %d", k.Weight, most, most)
 	}
 	if user := userProblem(k.User); user != "" {
 		bad("%s", user)
@@ -67,6 +67,14 @@ func (p *problems) tracker(path string, k Tracker) {
 	}
 }
 
+// maxWeight: of files and processes keepalived takes one more.
+func (k Tracker) maxWeight() int {
+	if k.Kind == TrackFile || k.Kind == TrackProcess {
+		return MaxTrackWeight + 1
+	}
+	return MaxTrackWeight
+}
+
 func (k Tracker) scriptProblems(bad func(string, ...any)) {
 	if text := commandProblem(k.Command); text != "" {
 		bad("%s", text)
@@ -83,10 +91,10 @@ func (k Tracker) processProblems(bad func(string, ...any)) {
 	if text := commandProblem(k.Process); text != "" {
 		bad("%s", text)
 	}
-	if k.Quorum < 0 || k.Quorum > maxQuorum || k.QuorumMax < 0 || k.QuorumMax > maxQuorum {
+	if k.Quorum < 0 || k.Quorum > maxQuorum || k.QuorumMax < -1 || k.QuorumMax > maxQuorum {
 		bad("quorum %d and quorum_max %d must be within 0 to %d", k.Quorum, k.QuorumMax, maxQuorum)
 	}
-	if k.QuorumMax != 0 && k.QuorumMax < k.Quorum {
+	if k.QuorumMax > 0 && k.QuorumMax < k.Quorum {
 		bad("quorum_max %d is below the quorum, %d", k.QuorumMax, k.Quorum)
 	}
 }

@@ -19,6 +19,11 @@ func drawConfig(t *rapid.T) fsm.Config {
 	for i := range rapid.IntRange(0, 3).Draw(t, "routers") {
 		cfg.Routers = append(cfg.Routers, drawRouter(t, i))
 	}
+	if len(cfg.Routers) > 1 && rapid.Bool().Draw(t, "group") {
+		cfg.Groups = append(cfg.Groups, fsm.SyncGroup{
+			Name: "g", Routers: []string{"VI_0", "VI_1"}, Track: drawTrack(t), Notify: drawNotify(t),
+		})
+	}
 	for i := range rapid.IntRange(0, 3).Draw(t, "services") {
 		cfg.Services = append(cfg.Services, drawService(t, i))
 	}
@@ -63,7 +68,50 @@ func drawRouter(t *rapid.T, i int) fsm.Router {
 			Dev:    rapid.SampledFrom([]string{"", "eth1"}).Draw(t, "dev"), Label: rapid.SampledFrom([]string{"", "eth1:5"}).Draw(t, "label"),
 		})
 	}
+	if rapid.IntRange(0, 3).Draw(t, "six") == 0 {
+		r.Version, r.AuthPass = 3, ""
+		for j := range r.Addresses {
+			a := netip.MustParseAddr(fmt.Sprintf("2001:db8:%d::%d", i, j+1))
+			r.Addresses[j].Prefix = netip.PrefixFrom(a, rapid.IntRange(1, 128).Draw(t, "length6"))
+		}
+		r.AdvertInterval = fsm.Duration(10*time.Millisecond) * fsm.Duration(rapid.IntRange(1, 4095).Draw(t, "centiseconds"))
+	}
+	r.Track, r.Notify = drawTrack(t), drawNotify(t)
 	return r
+}
+
+// drawTrack draws trackers; what one name means is the same in each draw.
+func drawTrack(t *rapid.T) []fsm.Tracker {
+	var list []fsm.Tracker
+	for _, k := range []fsm.Tracker{
+		{Kind: fsm.TrackInterface, Name: "eth0"},
+		{Kind: fsm.TrackInterface, Name: "bond0.7"},
+		{Kind: fsm.TrackScript, Name: "s", Command: "/bin/x 'a b' c", Interval: fsm.Duration(time.Second), Timeout: fsm.Duration(1500 * time.Millisecond),
+			Rise: 2, Fall: 3, User: "nobody:daemon", InitFail: true},
+		{Kind: fsm.TrackScript, Name: "t-2", Command: "true", Interval: fsm.Duration(time.Millisecond), Timeout: fsm.Duration(time.Millisecond), Rise: 1, Fall: 1},
+		{Kind: fsm.TrackFile, Name: "f", Path: "/run/x y"},
+		{Kind: fsm.TrackProcess, Name: "p", Process: "nginx", Quorum: 1},
+		{Kind: fsm.TrackProcess, Name: "q", Process: "'/opt/a b' -x 'c d'", Quorum: 2, QuorumMax: 5, FullCommand: true,
+			StartupDelay: fsm.Duration(time.Second), TerminDelay: fsm.Duration(2 * time.Second)},
+		{Kind: fsm.TrackProcess, Name: "none", Process: "gone", QuorumMax: -1},
+	} {
+		if !rapid.Bool().Draw(t, k.Name) {
+			continue
+		}
+		k.Weight, k.Reverse = rapid.IntRange(-253, 253).Draw(t, "weight"), rapid.Bool().Draw(t, "reverse")
+		list = append(list, k)
+	}
+	return list
+}
+
+func drawNotify(t *rapid.T) fsm.Notify {
+	one := func(label string) *fsm.Script {
+		if !rapid.Bool().Draw(t, label) {
+			return nil
+		}
+		return &fsm.Script{Command: rapid.SampledFrom([]string{"/x", "/x y 'z z'"}).Draw(t, "command"), User: rapid.SampledFrom([]string{"", "u", "u:g"}).Draw(t, "user")}
+	}
+	return fsm.Notify{Master: one("master"), Backup: one("backup"), Fault: one("fault"), Stop: one("stop"), Any: one("any")}
 }
 
 func drawService(t *rapid.T, i int) fsm.VirtualServer {

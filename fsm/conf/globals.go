@@ -2,6 +2,7 @@ package conf
 
 import (
 	"net"
+	"strings"
 	"time"
 
 	"lbcluster/fsm"
@@ -17,6 +18,10 @@ var globalRules = map[string]rule{
 	"vrrp_garp_interval":       {min: 1, max: 1, do: func(b *builder, n *node) { b.pause(n, &b.cfg.Globals.GARPInterval) }},
 	"vrrp_gna_interval":        {min: 1, max: 1, do: func(b *builder, n *node) { b.pause(n, &b.cfg.Globals.GNAInterval) }},
 	"vrrp_version":             {min: 1, max: 1, do: func(b *builder, n *node) { b.readVersion(n, &b.version) }},
+	"script_user":              {min: 1, max: 2, do: func(b *builder, n *node) { b.scriptUser = strings.Join(n.args, ":") }},
+	"enable_script_security": {do: func(b *builder, n *node) {
+		b.notice(n.pos, n.word, "not kept: scripts run as the user that the file names, as keepalived_script if there is one, or as root")
+	}},
 }
 
 func (b *builder) readGlobals(n *node) {
@@ -83,7 +88,7 @@ func (b *builder) readVersion(n *node, to *uint8) {
 	case "2":
 		*to = 2
 	case "3":
-		b.problem(n.pos, n.word, "VRRP version 3 is not supported yet")
+		*to = 3
 	default:
 		b.problem(n.pos, n.word, "%q is not a VRRP version: 2 or 3", n.args[0])
 	}

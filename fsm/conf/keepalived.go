@@ -41,15 +41,21 @@ type builder struct {
 	places  places
 	cfg     fsm.Config
 	version uint8 // vrrp_version
+	// scriptUser is what scripts run as that name no user.
+	scriptUser string
 
 	router  *routerDraft
 	service *serviceDraft
 	server  *serverDraft
 	check   *checkDraft
+	group   *groupDraft
+	tracker *definition
 
-	routers  []*routerDraft
-	services []*serviceDraft
-	mail     *node // the first keyword about mail
+	routers     []*routerDraft
+	services    []*serviceDraft
+	groups      []*groupDraft
+	definitions []*definition
+	mail        *node // the first keyword about mail
 }
 
 // each runs the rules over the statements of one block.
@@ -121,20 +127,32 @@ var topRules map[string]rule
 // language allows only in an init.
 func init() {
 	topRules = map[string]rule{
-		"global_defs":    {block: true, repeat: true, do: (*builder).readGlobals},
-		"vrrp_instance":  {min: 1, max: 1, block: true, repeat: true, do: (*builder).readRouter},
-		"virtual_server": {min: 1, max: 2, block: true, repeat: true, do: (*builder).readService},
+		"global_defs":     {block: true, repeat: true, do: (*builder).readGlobals},
+		"vrrp_instance":   {min: 1, max: 1, block: true, repeat: true, do: (*builder).readRouter},
+		"virtual_server":  {min: 1, max: 2, block: true, repeat: true, do: (*builder).readService},
+		"vrrp_sync_group": {min: 1, max: 1, block: true, repeat: true, do: (*builder).readGroup},
+	}
+	for word := range definitionBlocks {
+		topRules[word] = rule{min: 1, max: 1, block: true, repeat: true, do: (*builder).readDefinition}
 	}
 }
 
 // finish turns drafts into the configuration and checks the whole.
 func (b *builder) finish() {
+	b.users()
+	for _, d := range b.routers {
+		d.Track = b.resolve(d.uses)
+	}
+	for _, g := range b.groups {
+		b.addGroup(g)
+	}
 	for _, d := range b.routers {
 		b.addRouter(d)
 	}
 	for _, d := range b.services {
 		b.addService(d)
 	}
+	b.unused()
 	if b.mail != nil {
 		b.notice(b.mail.pos, b.mail.word, "mail settings are stored and exported, but no mail is sent yet")
 	}

@@ -19,6 +19,10 @@ import (
 func WriteKeepalived(cfg fsm.Config) ([]byte, error) {
 	w := &writer{}
 	w.globals(cfg.Globals)
+	w.definitions(cfg)
+	for _, g := range cfg.Groups {
+		w.group(g, cfg.Routers)
+	}
 	for _, r := range cfg.Routers {
 		w.router(r)
 	}
@@ -129,6 +133,8 @@ func (w *writer) router(r fsm.Router) {
 				w.line(words...)
 			}
 		}, "virtual_ipaddress")
+		w.tracks(r.Track)
+		w.notify(r.Notify)
 	}, "vrrp_instance", r.Name)
 }
 
@@ -139,7 +145,7 @@ func (w *writer) service(s fsm.VirtualServer) {
 		w.line("lb_kind", strings.ToUpper(string(s.Method)))
 		if s.Persistence > 0 {
 			w.line("persistence_timeout", seconds(s.Persistence))
-			w.unless(s.PersistenceMask == 0 || s.PersistenceMask == 32, "persistence_granularity", dotted(s.PersistenceMask))
+			w.unless(s.PersistenceMask == 0 || int(s.PersistenceMask) == whole(s.Addr), "persistence_granularity", granularity(s))
 		}
 		for _, r := range s.RealServers {
 			w.server(r)
@@ -205,6 +211,10 @@ func pieces(cfg fsm.Config) []string {
 		r.ID, r.Set = 0, ""
 		add(r)
 	}
+	for _, g := range cfg.Groups {
+		g.ID, g.Set = 0, ""
+		add(g)
+	}
 	for _, s := range cfg.Services {
 		s.Set = ""
 		s.PersistenceMask = meant(s)
@@ -222,7 +232,7 @@ func meant(s fsm.VirtualServer) uint8 {
 	case s.Persistence == 0:
 		return 0
 	case s.PersistenceMask == 0:
-		return 32
+		return uint8(whole(s.Addr))
 	}
 	return s.PersistenceMask
 }

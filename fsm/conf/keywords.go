@@ -15,22 +15,21 @@ var known = set(`
 	HTTP_GET SSL_GET SMTP_CHECK DNS_CHECK MISC_CHECK UDP_CHECK PING_CHECK FILE_CHECK BFD_CHECK
 	bind_if bind_port log_all_failures url path digest status_code regex regex_no_match http_protocol
 	enable_sni sni_name tls_compliant fast_recovery nb_get_retry helo_name host type name misc_path
-	misc_timeout misc_dynamic payload require_reply min_reply_length max_reply_length track_file user
+	misc_timeout misc_dynamic payload require_reply min_reply_length max_reply_length user
 
-	vrrp_sync_group vrrp_script vrrp_track_process vrrp_track_file bfd_instance garp_group
+	bfd_instance garp_group
 	interface_up_down_delays linkbeat_interfaces static_ipaddress static_routes static_rules track_group
-	script interval timeout rise fall init_fail process
+	param_match
 
 	virtual_ipaddress_excluded virtual_routes virtual_rules unicast_peer unicast_src_ip unicast_ttl
 	unicast_fault_no_peer check_unicast_src old_unicast_checksum mcast_src_ip mcast_dst_ip track_src_ip
-	track_interface track_script track_process track_bfd dont_track_primary use_vmac vmac_xmit_base
+	track_bfd dont_track_primary use_vmac vmac_xmit_base
 	use_vmac_addr use_ipvlan accept no_accept strict_mode garp_master_delay garp_master_repeat
 	garp_master_refresh garp_master_refresh_repeat garp_lower_prio_delay garp_lower_prio_repeat
 	garp_extra_if lower_prio_no_advert higher_prio_send_advert down_timer_adverts skip_check_adv_addr
-	v3_checksum_as_v2 notify_master notify_backup notify_fault notify_stop notify_deleted notify
+	v3_checksum_as_v2 notify_deleted
 	notify_master_rx_lower_pri notify_priority_changes timer_expired_backup kernel_rx_buf_size
-	kernel_tx_buf_size promote_secondaries native_ipv6 no_virtual_ipaddress debug vrf nopreempt preempt
-	preempt_delay auth_hmac linkbeat_use_polling owner_ignore_adverts
+	kernel_tx_buf_size promote_secondaries no_virtual_ipaddress debug vrf  auth_hmac linkbeat_use_polling owner_ignore_adverts
 
 	vrrp_mcast_group4 vrrp_mcast_group6 vrrp_strict vrrp_garp_master_delay vrrp_garp_master_repeat
 	vrrp_garp_master_refresh vrrp_garp_master_refresh_repeat vrrp_garp_lower_prio_delay
@@ -40,7 +39,7 @@ var known = set(`
 	vrrp_notify_fifo_script vrrp_priority vrrp_no_swap vrrp_rt_priority vrrp_rlimit_rttime
 	vrrp_cpu_affinity vrrp_process_name vrrp_rx_bufs_policy vrrp_rx_bufs_multiplier
 	vrrp_netlink_cmd_rcv_bufs vrrp_netlink_monitor_rcv_bufs vrrp_notify_priority_changes
-	script_user enable_script_security notify_fifo notify_fifo_script startup_script shutdown_script
+	notify_fifo notify_fifo_script startup_script shutdown_script
 	startup_script_timeout shutdown_script_timeout smtp_helo_name smtp_alert_vrrp smtp_alert_checker
 	no_email_faults no_checker_emails checker_log_all_failures checker_priority checker_no_swap
 	checker_rt_priority checker_rlimit_rttime checker_cpu_affinity bfd_priority bfd_no_swap
@@ -74,7 +73,8 @@ func belongs(keyword string) string {
 	}{
 		{"the top level", topRules}, {"global_defs", globalRules}, {"vrrp_instance", routerRules},
 		{"authentication", authRules}, {"virtual_server", serviceRules}, {"real_server", serverRules},
-		{"TCP_CHECK", tcpRules},
+		{"TCP_CHECK", tcpRules}, {"vrrp_sync_group", groupRules}, {"vrrp_script", scriptRules}, // not those of trackers: quorum and weight mean more elsewhere
+
 	} {
 		if _, ok := c.rules[keyword]; ok {
 			return c.where

@@ -1,7 +1,7 @@
 package conf
 
 import (
-	"math"
+	"cmp"
 	"time"
 
 	"lbcluster/fsm"
@@ -15,6 +15,7 @@ type routerDraft struct {
 	vips     []*node          // of Addresses, by index
 	badVIP   *node            // an address that could not be read
 	authType string
+	uses     []use // of the track_* blocks
 }
 
 var routerRules = map[string]rule{
@@ -28,6 +29,12 @@ var routerRules = map[string]rule{
 }
 
 func init() {
+	with(routerRules, trackRules(func(b *builder) *[]use { return &b.router.uses }))
+	with(routerRules, notifyRules(func(b *builder) *fsm.Notify { return &b.router.Notify }))
+	for _, word := range []string{"nopreempt", "preempt", "preempt_delay"} {
+		routerRules[word] = rule{max: 1, do: (*builder).readPreempt}
+	}
+	routerRules["native_ipv6"] = rule{do: func(b *builder, n *node) {}} // the addresses say it
 	routerRules["authentication"] = rule{block: true, do: func(b *builder, n *node) { b.say(n); b.each(n.kids, n.word, authRules) }}
 }
 
@@ -180,11 +187,9 @@ func (b *builder) addRouter(d *routerDraft) {
 	if d.Interface == "" {
 		b.notice(d.at.pos, d.at.word, "%s names no interface: keepalived would take eth0; each director takes the interface whose network holds the VIP", d.Name)
 	}
-	if d.Version == 0 {
-		d.Version = max(b.version, 2)
-	}
+	b.settleVersion(d)
 	b.defaultPriority(d)
-	b.wholeSeconds(d)
+	b.roundInterval(d)
 	b.checkAuth(d)
 	b.cfg.Routers = append(b.cfg.Routers, d.Router)
 }
@@ -222,9 +227,33 @@ func (b *builder) defaultPriority(d *routerDraft) {
 	}
 }
 
-// wholeSeconds rounds the interval to what version 2 can say: 1 to 255 whole
-// seconds, as keepalived does.
-func (b *builder) wholeSeconds(d *routerDraft) {
+// settleVersion: an instance's own version, else the file's, else 2; and 3 for
+// IPv6, as keepalived does.
+func (b *builder) settleVersion(d *routerDraft) {
+	six := len(d.Addresses) > 0 && d.Addresses[0].Prefix.Addr().Is6()
+	said := cmp.Or(d.Version, b.version)
+	d.Version = cmp.Or(said, 2)
+	if six && d.Version == 2 {
+		if d.Version = 3; said == 2 {
+			b.notice(d.at.pos, d.at.word, "%s has IPv6 addresses: taken as VRRP version 3, as in keepalived", d.Name)
+		}
+	}
+	if d.Version == 3 && d.AuthPass != "" {
+		n := d.said["auth_pass"]
+		b.notice(n.pos, n.word, "VRRP version 3 has no password (RFC 9568): not kept, as in keepalived")
+		d.AuthPass = ""
+	}
+}
+
+// readPreempt: inside a cluster nobody takes a router from its owner by
+// priority, whatever these keywords say.
+func (b *builder) readPreempt(n *node) {
+	b.notice(n.pos, n.word, "not kept: in a cluster nobody preempts; whether a router goes back to its home is lbcluster settings set fail-back=manual|auto")
+}
+
+// roundInterval rounds the interval to what the version can say, as keepalived
+// does: 1 to 255 whole seconds, or hundredths up to 40.95 s.
+func (b *builder) roundInterval(d *routerDraft) {
 	n := d.said["advert_int"]
 	if n == nil {
 		d.AdvertInterval = fsm.Duration(time.Second)
@@ -233,14 +262,17 @@ func (b *builder) wholeSeconds(d *routerDraft) {
 	if d.AdvertInterval == 0 {
 		return // it was wrong, and that is reported
 	}
-	if d.AdvertInterval.D() > 255*time.Second {
-		b.problem(n.pos, n.word, "must be at most 255 seconds")
+	step, most, what := time.Second, 255*time.Second, "whole seconds"
+	if d.Version == 3 {
+		step, most, what = 10*time.Millisecond, 40950*time.Millisecond, "hundredths of a second"
+	}
+	if d.AdvertInterval.D() > most {
+		b.problem(n.pos, n.word, "must be at most %s seconds", seconds(fsm.Duration(most)))
 		return
 	}
-	whole := time.Duration(math.Round(d.AdvertInterval.D().Seconds())) * time.Second
-	whole = max(whole, time.Second)
+	whole := max(d.AdvertInterval.D().Round(step), step)
 	if whole != d.AdvertInterval.D() {
-		b.notice(n.pos, n.word, "VRRP version 2 knows whole seconds only: taken as %s, as in keepalived", seconds(fsm.Duration(whole)))
+		b.notice(n.pos, n.word, "VRRP version %d knows %s only: taken as %s, as in keepalived", d.Version, what, seconds(fsm.Duration(whole)))
 		d.AdvertInterval = fsm.Duration(whole)
 	}
 }

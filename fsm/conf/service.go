@@ -193,7 +193,7 @@ func (b *builder) readPersistence(n *node) {
 
 func (b *builder) readGranularity(n *node) {
 	b.service.said["mask"] = n
-	length, err := mask(n.args[0])
+	length, err := granularityOf(n.args[0], b.service.Addr)
 	if err != nil {
 		b.wrong(n, err)
 		return

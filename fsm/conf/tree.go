@@ -15,7 +15,7 @@ type node struct {
 // serves only to find the block whose } is missing when a keyword turns up too
 // deep.
 var blockParents = map[string][]string{
-	"global_defs": {""}, "vrrp_instance": {""}, "vrrp_sync_group": {""}, "vrrp_script": {""},
+	"global_defs": {""}, "vrrp_instance": {""}, "vrrp_sync_group": {""}, "vrrp_script": {""}, "vrrp_track_process": {""},
 	"virtual_server": {""}, "virtual_server_group": {""},
 	"static_ipaddress": {""}, "static_routes": {""}, "static_rules": {""}, "bfd_instance": {""},
 	"real_server":       {"virtual_server"},

@@ -60,19 +60,19 @@ func boolean(s string) (bool, error) {
 	return false, fmt.Errorf("%q is not one of on, off, true, false, yes, no", s)
 }
 
-// address reads an IPv4 address.
+// address reads an IPv4 or IPv6 address.
 func address(s string) (netip.Addr, error) {
 	a, err := netip.ParseAddr(s)
 	if err != nil {
 		return netip.Addr{}, fmt.Errorf("%q is not an IP address", s)
 	}
-	if !a.Is4() {
-		return netip.Addr{}, fmt.Errorf("%s: IPv6 is not supported yet", s)
+	if a.Zone() != "" || a.Is4In6() {
+		return netip.Addr{}, fmt.Errorf("%q is not a plain IPv4 or IPv6 address", s)
 	}
 	return a, nil
 }
 
-// prefix reads an IPv4 address with or without a length; without: /32.
+// prefix reads an address with or without a length; without: /32 or /128.
 func prefix(s string) (netip.Prefix, error) {
 	if !strings.Contains(s, "/") {
 		a, err := address(s)
@@ -85,8 +85,8 @@ func prefix(s string) (netip.Prefix, error) {
 	if err != nil {
 		return netip.Prefix{}, fmt.Errorf("%q is not an IP address with a prefix length", s)
 	}
-	if !p.Addr().Is4() {
-		return netip.Prefix{}, fmt.Errorf("%s: IPv6 is not supported yet", s)
+	if p.Addr().Is4In6() {
+		return netip.Prefix{}, fmt.Errorf("%q: write it as IPv4", s)
 	}
 	return p, nil
 }
@@ -110,4 +110,29 @@ func mask(s string) (uint8, error) {
 func dotted(length uint8) string {
 	v := uint32(0xffffffff) << (32 - min(length, 32))
 	return netip.AddrFrom4([4]byte{byte(v >> 24), byte(v >> 16), byte(v >> 8), byte(v)}).String()
+}
+
+// whole is the length of a prefix that is one address of a's family.
+func whole(a netip.Addr) int {
+	if a.Is6() {
+		return 128
+	}
+	return 32
+}
+
+// granularityOf reads persistence_granularity: a netmask, and for IPv6 a length.
+func granularityOf(s string, of netip.Addr) (uint8, error) {
+	if !of.Is6() {
+		return mask(s)
+	}
+	length, err := number(s, 1, 128)
+	return uint8(length), err
+}
+
+// granularity writes what granularityOf reads.
+func granularity(s fsm.VirtualServer) string {
+	if s.Addr.Is6() {
+		return strconv.Itoa(int(s.PersistenceMask))
+	}
+	return dotted(s.PersistenceMask)
 }

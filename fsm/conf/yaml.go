@@ -19,6 +19,7 @@ type (
 	yamlFile struct {
 		Globals  *yamlGlobals  `yaml:"globals,omitempty"`
 		Routers  []yamlRouter  `yaml:"routers,omitempty"`
+		Groups   []yamlGroup   `yaml:"groups,omitempty"`
 		Services []yamlService `yaml:"services,omitempty"`
 	}
 	yamlGlobals struct {
@@ -36,14 +37,16 @@ type (
 		Interface      string        `yaml:"interface,omitempty"`
 		VRID           int           `yaml:"vrid"`
 		Priority       *int          `yaml:"priority,omitempty"` // 100
-		Version        *int          `yaml:"version,omitempty"`  // 2
+		Version        *int          `yaml:"version,omitempty"`  // 2; 3 with IPv6
 		Initial        string        `yaml:"initial,omitempty"`
 		AdvertInterval string        `yaml:"advert_interval,omitempty"` // 1s
 		AuthPass       string        `yaml:"auth_pass,omitempty"`
 		Addresses      []yamlAddress `yaml:"addresses"`
+		Track          []yamlTrack   `yaml:"track,omitempty"`
+		Notify         *yamlNotify   `yaml:"notify,omitempty"`
 	}
 	yamlAddress struct {
-		Prefix string `yaml:"prefix"` // length 32 unless given
+		Prefix string `yaml:"prefix"` // length 32 or 128 unless given
 		Dev    string `yaml:"dev,omitempty"`
 		Label  string `yaml:"label,omitempty"`
 	}
@@ -53,7 +56,7 @@ type (
 		Method          string       `yaml:"method"`
 		Scheduler       string       `yaml:"scheduler,omitempty"` // wlc
 		Persistence     string       `yaml:"persistence,omitempty"`
-		PersistenceMask *int         `yaml:"persistence_mask,omitempty"` // 32
+		PersistenceMask *int         `yaml:"persistence_mask,omitempty"` // 32 or 128
 		RealServers     []yamlServer `yaml:"real_servers"`
 	}
 	yamlServer struct {

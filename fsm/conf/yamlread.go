@@ -47,6 +47,16 @@ func (y *yamlReader) convert(f yamlFile) {
 		y.cfg.Routers = append(y.cfg.Routers, y.router(path, r))
 		y.placeRouter(path, y.cfg.Routers[i], i)
 	}
+	for i, g := range f.Groups {
+		path := fmt.Sprintf("groups[%d]", i)
+		if g.Name == "" {
+			y.wrong(path, "name is missing")
+		}
+		y.cfg.Groups = append(y.cfg.Groups, fsm.SyncGroup{
+			Name: g.Name, Routers: g.Routers, Track: y.tracks(path, g.Track), Notify: g.Notify.read(),
+		})
+		y.places.element(groupPath(g.Name), y.key(path))
+	}
 	for i, s := range f.Services {
 		path := fmt.Sprintf("services[%d]", i)
 		y.cfg.Services = append(y.cfg.Services, y.service(path, s))
@@ -118,8 +128,8 @@ func (y *yamlReader) router(path string, r yamlRouter) fsm.Router {
 		Version:        uint8(y.bounded(path+".version", r.Version, 2, 2, 3)),
 		AdvertInterval: y.duration(path+".advert_interval", r.AdvertInterval, time.Second),
 	}
-	if out.Version == 3 {
-		y.wrong(path+".version", "VRRP version 3 is not supported yet")
+	if r.Version == nil && len(r.Addresses) > 0 && strings.Contains(r.Addresses[0].Prefix, ":") {
+		out.Version = 3 // version 2 carries no IPv6
 	}
 	for i, a := range r.Addresses {
 		at := fmt.Sprintf("%s.addresses[%d]", path, i)
@@ -129,6 +139,7 @@ func (y *yamlReader) router(path string, r yamlRouter) fsm.Router {
 		}
 		out.Addresses = append(out.Addresses, fsm.Address{Prefix: p, Dev: a.Dev, Label: a.Label})
 	}
+	out.Track, out.Notify = y.tracks(path, r.Track), r.Notify.read()
 	return out
 }
 
@@ -149,12 +160,12 @@ func (y *yamlReader) service(path string, s yamlService) fsm.VirtualServer {
 	out.Addr, out.Port = at.Addr(), at.Port()
 	switch {
 	case s.PersistenceMask != nil:
-		out.PersistenceMask = uint8(y.bounded(path+".persistence_mask", s.PersistenceMask, 32, 1, 32))
+		out.PersistenceMask = uint8(y.bounded(path+".persistence_mask", s.PersistenceMask, whole(at.Addr()), 1, whole(at.Addr())))
 		if out.Persistence == 0 {
 			y.wrong(path+".persistence_mask", "has no meaning without persistence")
 		}
 	case out.Persistence > 0:
-		out.PersistenceMask = 32
+		out.PersistenceMask = uint8(whole(at.Addr()))
 	}
 	for i, r := range s.RealServers {
 		out.RealServers = append(out.RealServers, y.server(fmt.Sprintf("%s.real_servers[%d]", path, i), r, at.Port()))
@@ -223,16 +234,17 @@ func (y *yamlReader) check(path string, c yamlCheck, server netip.AddrPort) fsm.
 	return out
 }
 
-// addrPort reads "1.2.3.4:80", and "1.2.3.4" if there is a port to fall back
+// addrPort reads "1.2.3.4:80" or "[2001:db8::1]:80", and the address alone if there is a port to fall back
 // to (-1: none). It returns the zero AddrPort for what it has complained about.
 func (y *yamlReader) addrPort(path, s string, port int) netip.AddrPort {
 	if s == "" {
 		return netip.AddrPort{} // reported as missing
 	}
 	host, p, found := strings.Cut(s, ":")
-	if strings.Contains(p, ":") {
-		y.wrong(path, "%s: IPv6 is not supported yet", s)
-		return netip.AddrPort{}
+	if inner, rest, ok := strings.Cut(strings.TrimPrefix(s, "["), "]"); ok && s[0] == '[' {
+		host, p, found = inner, strings.TrimPrefix(rest, ":"), rest != ""
+	} else if strings.Contains(p, ":") { // a bare IPv6 address
+		host, p, found = s, "", false
 	}
 	a, err := address(host)
 	if err != nil {

@@ -18,6 +18,9 @@ func WriteYAML(cfg fsm.Config) ([]byte, error) {
 	for _, r := range cfg.Routers {
 		f.Routers = append(f.Routers, routerToYAML(r))
 	}
+	for _, g := range cfg.Groups {
+		f.Groups = append(f.Groups, yamlGroup{Name: g.Name, Routers: g.Routers, Track: tracksToYAML(g.Track), Notify: notifyToYAML(g.Notify)})
+	}
 	for _, s := range cfg.Services {
 		f.Services = append(f.Services, serviceToYAML(s))
 	}
@@ -57,6 +60,7 @@ func routerToYAML(r fsm.Router) yamlRouter {
 	y := yamlRouter{
 		Name: r.Name, Interface: r.Interface, VRID: int(r.VRID), Priority: ptr(int(r.Priority)),
 		Version: ptr(int(r.Version)), Initial: r.Initial, AdvertInterval: r.AdvertInterval.String(), AuthPass: r.AuthPass,
+		Track: tracksToYAML(r.Track), Notify: notifyToYAML(r.Notify),
 	}
 	for _, a := range r.Addresses {
 		y.Addresses = append(y.Addresses, yamlAddress{Prefix: bare(a.Prefix), Dev: a.Dev, Label: a.Label})
