@@ -172,3 +172,14 @@ func TestSample(t *testing.T) {
 		t.Errorf("%+v", r.Config)
 	}
 }
+
+// TestVIPSample: a router without virtual servers, with what it depends on.
+func TestVIPSample(t *testing.T) {
+	r, problems := conf.Parse("vip-for-nginx.conf", func(string) ([]byte, error) { return []byte(VIPSample), nil }, nil)
+	for _, p := range problems {
+		t.Error(p)
+	}
+	if len(r.Config.Routers) != 1 || len(r.Config.Services) != 0 || len(r.Config.Routers[0].Track) != 2 || r.Config.Routers[0].Notify.Any == nil {
+		t.Errorf("%+v", r.Config)
+	}
+}

@@ -10,4 +10,6 @@ var (
 	NodeConfig string
 	//go:embed keepalived-pair.conf
 	Sample string
+	//go:embed vip-for-nginx.conf
+	VIPSample string
 )
