@@ -3,6 +3,7 @@ package gate
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/netip"
 	"os"
@@ -11,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
 
 	"lbcluster/internal/nstest"
@@ -237,4 +239,51 @@ func TestCloseAllBesideAnOpening(t *testing.T) {
 		t.Errorf("closed %v, want %v all the same", addrs, vips)
 	}
 	s.mustBeDark("closed all the same")
+}
+
+// spy looks at things just before each program is attached.
+type spy struct {
+	hook
+	look func()
+}
+
+func (s spy) attach(ifindex int, d direction, p *ebpf.Program) error {
+	s.look()
+	return s.hook.attach(ifindex, d, p)
+}
+
+// The order of a take-over: nothing is open in either map when the first program
+// is swapped, or else both have the same deadlines.
+func TestMapsBeforeTheFirstSwap(t *testing.T) {
+	for _, inherit := range []bool{false, true} {
+		s := newSite(t, ModeClsact)
+		old := s.open(Config{Known: vips})
+		until := in(10 * time.Second)
+		armVIPs(t, old, until)
+		want := int64(0)
+		if inherit {
+			want = until
+		}
+		g := &Gate{dir: s.pins, mode: ModeClsact, log: slog.New(slog.DiscardHandler)}
+		looked := 0
+		g.hook = spy{clsact{}, func() {
+			looked++
+			for _, a := range vips {
+				was, is := *(*old.slots.Load())[a].word, *(*g.slots.Load())[a].word
+				if was != want || is != want {
+					t.Errorf("inherit %v: attaching while %s is open until %d in the old map and %d in the new one, want %d", inherit, a, was, is, want)
+				}
+			}
+		}}
+		s.Do(func() error { return g.takeOver(nil, inherit) })
+		t.Cleanup(g.Abandon)
+		if looked < 2 {
+			t.Errorf("attached %d times", looked)
+		}
+		for _, a := range vips {
+			if was := *(*old.slots.Load())[a].word; was != 0 {
+				t.Errorf("inherit %v: the old map stays open", inherit)
+			}
+		}
+	}
 }
