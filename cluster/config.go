@@ -43,8 +43,8 @@ type Timing struct {
 	Heartbeat time.Duration
 	// Spacing is the pause between two changes of the voters. Default: 4s
 	// (robust: 8s), above the longest promise of any voter, 3s, times what
-	// clocks may differ (1 + 2 x 0.083). Less breaks
-	// the lease's rule R16.
+	// clocks may differ (1 + 2 x 0.083), and the cluster's guard times that.
+	// Less breaks the lease's rule R16.
 	Spacing time.Duration
 	// Silent is how long a member may be out of contact before the leader
 	// marks it silent. Default 3s.
@@ -95,16 +95,18 @@ func (t Timing) withDefaults() Timing {
 	return t
 }
 
-// spacing is the pause between changes of the voters under a lease profile:
-// longer than any voter's promise by its own clock: see Timing.Spacing.
-func (t Timing) spacing(profile string) time.Duration {
+// spacing is the pause between changes of the voters under a cluster's settings:
+// longer than any voter's promise, guard included, by its own clock: see
+// Timing.Spacing.
+func (t Timing) spacing(s fsm.Settings) time.Duration {
+	guard := s.Guard.D() * (1000 + 2*83) / 1000
 	switch {
 	case t.Spacing != 0:
-		return t.Spacing
-	case profile == "robust":
-		return 8 * time.Second
+		return t.Spacing + guard
+	case s.Profile == "robust":
+		return 8*time.Second + guard
 	default:
-		return 4 * time.Second
+		return 4*time.Second + guard
 	}
 }
 

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"sync"
 	"time"
@@ -109,6 +110,15 @@ func (c *contacts) all() map[fsm.MemberID]contact {
 func (s *session) greet(ctx context.Context, id fsm.MemberID) (hello, error) {
 	var h hello
 	_, err := s.call(ctx, id, http.MethodGet, "/v1/hello", nil, &h)
+	switch {
+	case errors.Is(err, ErrRemoved):
+		if !s.removed.Swap(true) {
+			s.log.Warn("this machine was removed from the cluster: it serves nothing; run `lbcluster leave` here, and join again if it shall be a member",
+				"told_by", string(id))
+		}
+	case err == nil:
+		s.removed.Store(false) // whoever said so did not know better
+	}
 	return h, err
 }
 

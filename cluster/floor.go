@@ -179,13 +179,17 @@ func (f *floor) commit(index uint64, c raft.Configuration) {
 }
 
 // restored takes over the committed configuration that came with a snapshot
-// of the log up to applied: nothing else from there down counts any more.
-func (f *floor) restored(v fsm.VoterSet, applied uint64) {
+// of the log up to applied: nothing else from there down counts any more. The
+// notes are on disk when it returns: the entry that held the configuration is
+// not in this member's log, and a voter that starts again before the snapshot is
+// read must not go by an older one.
+func (f *floor) restored(v fsm.VoterSet, applied uint64) error {
 	f.mu.Lock()
-	defer f.mu.Unlock()
 	f.appended = slices.DeleteFunc(f.appended, func(a fsm.VoterSet) bool { return a.Tag.Index <= applied })
 	f.appended = slices.Insert(f.appended, 0, v)
 	f.setCommitted(v, v.Tag.Index)
+	f.mu.Unlock()
+	return f.save()
 }
 
 func (f *floor) setCommitted(v fsm.VoterSet, index uint64) {
@@ -211,6 +215,28 @@ func (f *floor) sets() (committed, appended fsm.VoterSet) {
 		}
 	}
 	return f.committed, appended
+}
+
+// later are the configurations in the log that came after the committed one, in
+// the order of their tags: a requester of the lease may be asked to have a
+// majority of each of them too.
+func (f *floor) later() []fsm.VoterSet {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var later []fsm.VoterSet
+	for _, v := range f.appended {
+		if f.committed.Tag.Less(v.Tag) {
+			v.Voters = slices.Clone(v.Voters)
+			later = append(later, v)
+		}
+	}
+	slices.SortFunc(later, func(a, b fsm.VoterSet) int {
+		if a.Tag.Less(b.Tag) {
+			return -1
+		}
+		return 1
+	})
+	return later
 }
 
 // complete says that the log and its snapshots have been read, so that even

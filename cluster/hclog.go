@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -26,13 +27,22 @@ func newHCLogger(l *slog.Logger, name string) hclog.Logger {
 	return &hcLogger{log: l.With("part", name), name: name, calm: &calm{said: map[string]*saying{}}}
 }
 
+// newRaftLogger is newHCLogger with everything, and for longer, held to once
+// while hush is set: a member that was removed stands for election for ever.
+func newRaftLogger(l *slog.Logger, name string, hush *atomic.Bool) hclog.Logger {
+	return &hcLogger{log: l.With("part", name), name: name, calm: &calm{said: map[string]*saying{}, hush: hush}}
+}
+
 // calm keeps Raft from complaining about one dead peer ten times a second: a
 // warning or error about the same peer passes once in calmFor, with the number
 // of those left out.
 type calm struct {
+	hush *atomic.Bool // nil: never
 	mu   sync.Mutex
 	said map[string]*saying
 }
+
+func (c *calm) hushed() bool { return c.hush != nil && c.hush.Load() }
 
 type saying struct {
 	last time.Time
@@ -41,7 +51,8 @@ type saying struct {
 
 const (
 	calmFor  = 10 * time.Second
-	calmMost = 1000 // sayings remembered
+	hushFor  = time.Hour // while hushed
+	calmMost = 1000      // sayings remembered
 )
 
 // pass says whether a line goes out now, and how many like it did not since
@@ -50,6 +61,10 @@ func (c *calm) pass(now time.Time, key string) (ok bool, left int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s := c.said[key]
+	pause := calmFor
+	if c.hushed() {
+		pause = hushFor
+	}
 	switch {
 	case s == nil:
 		if len(c.said) >= calmMost {
@@ -57,7 +72,7 @@ func (c *calm) pass(now time.Time, key string) (ok bool, left int) {
 		}
 		c.said[key] = &saying{last: now}
 		return true, 0
-	case now.Sub(s.last) < calmFor:
+	case now.Sub(s.last) < pause:
 		s.left++
 		return false, 0
 	}
@@ -94,7 +109,7 @@ func (h *hcLogger) Log(level hclog.Level, msg string, args ...any) {
 		return
 	}
 	left := 0
-	if l >= slog.LevelWarn {
+	if l >= slog.LevelWarn || h.calm.hushed() {
 		var ok bool
 		if ok, left = h.calm.pass(time.Now(), sayingKey(msg, args)); !ok {
 			return

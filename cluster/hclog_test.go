@@ -3,6 +3,7 @@ package cluster
 import (
 	"log/slog"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -44,4 +45,33 @@ func TestCalmForgetsRatherThanGrows(t *testing.T) {
 	if len(c.said) > calmMost {
 		t.Errorf("%d sayings are remembered", len(c.said))
 	}
+}
+
+// A member that was removed is told so once; its Raft goes on standing for
+// election, and may say so once an hour.
+func TestARemovedMemberIsQuiet(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out strings.Builder
+		var hush atomic.Bool
+		log := newRaftLogger(slog.New(slog.NewTextHandler(&out, nil)), "raft", &hush)
+		campaign := func(d time.Duration) int {
+			out.Reset()
+			for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(time.Second) {
+				log.Info("entering candidate state", "node", "m3")
+				log.Warn("Election timeout reached, restarting election")
+			}
+			return strings.Count(out.String(), "\n")
+		}
+		if n := campaign(time.Minute); n < 60 {
+			t.Errorf("%d lines in a minute before it is known", n)
+		}
+		hush.Store(true)
+		if n := campaign(50 * time.Minute); n > 2 {
+			t.Errorf("%d lines in fifty minutes of a removed member", n)
+		}
+		hush.Store(false)
+		if n := campaign(time.Minute); n < 60 {
+			t.Errorf("%d lines in a minute when it turned out wrong", n)
+		}
+	})
 }

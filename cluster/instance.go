@@ -125,7 +125,7 @@ func (s *session) newTransport() *raft.NetworkTransport {
 	t := s.n.t
 	return raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 		ServerAddressProvider: addresses{s},
-		Logger:                newHCLogger(s.log, "raft-net"),
+		Logger:                newRaftLogger(s.log, "raft-net", &s.removed),
 		Stream:                &stream{mux: s.mux, self: serverAddress(s.id.ID, s.id.Addr), done: make(chan struct{})},
 		MaxPool:               3,
 		// No pipelining: a follower whose disk stalled was seen never to be
@@ -209,7 +209,7 @@ func (s *session) openRaft(ctx context.Context) (*instance, error) {
 			}
 		}()
 		var err error
-		inst.raft, err = raft.NewRaft(s.n.t.raftConfig(s.id.ID, newHCLogger(s.log, "raft")), inst.machine, st, st, snaps, inst.trans)
+		inst.raft, err = raft.NewRaft(s.n.t.raftConfig(s.id.ID, newRaftLogger(s.log, "raft", &s.removed)), inst.machine, st, st, snaps, inst.trans)
 		answer(err)
 	}()
 	select {

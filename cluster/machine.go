@@ -119,7 +119,9 @@ func (m *machine) Restore(r io.ReadCloser) error {
 	if err != nil {
 		return err
 	}
-	m.floor.restored(s.Committed, s.Applied)
+	if err := m.floor.restored(s.Committed, s.Applied); err != nil {
+		return err
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.table, m.applied, m.halted = t, s.Applied, nil

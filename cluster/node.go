@@ -237,6 +237,19 @@ func (n *Node) Voters() (committed, appended fsm.VoterSet) {
 	return s.floor.sets()
 }
 
+// Appended returns the configurations that are in this member's log later than
+// the committed one that Voters returns, oldest first: R14's joint majority is
+// one of that and of each of these. Empty but for moments of a change.
+func (n *Node) Appended() []fsm.VoterSet {
+	n.mu.Lock()
+	s := n.session
+	n.mu.Unlock()
+	if s == nil {
+		return nil
+	}
+	return s.floor.later()
+}
+
 // Floor returns the tag of the newest configuration in this member's log,
 // committed or not, as a voter of the lease needs it at each vote; false while
 // it is not known. It waits for no disk.

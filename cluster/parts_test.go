@@ -311,8 +311,16 @@ func TestConfigRefused(t *testing.T) {
 
 func TestSpacingFollowsTheProfile(t *testing.T) {
 	for profile, want := range map[string]time.Duration{"default": 4 * time.Second, "fast": 4 * time.Second, "robust": 8 * time.Second, "": 4 * time.Second} {
-		if got := (Timing{}).withDefaults().spacing(profile); got != want {
-			t.Errorf("profile %q: %v, want %v", profile, got, want)
+		for _, guard := range []time.Duration{0, time.Second, fsm.MaxGuard} {
+			s := fsm.Settings{Profile: profile, Guard: fsm.Duration(guard)}
+			got := (Timing{}).withDefaults().spacing(s)
+			if extra := got - want; extra < guard || extra > guard*6/5 {
+				t.Errorf("profile %q, guard %v: %v", profile, guard, got)
+			}
+			// R16: the longest promise, by the clock that runs slowest.
+			if promise := (3*time.Second + guard) * 1166 / 1000; got < promise {
+				t.Errorf("profile %q, guard %v: %v is within a promise of %v", profile, guard, got, promise)
+			}
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -31,6 +32,8 @@ type session struct {
 	steward  *steward
 	relay    *relay
 	joins    *bucket
+
+	removed atomic.Bool // another member said that this one was removed
 
 	kept  fsm.Revision // of the table in the file; keepNotes's alone
 	ended chan struct{}

@@ -62,6 +62,7 @@ type view struct {
 	Self     fsm.MemberID // the leader
 	Members  []fsm.Member // of the table
 	Servers  []server     // of the newest Raft configuration
+	Config   uint64       // that configuration's index in the log, or an older one
 	Progress map[fsm.MemberID]progress
 	Settled  time.Time // when this leader's first own entry was committed
 	Changed  time.Time // when it last saw a change of the voters committed; zero: never

@@ -164,6 +164,8 @@ func (w *steward) stepDown(inst *instance) error {
 // look gathers the view.
 func (w *steward) look(inst *instance, t *fsm.Table) view {
 	now := time.Now()
+	// The index before the servers: a change in between makes what is decided
+	// from this view fail, instead of pass unseen.
 	committed, appended := w.s.floor.sets()
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -173,8 +175,8 @@ func (w *steward) look(inst *instance, t *fsm.Table) view {
 		w.changed = now
 	}
 	v := view{
-		Now: now, Self: w.s.id.ID, Members: t.Members, Settled: w.at, Changed: w.changed,
-		Spacing: w.s.n.t.spacing(t.Settings.Profile), Silent: w.s.n.t.Silent, Back: w.s.n.t.Back,
+		Now: now, Self: w.s.id.ID, Members: t.Members, Config: appended.Tag.Index, Settled: w.at, Changed: w.changed,
+		Spacing: w.s.n.t.spacing(t.Settings), Silent: w.s.n.t.Silent, Back: w.s.n.t.Back,
 		Progress: make(map[fsm.MemberID]progress),
 	}
 	for _, srv := range inst.raft.GetConfiguration().Configuration().Servers {
@@ -190,7 +192,10 @@ func (w *steward) look(inst *instance, t *fsm.Table) view {
 	return v
 }
 
-// do carries out one change and waits until it is committed.
+// do carries out one change and waits until it is committed. Changes of the
+// Raft configuration are bound to the one that the view was made of: a steward
+// that stalled after it looked, lost the leadership and has it again must not
+// follow up at once the change that another leader made meanwhile (R16).
 func (w *steward) do(ctx context.Context, inst *instance, v view, c change) error {
 	limit := 10 * w.s.n.t.Heartbeat
 	id := raft.ServerID(c.ID)
@@ -202,11 +207,11 @@ func (w *steward) do(ctx context.Context, inst *instance, v view, c change) erro
 		if c.Kind == promote {
 			add = inst.raft.AddVoter
 		}
-		err = w.await(ctx, add(id, serverAddress(c.ID, m.Addr), 0, limit), limit)
+		err = w.await(ctx, add(id, serverAddress(c.ID, m.Addr), v.Config, limit), limit)
 	case demote:
-		err = w.await(ctx, inst.raft.DemoteVoter(id, 0, limit), limit)
+		err = w.await(ctx, inst.raft.DemoteVoter(id, v.Config, limit), limit)
 	case dropServer:
-		err = w.await(ctx, inst.raft.RemoveServer(id, 0, limit), limit)
+		err = w.await(ctx, inst.raft.RemoveServer(id, v.Config, limit), limit)
 	case handOver:
 		to, _ := findMember(v.Members, c.ID)
 		err = w.await(ctx, inst.raft.LeadershipTransferToServer(id, serverAddress(c.ID, to.Addr)), limit)

@@ -344,7 +344,9 @@ func TestFloorAfterRestart(t *testing.T) {
 	}
 	fl := reopen(0, 0, 1, 3)
 	// A snapshot brings its own, and settles all that was before it.
-	fl.restored(fsm.VoterSet{Tag: fsm.ConfigTag{Term: 1, Index: 2}, Voters: []fsm.MemberID{"m1"}}, 5)
+	if err := fl.restored(fsm.VoterSet{Tag: fsm.ConfigTag{Term: 1, Index: 2}, Voters: []fsm.MemberID{"m1"}}, 5); err != nil {
+		t.Fatal(err)
+	}
 	committed, appended := fl.sets()
 	if got := tags(committed, appended); !slices.Equal(got, []uint64{1, 2, 1, 2}) {
 		t.Errorf("after a snapshot: %v", got)
