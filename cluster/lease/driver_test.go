@@ -244,3 +244,67 @@ func TestReceiveEndsWithItsSocket(t *testing.T) {
 		t.Errorf("Receive on a closed socket: %v", err)
 	}
 }
+
+// Real sockets on two networks of loopback addresses: each member is heard by
+// each other one on both, and an address that is not this machine's is shown.
+func TestRealSocketsOnTwoNetworks(t *testing.T) {
+	params := profile(t, "default")
+	probe, err := listen(netip.MustParseAddrPort("127.0.0.1:0"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := netip.MustParseAddrPort(probe.LocalAddr().String()).Port()
+	probe.Close()
+	addr := func(net, i int) netip.Addr { return netip.AddrFrom4([4]byte{127, 77, byte(net), byte(i + 1)}) }
+	ids := []fsm.MemberID{"m1", "m2", "m3"}
+	var members []*member
+	for i, id := range ids {
+		m := &member{id: id, gate: newFakeGate(), owner: newFakeOwner()}
+		m.Driver, err = New(Config{
+			Self: id, Cluster: "c1", Key: testKey, Params: params, Gate: m.gate, Owner: m.owner,
+			Floor: testFloor, FreshIdentity: true, Listen: netip.AddrPortFrom(addr(0, i), port),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := testWant(ids, id, nil, Router{ID: 7, Addrs: []netip.Addr{vip1}, Rank: i})
+		for j, o := range ids {
+			if i != j {
+				w.Peers[o] = []netip.AddrPort{netip.AddrPortFrom(addr(0, j), port), netip.AddrPortFrom(addr(1, j), port)}
+			}
+		}
+		w.Locals = []netip.Prefix{netip.PrefixFrom(addr(0, i), 24), netip.PrefixFrom(addr(1, i), 24), netip.MustParsePrefix("192.0.2.1/24")}
+		m.Update(w)
+		m.SetFit(true, "")
+		m.start(t.Context())
+		members = append(members, m)
+	}
+	waitOwner(t, members, 7)
+	alive := func() (n int) {
+		for _, m := range members {
+			for _, p := range m.Status().Peers {
+				for _, path := range p.Paths {
+					if path.Alive {
+						n++
+					}
+				}
+			}
+		}
+		return n
+	}
+	for end := time.Now().Add(5 * time.Second); alive() < 12 && time.Now().Before(end); {
+		time.Sleep(10 * time.Millisecond)
+	}
+	if n := alive(); n != 12 {
+		t.Errorf("%d of 12 ways are alive: %+v", n, members[0].Status().Peers)
+	}
+	if s := members[0].Status().Trouble; len(s) != 1 || s[netip.MustParseAddr("192.0.2.1")] == "" {
+		t.Errorf("trouble: %v", s)
+	}
+	for _, m := range members {
+		m.stop()
+		if err := <-m.done; err != nil {
+			t.Error(err)
+		}
+	}
+}

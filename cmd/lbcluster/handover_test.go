@@ -1,0 +1,124 @@
+package main
+
+import (
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"lbcluster/cluster/lease"
+	"lbcluster/fsm"
+	"lbcluster/journal"
+)
+
+// peerSays is what m2 told lately.
+func peerSays(units ...lease.UnitTold) []lease.PeerStatus {
+	return []lease.PeerStatus{
+		{ID: "m2", Ago: 100 * time.Millisecond, Units: units,
+			Hears: []lease.Heard{{Member: "m1", Addr: netip.MustParseAddr("172.25.88.11")}},
+			Paths: []lease.PathStatus{
+				{Remote: netip.MustParseAddrPort("172.25.88.12:7500"), Alive: true},
+				{Remote: netip.MustParseAddrPort("10.0.0.12:7500")},
+				{Alive: true}, // TLS: not an address on a network
+			}},
+		{ID: "m3", Ago: -1},
+	}
+}
+
+func told(unit uint64, ready bool, score int) lease.UnitTold {
+	return lease.UnitTold{UnitStanding: lease.UnitStanding{Unit: unit, Ready: ready, Score: score, Why: "because"}, Ago: 300 * time.Millisecond}
+}
+
+func TestFactsForHandovers(t *testing.T) {
+	own := lease.Standing{Behind: true, Units: []lease.UnitStanding{{Unit: 1, Ready: true, Score: 5}}}
+	all := factsFor(time.Minute, 480*time.Millisecond, "m1", threeMembers(), own, map[uint64]bool{1: true}, peerSays(told(1, true, 9), told(2, true, 1)))
+	if len(all) != 1 {
+		t.Fatalf("%d units", len(all))
+	}
+	f := all[0]
+	if !f.Owner || f.Unit.ID != 1 || f.Self != "m1" || !f.Own.Ready || !f.Own.Behind || f.Own.Score != 5 || f.Now != time.Minute {
+		t.Errorf("%+v", f)
+	}
+	if !slices.Equal(f.Hears, []netip.Addr{netip.MustParseAddr("172.25.88.12")}) {
+		t.Errorf("hears %v: what is alive and has an address", f.Hears)
+	}
+	r, ok := f.Others["m2"]
+	if !ok || len(f.Others) != 1 || !r.Ready || r.Score != 9 || r.Ago != 300*time.Millisecond || len(r.Hears) != 1 {
+		t.Errorf("others: %+v", f.Others)
+	}
+	all = factsFor(0, time.Second, "m1", threeMembers(), own, nil, peerSays())
+	if r := all[0].Others["m2"]; r.Ready || all[0].Owner {
+		t.Errorf("a unit of which it does not speak: %+v", r)
+	}
+}
+
+// A decision is offered to the lease and recorded once, and taken back when the
+// reason is gone.
+func TestJudgesDecide(t *testing.T) {
+	table := threeMembers()
+	table.Members[0].Drained = true
+	var notes []journal.Entry
+	j := newJudges()
+	decide := func(ready bool) {
+		own := lease.Standing{Units: []lease.UnitStanding{{Unit: 1}}}
+		j.decide(factsFor(time.Minute, 480*time.Millisecond, "m1", table, own, map[uint64]bool{1: true}, peerSays(told(1, ready, 0))),
+			func(e journal.Entry) { notes = append(notes, e) })
+	}
+	decide(false)
+	if j.yield(1) != nil || j.waiting(1) != "dir1 is drained, but no other director is ready" || len(j.changed) != 0 {
+		t.Errorf("%+v, waits %q", j.yield(1), j.waiting(1))
+	}
+	decide(true)
+	decide(true)
+	if y := j.yield(1); y == nil || y.To != "m2" || len(j.changed) != 1 {
+		t.Fatalf("%+v", y)
+	}
+	if len(notes) != 1 || notes[0].Kind != journal.Handover || notes[0].Cause != journal.ByDrain || notes[0].Peers[0] != fsm.MemberID("m2") {
+		t.Errorf("recorded %+v", notes)
+	}
+	<-j.changed
+	table.Members[0].Drained = false
+	decide(true)
+	if j.yield(1) != nil || len(j.changed) != 1 {
+		t.Errorf("%+v is still offered", j.yield(1))
+	}
+	if (*judges)(nil).yield(1) != nil {
+		t.Error("a witness hands something over")
+	}
+}
+
+// A new table reaches the kernel after a moment; only what lasts is lag.
+func TestLags(t *testing.T) {
+	j, at := newJudges(), time.Unix(1000, 0)
+	for _, c := range []struct {
+		after  time.Duration
+		behind bool
+		want   bool
+	}{{0, true, false}, {time.Second, true, false}, {3 * time.Second, true, true}, {4 * time.Second, false, false}, {5 * time.Second, true, false}} {
+		if got := j.lags(c.behind, at.Add(c.after)); got != c.want {
+			t.Errorf("after %v, behind %v: %v", c.after, c.behind, got)
+		}
+	}
+}
+
+func TestLeaseEntriesInTheJournal(t *testing.T) {
+	for _, c := range []struct {
+		e    lease.Entry
+		kind journal.Kind
+		text string
+	}{
+		{lease.Entry{Kind: lease.EntryPathDead, Cause: "UDP a to b", Text: "nothing comes from m2"}, journal.PathDead, "UDP a to b"},
+		{lease.Entry{Kind: lease.EntryRound, Text: "a renewal got 1"}, journal.RoundLost, "a renewal got 1"},
+		{lease.Entry{Kind: lease.EntryClock, Text: "slow"}, journal.Clock, "slow"},
+	} {
+		if n, ok := leaseEntry(c.e); !ok || n.Kind != c.kind || n.Text != c.text {
+			t.Errorf("%+v became %+v", c.e, n)
+		}
+	}
+	if n, _ := leaseEntry(lease.Entry{Kind: lease.EntryClosed, Cause: "the lease ran out: x"}); n.Cause != journal.Expired {
+		t.Errorf("%+v", n)
+	}
+	if _, ok := leaseEntry(lease.Entry{Kind: lease.EntryAcquired}); ok {
+		t.Error("an acquisition is recorded twice")
+	}
+}
