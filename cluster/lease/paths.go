@@ -41,23 +41,27 @@ type way struct {
 const maxWays = 8
 
 // waysTo lists the ways to a peer's addresses, the first of which is its main
-// one: main address to main address whatever lies between, and else from the
-// first local address whose network holds the peer's. An address of the peer
-// that shares no network with us is no way of its own: routers between would
-// take it over the same wires.
+// one: main address to main address whatever lies between, and one in each
+// further network that both share, between the first address of each. Both sides
+// list addresses alike, so that each way is used in both directions. An address
+// of the peer that shares no network with us is no way of its own: routers
+// between would take it over the same wires.
 func waysTo(main netip.Addr, locals []netip.Prefix, peer []netip.AddrPort) []way {
+	if i := slices.IndexFunc(locals, func(p netip.Prefix) bool { return p.Addr() == main }); i > 0 {
+		locals = slices.Concat(locals[i:i+1], locals[:i], locals[i+1:]) // the main one first, as the peer has it
+	}
 	var ways []way
+	var done []netip.Prefix // networks that have a way
 	for i, to := range peer {
+		at := slices.IndexFunc(locals, func(p netip.Prefix) bool { return p.Contains(to.Addr()) })
 		if i == 0 {
 			ways = append(ways, way{main, to})
+		}
+		if at < 0 || slices.Contains(done, locals[at].Masked()) || locals[at].Addr() == to.Addr() {
 			continue
 		}
-		for _, p := range locals {
-			if p.Contains(to.Addr()) && p.Addr() != to.Addr() {
-				ways = with(ways, way{p.Addr(), to})
-				break
-			}
-		}
+		done = append(done, locals[at].Masked())
+		ways = with(ways, way{locals[at].Addr(), to})
 	}
 	return ways[:min(len(ways), maxWays)]
 }

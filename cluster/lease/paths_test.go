@@ -10,6 +10,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"pgregory.net/rapid"
+
 	"lbcluster/fsm"
 )
 
@@ -245,6 +247,8 @@ func TestWaysTo(t *testing.T) {
 			[]way{{main, ap("10.0.0.2")}, {netip.MustParseAddr("10.1.0.1"), ap("10.1.0.2")}, {netip.MustParseAddr("fd00::1"), ap("fd00::2")}}},
 		{"no network in common", nets, []netip.AddrPort{ap("10.0.0.2"), ap("10.9.0.2")}, []way{{main, ap("10.0.0.2")}}},
 		{"the main one told twice", nets, []netip.AddrPort{ap("10.0.0.2"), ap("10.0.0.2")}, []way{{main, ap("10.0.0.2")}}},
+		{"several in one network", nets, []netip.AddrPort{ap("10.0.0.3"), ap("10.0.0.2"), ap("10.1.0.2"), ap("10.1.0.3")},
+			[]way{{main, ap("10.0.0.3")}, {netip.MustParseAddr("10.1.0.1"), ap("10.1.0.2")}}},
 		{"our own address", nets, []netip.AddrPort{ap("10.0.0.2"), ap("10.1.0.1")}, []way{{main, ap("10.0.0.2")}}},
 	} {
 		if got := waysTo(main, c.nets, c.peer); !slices.Equal(got, c.want) {
@@ -252,12 +256,50 @@ func TestWaysTo(t *testing.T) {
 		}
 	}
 	var many []netip.AddrPort
+	var wide []netip.Prefix
 	for i := range 50 {
-		many = append(many, ap(fmt.Sprintf("10.1.0.%d", i+2)))
+		many = append(many, ap(fmt.Sprintf("10.%d.0.2", i+2)))
+		wide = append(wide, netip.MustParsePrefix(fmt.Sprintf("10.%d.0.1/24", i+2)))
 	}
-	if n := len(waysTo(main, nets, many)); n != maxWays {
+	if n := len(waysTo(main, wide, many)); n != maxWays {
 		t.Errorf("%d ways to one peer", n)
 	}
+}
+
+// What one side lists as a way to the other, the other lists too, the other way
+// round: a way that is used in one direction only would always seem dead.
+func TestWaysAreTheSameFromBothSides(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		host := func(label string, last byte) (addrs []netip.Prefix) {
+			for n := range 4 {
+				for k := range rapid.IntRange(0, 2).Draw(t, label) {
+					addrs = append(addrs, netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(n), 0, last + byte(k)}), 24))
+				}
+			}
+			return addrs
+		}
+		a, b := host("a", 1), host("b", 101)
+		if len(a) == 0 || len(b) == 0 {
+			return
+		}
+		peer := func(addrs []netip.Prefix, main int) (out []netip.AddrPort) {
+			out = append(out, netip.AddrPortFrom(addrs[main].Addr(), 7))
+			for i, p := range addrs {
+				if i != main {
+					out = append(out, netip.AddrPortFrom(p.Addr(), 7))
+				}
+			}
+			return out
+		}
+		ma, mb := rapid.IntRange(0, len(a)-1).Draw(t, "main a"), rapid.IntRange(0, len(b)-1).Draw(t, "main b")
+		there := waysTo(a[ma].Addr(), a, peer(b, mb))
+		back := waysTo(b[mb].Addr(), b, peer(a, ma))
+		for _, w := range there {
+			if !slices.Contains(back, way{w.to.Addr(), netip.AddrPortFrom(w.local, 7)}) {
+				t.Fatalf("there %v\nback %v", there, back)
+			}
+		}
+	})
 }
 
 // A recorded packet that is sent again keeps no dead way alive, and one from an

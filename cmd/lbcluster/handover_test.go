@@ -122,3 +122,27 @@ func TestLeaseEntriesInTheJournal(t *testing.T) {
 		t.Error("an acquisition is recorded twice")
 	}
 }
+
+func TestLeaseWarnings(t *testing.T) {
+	path := func(local, remote string, alive bool, heard time.Duration) lease.PathStatus {
+		return lease.PathStatus{Local: netip.MustParseAddr(local), Remote: netip.MustParseAddrPort(remote), Alive: alive, Heard: heard}
+	}
+	ls := lease.Status{
+		Trouble: map[netip.Addr]string{netip.MustParseAddr("10.0.0.11"): "cannot assign requested address"},
+		Clock:   lease.ClockStatus{Alarm: "this machine's clock runs 9.0 % slow"},
+		Peers: []lease.PeerStatus{
+			{ID: "m2", Paths: []lease.PathStatus{{Alive: true}, path("172.25.88.11", "172.25.88.12:7500", false, 90*time.Second), path("10.0.0.11", "10.0.0.12:7500", false, -1)}},
+			{ID: "m3", Paths: []lease.PathStatus{path("172.25.88.11", "172.25.88.13:7500", false, time.Second)}},
+			{ID: "m4", Paths: []lease.PathStatus{{Alive: true}}},
+		},
+	}
+	want := []string{
+		"this machine's clock runs 9.0 % slow",
+		"no lease packets over 10.0.0.11: cannot assign requested address",
+		"dir2 is not heard over UDP 172.25.88.11 to 172.25.88.12 (since 1m30s), UDP 10.0.0.11 to 10.0.0.12 (never); leases go the other ways",
+		"wit is not heard at all",
+	}
+	if got := leaseWarnings(ls, threeMembers()); !slices.Equal(got, want) {
+		t.Errorf("got %q", got)
+	}
+}

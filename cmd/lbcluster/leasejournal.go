@@ -1,7 +1,15 @@
 package main
 
 import (
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
 	"lbcluster/cluster/lease"
+	"lbcluster/fsm"
 	"lbcluster/journal"
 )
 
@@ -34,4 +42,42 @@ func leaseEntry(e lease.Entry) (journal.Entry, bool) {
 		n.Cause = lostCause(e.Cause)
 	}
 	return n, ok
+}
+
+// leaseWarnings says what is wrong with the lease's ways between members, and
+// with this machine's clock.
+func leaseWarnings(ls lease.Status, t *fsm.Table) []string {
+	var out []string
+	if ls.Clock.Alarm != "" {
+		out = append(out, ls.Clock.Alarm)
+	}
+	for _, at := range slices.SortedFunc(maps.Keys(ls.Trouble), netip.Addr.Compare) {
+		out = append(out, fmt.Sprintf("no lease packets over %s: %s", at, ls.Trouble[at]))
+	}
+	for _, p := range ls.Peers {
+		name := string(p.ID)
+		if m, ok := t.Member(p.ID); ok {
+			name = m.Name
+		}
+		var dead []string
+		alive := 0
+		for _, path := range p.Paths {
+			switch {
+			case path.Alive:
+				alive++
+			case path.Heard < 0:
+				dead = append(dead, path.String()+" (never)")
+			default:
+				dead = append(dead, fmt.Sprintf("%s (since %v)", path, path.Heard.Round(time.Second)))
+			}
+		}
+		switch {
+		case len(dead) == 0:
+		case alive == 0:
+			out = append(out, name+" is not heard at all")
+		default:
+			out = append(out, name+" is not heard over "+strings.Join(dead, ", ")+"; leases go the other ways")
+		}
+	}
+	return out
 }

@@ -58,6 +58,7 @@ func (m *member) fill(out *api.DirectorStatus) {
 	ls := m.lease.Status()
 	out.Leases = m.leaseStatus(ls)
 	addDropped(out.Dropped, "lease_", ls.Dropped)
+	out.Warnings = append(out.Warnings, leaseWarnings(ls, m.d.node.Table())...)
 	if m.broken != nil {
 		out.Gate.Error = m.broken.Error()
 	}
