@@ -49,7 +49,7 @@ func TestChangesAreBoundToTheConfiguration(t *testing.T) {
 	a := &machineUnderTest{t: t, cfg: Config{Dir: t.TempDir(), Name: "a", Addr: freeAddr(t), Timing: quick}}
 	a.cfg.Timing.SnapshotEvery, a.cfg.Timing.SnapshotAfter, a.cfg.Timing.Trailing = 20*time.Millisecond, 10, 1
 	a.start()
-	token, err := a.node.Init(within10(t), "")
+	token, err := a.node.Init(within10(t), "", 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,7 +92,7 @@ func TestChangesAreBoundToTheConfiguration(t *testing.T) {
 func TestAStalledStewardIsRefused(t *testing.T) {
 	t.Parallel()
 	a := newMachineUnderTest(t, "a")
-	if _, err := a.node.Init(within10(t), ""); err != nil {
+	if _, err := a.node.Init(within10(t), "", 0); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "it leads and has settled", func() bool {

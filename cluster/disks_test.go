@@ -294,7 +294,7 @@ func TestSnapshots(t *testing.T) {
 	a := &machineUnderTest{t: t, cfg: Config{Dir: t.TempDir(), Name: "a", Addr: freeAddr(t), Timing: quick}}
 	a.cfg.Timing.SnapshotEvery, a.cfg.Timing.SnapshotAfter, a.cfg.Timing.Trailing = 20*time.Millisecond, 10, 1
 	a.start()
-	token, err := a.node.Init(within10(t), "")
+	token, err := a.node.Init(within10(t), "", 0)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -38,7 +38,8 @@ type identityFile struct {
 	LeaseKey  []byte         `json:"lease_key"`
 	GossipKey []byte         `json:"gossip_key"`
 	// Profile is set in the founder only: what its founding command says.
-	Profile string `json:"profile,omitempty"`
+	Profile string        `json:"profile,omitempty"`
+	Guard   time.Duration `json:"guard,omitempty"` // likewise
 	// Members is where the others were when this member enrolled: enough to
 	// find them until the first table arrives.
 	Members []fsm.Member `json:"members,omitempty"`

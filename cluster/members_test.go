@@ -266,7 +266,7 @@ func TestJoinRefused(t *testing.T) {
 	if err := b.node.Join(within10(t), "", token, fsm.Director); !errors.Is(err, ErrEnrolled) {
 		t.Errorf("join twice: %v", err)
 	}
-	if _, err := b.node.Init(within10(t), ""); !errors.Is(err, ErrEnrolled) {
+	if _, err := b.node.Init(within10(t), "", 0); !errors.Is(err, ErrEnrolled) {
 		t.Errorf("init after join: %v", err)
 	}
 	// A token for one, used by two.

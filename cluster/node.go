@@ -265,8 +265,9 @@ func (n *Node) Floor() (fsm.ConfigTag, bool) {
 
 // Init founds a cluster with this machine as its first member and returns a
 // token for the others: one hour, six uses, any role. Run must be running.
-// Profile names the lease's timing; empty: "default".
-func (n *Node) Init(ctx context.Context, profile string) (string, error) {
+// Profile names the lease's timing; empty: "default". Guard is
+// fsm.Settings.Guard.
+func (n *Node) Init(ctx context.Context, profile string, guard time.Duration) (string, error) {
 	n.enrolling.Lock()
 	defer n.enrolling.Unlock()
 	if _, ok := n.Identity(); ok {
@@ -275,7 +276,7 @@ func (n *Node) Init(ctx context.Context, profile string) (string, error) {
 	if profile == "" {
 		profile = "default"
 	}
-	if err := n.found(profile); err != nil {
+	if err := n.found(profile, guard); err != nil {
 		return "", err
 	}
 	err := n.board.until(ctx, func(t *fsm.Table) bool { return t.Cluster != "" })
@@ -287,14 +288,14 @@ func (n *Node) Init(ctx context.Context, profile string) (string, error) {
 
 // found makes the CA, the identity and a Raft log with one voter. The
 // founding command follows from the steward, also after a crash in between.
-func (n *Node) found(profile string) error {
+func (n *Node) found(profile string, guard time.Duration) error {
 	var raw [10]byte
 	if _, err := rand.Read(raw[:]); err != nil {
 		return fmt.Errorf("drawing the cluster's id: %w", err)
 	}
 	id := &identityFile{
 		ID: "m1", Cluster: strings.ToLower(base32.StdEncoding.EncodeToString(raw[:])),
-		Name: n.cfg.Name, Role: fsm.Director, Addr: n.cfg.Addr, Profile: profile,
+		Name: n.cfg.Name, Role: fsm.Director, Addr: n.cfg.Addr, Profile: profile, Guard: guard,
 	}
 	// What the table would refuse later is refused before anything is written.
 	if _, _, err := fsm.New().Apply(id.founding(time.Now())); err != nil {
@@ -339,7 +340,7 @@ func (n *Node) found(profile string) error {
 func (f *identityFile) founding(now time.Time) fsm.Command {
 	return fsm.Command{
 		Version: fsm.CommandVersion, By: string(f.ID), At: now,
-		Found: &fsm.Found{Cluster: f.Cluster, Name: f.Name, Addr: f.Addr, Profile: f.Profile},
+		Found: &fsm.Found{Cluster: f.Cluster, Name: f.Name, Addr: f.Addr, Profile: f.Profile, Guard: fsm.Duration(f.Guard)},
 	}
 }
 

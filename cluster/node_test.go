@@ -117,7 +117,7 @@ func eventually(t *testing.T, what string, ok func() bool) {
 func found(t *testing.T, name string) (*machineUnderTest, string) {
 	t.Helper()
 	m := newMachineUnderTest(t, name)
-	token, err := m.node.Init(within10(t), "")
+	token, err := m.node.Init(within10(t), "", 0)
 	if err != nil {
 		t.Fatalf("Init: %v", err)
 	}

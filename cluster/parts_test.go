@@ -299,7 +299,7 @@ func TestConfigRefused(t *testing.T) {
 		}
 	}
 	// What the table would refuse is refused before anything is written.
-	if _, err := n.Init(t.Context(), "no such profile"); !errors.Is(err, fsm.ErrInvalid) {
+	if _, err := n.Init(t.Context(), "no such profile", 0); !errors.Is(err, fsm.ErrInvalid) {
 		t.Errorf("Init with a bad profile: %v", err)
 	}
 	if again, err := New(good); err != nil {

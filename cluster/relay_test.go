@@ -57,7 +57,7 @@ func TestRelayBetweenMembers(t *testing.T) {
 		}
 		all[i] = m
 	}
-	token, err := all[0].node.Init(within10(t), "")
+	token, err := all[0].node.Init(within10(t), "", 0)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -20,7 +20,7 @@ func TestReadOnlyDiskIsNoDamage(t *testing.T) {
 	a := &machineUnderTest{t: t, cfg: newConfig(t, "a")}
 	a.cfg.Timing.SnapshotEvery, a.cfg.Timing.SnapshotAfter, a.cfg.Timing.Trailing = 20*time.Millisecond, 10, 1
 	a.start()
-	if _, err := a.node.Init(within10(t), ""); err != nil {
+	if _, err := a.node.Init(within10(t), "", 0); err != nil {
 		t.Fatal(err)
 	}
 	for i := range 40 {

@@ -146,7 +146,7 @@ func (e *eyes) badTokens(t *testing.T) {
 	for _, h := range []*lab.Host{joiner, other, alien} {
 		e.Start(h)
 	}
-	alien.MustRun("lbcluster", "init")
+	alien.MustRun("lbcluster", "init", "--guard", "0s")
 	short := e.token(at, "--ttl", "1s")
 	good := e.token(at, "--role", "witness")
 	time.Sleep(time.Second)

@@ -19,7 +19,7 @@ func TestTwoDirectorsAndWitness(t *testing.T) {
 	for _, h := range append([]*lab.Host{witness}, s.Dirs...) {
 		s.Start(h)
 	}
-	token := tokenText.FindString(s.Dirs[0].MustRun("lbcluster", "init"))
+	token := tokenText.FindString(s.Dirs[0].MustRun("lbcluster", "init", "--guard", "0s"))
 	s.Dirs[1].MustRun("lbcluster", "join", s.Dirs[0].Addr.String(), "--token", token)
 	witness.MustRun("lbcluster", "join", s.Dirs[0].Addr.String(), "--token", token, "--witness")
 	s.AwaitVoters(3)

@@ -67,6 +67,9 @@ type Backend interface {
 type InitRequest struct {
 	// Profile is the lease's timing: "default", "fast" or "robust"; empty: "default".
 	Profile string `json:"profile,omitempty"`
+	// Guard is fsm.Settings.Guard; nil: what the machine that it is founded on
+	// needs, which is 0s unless it is a virtual machine.
+	Guard *fsm.Duration `json:"guard,omitempty"`
 }
 
 // InitReply is the founded cluster.
@@ -79,6 +82,9 @@ type InitReply struct {
 	Token string       `json:"token"`
 	Uses  int          `json:"uses"`
 	TTL   fsm.Duration `json:"ttl"`
+	// Guard is what was set, and GuardWhy a sentence on what was found and why.
+	Guard    fsm.Duration `json:"guard"`
+	GuardWhy string       `json:"guard_why,omitempty"`
 }
 
 // JoinRequest asks to join a running cluster.

@@ -17,10 +17,14 @@ const (
 )
 
 func checkInit(r InitRequest) []Fault {
-	if r.Profile == "" || slices.Contains(fsm.Profiles, r.Profile) {
-		return nil
+	var faults []Fault
+	if r.Profile != "" && !slices.Contains(fsm.Profiles, r.Profile) {
+		faults = append(faults, Fault{"profile", fmt.Sprintf("%q is not one of %s", r.Profile, strings.Join(fsm.Profiles, ", "))})
 	}
-	return []Fault{{"profile", fmt.Sprintf("%q is not one of %s", r.Profile, strings.Join(fsm.Profiles, ", "))}}
+	if r.Guard != nil && (*r.Guard < 0 || r.Guard.D() > fsm.MaxGuard) {
+		faults = append(faults, Fault{"guard", fmt.Sprintf("%v is not between 0s and %v", *r.Guard, fsm.MaxGuard)})
+	}
+	return faults
 }
 
 func checkJoin(r JoinRequest) []Fault {

@@ -47,7 +47,8 @@ func (d *theDaemon) Init(ctx context.Context, req api.InitRequest) (api.InitRepl
 	if err := d.tryKernel(); err != nil {
 		return api.InitReply{}, err
 	}
-	token, err := d.node.Init(ctx, req.Profile)
+	guard, why := guardFor(detectVirtual(), (*time.Duration)(req.Guard))
+	token, err := d.node.Init(ctx, req.Profile, guard)
 	if err != nil {
 		return api.InitReply{}, asAPI(err)
 	}
@@ -55,6 +56,7 @@ func (d *theDaemon) Init(ctx context.Context, req api.InitRequest) (api.InitRepl
 	return api.InitReply{
 		Cluster: id.Cluster, ID: id.ID, Addr: id.Addr.String(),
 		Token: token, Uses: firstTokenUses, TTL: fsm.Duration(firstTokenTTL),
+		Guard: fsm.Duration(guard), GuardWhy: why,
 	}, nil
 }
 

@@ -52,15 +52,16 @@ const brokenRetry = 10 * time.Second
 
 // newMember builds the parts and, on a director, takes over the gate of the
 // process before this one, closed.
-func newMember(d *theDaemon, id cluster.Identity, profile string) (*member, error) {
+func newMember(d *theDaemon, id cluster.Identity, settings fsm.Settings) (*member, error) {
 	m := &member{id: id, d: d, nets: &networks{
 		self: id.ID, main: id.Addr.Addr(), named: d.cfg.Networks, table: d.node.Table, propose: d.node.Propose,
 		look: hostAddrs, changed: make(chan struct{}, 1), log: d.log.With("part", "networks"),
 	}}
-	params, err := lease.Profile(profile)
+	params, err := lease.Profile(settings.Profile)
 	if err != nil {
 		return nil, err
 	}
+	params.Guard = settings.Guard.D()
 	cfg := lease.Config{
 		Self: id.ID, Cluster: id.Cluster, Key: id.LeaseKey, Listen: id.Addr, Params: params,
 		Floor: d.node.Floor, Relay: d.node.Relay, Journal: d.noteLease, FreshIdentity: id.NewlyEnrolled && d.freshOnce(id), Log: d.log.With("part", "lease"),

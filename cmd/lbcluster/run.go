@@ -179,11 +179,11 @@ func (c NodeConfig) stateFile() string {
 // runMember runs the parts of a member whenever this machine is one.
 func (d *theDaemon) runMember(ctx context.Context) error {
 	for {
-		id, profile, ok := d.awaitMembership(ctx)
+		id, settings, ok := d.awaitMembership(ctx)
 		if !ok {
 			return nil
 		}
-		left, err := d.serveAs(ctx, id, profile)
+		left, err := d.serveAs(ctx, id, settings)
 		switch {
 		case ctx.Err() != nil:
 			return nil
@@ -201,8 +201,8 @@ func (d *theDaemon) runMember(ctx context.Context) error {
 // serveAs builds this member's parts and runs them until they fail, ctx ends,
 // or the machine is about to leave the cluster: the channel is then closed when
 // it has.
-func (d *theDaemon) serveAs(ctx context.Context, id cluster.Identity, profile string) (left chan struct{}, err error) {
-	m, err := newMember(d, id, profile)
+func (d *theDaemon) serveAs(ctx context.Context, id cluster.Identity, settings fsm.Settings) (left chan struct{}, err error) {
+	m, err := newMember(d, id, settings)
 	if err != nil {
 		return nil, err
 	}
@@ -227,7 +227,7 @@ const partRetry = 2 * time.Second
 // awaitMembership waits until this machine is in a cluster and has a table;
 // false: ctx ended. A member that never got a table may leave: nothing runs
 // that would have to let go.
-func (d *theDaemon) awaitMembership(ctx context.Context) (cluster.Identity, string, bool) {
+func (d *theDaemon) awaitMembership(ctx context.Context) (cluster.Identity, fsm.Settings, bool) {
 	watching, stop := context.WithCancel(ctx)
 	defer stop()
 	tables := d.node.Watch(watching)
@@ -235,15 +235,15 @@ func (d *theDaemon) awaitMembership(ctx context.Context) (cluster.Identity, stri
 		select {
 		case t := <-tables:
 			if ctx.Err() != nil {
-				return cluster.Identity{}, "", false
+				return cluster.Identity{}, fsm.Settings{}, false
 			}
 			if id, ok := d.node.Identity(); ok && t.Cluster != "" {
-				return id, t.Settings.Profile, true
+				return id, t.Settings, true
 			}
 		case left := <-d.vacate:
 			<-left
 		case <-ctx.Done():
-			return cluster.Identity{}, "", false
+			return cluster.Identity{}, fsm.Settings{}, false
 		}
 	}
 }

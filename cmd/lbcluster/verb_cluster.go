@@ -14,6 +14,7 @@ import (
 
 func (a *app) initCommand() *cobra.Command {
 	var req api.InitRequest
+	var guard time.Duration
 	cmd := &cobra.Command{
 		Use:   "init",
 		Short: "Found a cluster with this machine as its first director",
@@ -22,12 +23,21 @@ first director, and prints the command with which others join.
 
 The profile is the lease's timing: how long a VIP may be without an owner after
 its owner died. default: under 1 s. fast: about 0.25 s, for quiet networks and
-machines of their own. robust: about 3 s, for busy shared machines.`,
+machines of their own. robust: about 3 s, for busy shared machines.
+
+The guard is how long a member may be paused from outside, as hypervisors do to
+virtual machines, without a second owner: failover takes as much longer. Where
+--guard is not given it is 0s on hardware and 2s on a virtual machine.`,
 		Example: `  lbcluster init
+  lbcluster init --guard 0s
   lbcluster init --profile robust`,
 		Args:    cobra.NoArgs,
 		GroupID: groupCluster,
 		RunE: a.verb(func(cmd *cobra.Command, _ []string) error {
+			if cmd.Flags().Changed("guard") {
+				g := fsm.Duration(guard)
+				req.Guard = &g
+			}
 			r, err := a.client().Init(cmd.Context(), req)
 			if err != nil {
 				return fmt.Errorf("found a cluster: %w", err)
@@ -36,11 +46,13 @@ machines of their own. robust: about 3 s, for busy shared machines.`,
 		}),
 	}
 	cmd.Flags().StringVar(&req.Profile, "profile", "default", strings.Join(fsm.Profiles, ", "))
+	cmd.Flags().DurationVar(&guard, "guard", 0, "the longest tolerated pause of a machine, 0s to "+fsm.MaxGuard.String()+" (default: as this machine needs)")
 	return cmd
 }
 
 func renderInit(r api.InitReply) string {
 	return fmt.Sprintf(`Cluster %s founded; this machine is director %s.
+%s
 
 On each of the other machines, with lbcluster running there:
 
@@ -48,7 +60,7 @@ On each of the other machines, with lbcluster running there:
 
 (%s, --witness for a machine that only votes). More tokens: lbcluster token
 One machine alone survives no failure: add two directors, or a director and a witness.
-`, r.Cluster, r.ID, r.Addr, r.Token, lasts(r.Uses, r.TTL.D()))
+`, r.Cluster, r.ID, r.GuardWhy, r.Addr, r.Token, lasts(r.Uses, r.TTL.D()))
 }
 
 // lasts says how long a token can be used.

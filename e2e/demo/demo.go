@@ -43,7 +43,7 @@ func (s *story) makeCluster() {
 	for _, h := range s.Dirs {
 		s.Start(h)
 	}
-	out := s.typed(s.Dirs[0], "lbcluster", "init")
+	out := s.typed(s.Dirs[0], "lbcluster", "init", "--guard", "0s")
 	token := regexp.MustCompile(`lbc1-[A-Za-z0-9_-]+`).FindString(out)
 	for _, h := range s.Dirs[1:] {
 		s.typed(h, "lbcluster", "join", s.Dirs[0].Addr.String(), "--token", token)

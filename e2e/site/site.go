@@ -71,7 +71,7 @@ func (s *Site) Form() {
 	for _, h := range s.Dirs {
 		s.Start(h)
 	}
-	out := s.Dirs[0].MustRun("lbcluster", "init")
+	out := s.Dirs[0].MustRun("lbcluster", "init", "--guard", "0s")
 	token := tokenWord.FindString(out)
 	if token == "" {
 		s.T.Fatalf("init printed no token:\n%s", out)

@@ -105,12 +105,16 @@ func (f *Fake) Init(_ context.Context, req api.InitRequest) (api.InitReply, erro
 		return api.InitReply{}, api.ErrEnrolled
 	}
 	addr := netip.MustParseAddrPort("10.0.0.11:7500")
-	r, err := f.apply(fsm.Command{Found: &fsm.Found{Cluster: "c1", Name: "dir1", Addr: addr, Profile: req.Profile}})
+	var guard fsm.Duration
+	if req.Guard != nil {
+		guard = *req.Guard
+	}
+	r, err := f.apply(fsm.Command{Found: &fsm.Found{Cluster: "c1", Name: "dir1", Addr: addr, Profile: req.Profile, Guard: guard}})
 	if err != nil {
 		return api.InitReply{}, err
 	}
 	f.setSelf(r.Member)
-	return api.InitReply{Cluster: "c1", ID: r.Member, Addr: addr.String(), Token: Secret, Uses: 2, TTL: fsm.Duration(time.Hour)}, nil
+	return api.InitReply{Cluster: "c1", ID: r.Member, Addr: addr.String(), Token: Secret, Uses: 2, TTL: fsm.Duration(time.Hour), Guard: guard, GuardWhy: fmt.Sprintf("Guard %v.", guard)}, nil
 }
 
 func (f *Fake) setSelf(id fsm.MemberID) {
