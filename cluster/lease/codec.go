@@ -20,11 +20,12 @@ const (
 var errTruncated = errors.New("truncated")
 
 // appendBody appends messages of one sender: first what they share, the
-// configuration tag and the echoed nonce, then one record each.
-func appendBody(b []byte, tag fsm.ConfigTag, echo Nonce, ms []Message) []byte {
+// configuration tag, the sender's identity and the echoed one, then one record each.
+func appendBody(b []byte, tag fsm.ConfigTag, boot, echo Nonce, ms []Message) []byte {
 	b = binary.AppendUvarint(b, tag.Epoch)
 	b = binary.AppendUvarint(b, tag.Term)
 	b = binary.AppendUvarint(b, tag.Index)
+	b = append(b, boot[:]...)
 	b = append(b, echo[:]...)
 	for _, m := range ms {
 		b = appendRecord(b, m)
@@ -41,14 +42,21 @@ func appendRecord(b []byte, m Message) []byte {
 		b = appendAddrs(b, m.Addrs)
 	case Ask:
 		b = binary.AppendUvarint(b, uint64(m.TTL))
+		b = binary.BigEndian.AppendUint64(b, m.Cookie)
 		b = appendAddrs(b, m.Addrs)
 	case ProbeReply, Deny:
 		b = append(b, byte(m.Reason))
 		b = binary.AppendUvarint(b, uint64(max(0, m.Remaining)))
-		b = append(b, byte(len(m.Holder)))
-		b = append(b, m.Holder...)
+		b = binary.BigEndian.AppendUint64(b, m.Cookie)
+		b = appendID(b, m.Holder)
+	case Release:
+		b = appendID(b, m.Hint)
 	}
 	return b
+}
+
+func appendID(b []byte, id fsm.MemberID) []byte {
+	return append(append(b, byte(len(id))), id...)
 }
 
 func appendAddrs(b []byte, addrs []netip.Addr) []byte {
@@ -61,17 +69,16 @@ func appendAddrs(b []byte, addrs []netip.Addr) []byte {
 	return b
 }
 
-// parseBody reads what appendBody wrote. From and Boot are the caller's to
-// fill. It refuses whatever it would not write itself.
+// parseBody reads what appendBody wrote. From is the caller's to fill. It
+// refuses whatever it would not write itself.
 func parseBody(b []byte) ([]Message, error) {
 	d := decoder{b: b}
 	tag := fsm.ConfigTag{Epoch: d.uvarint(), Term: d.uvarint(), Index: d.uvarint()}
-	var echo Nonce
-	copy(echo[:], d.take(len(echo)))
+	boot, echo := d.nonce(), d.nonce()
 	var ms []Message
 	for d.err == nil && len(d.b) > 0 {
 		m := d.record()
-		m.Tag, m.Echo = tag, echo
+		m.Tag, m.Boot, m.Echo = tag, boot, echo
 		ms = append(ms, m)
 	}
 	if d.err != nil {
@@ -120,6 +127,18 @@ func (d *decoder) uvarint() uint64 {
 	return x
 }
 
+func (d *decoder) nonce() (n Nonce) {
+	copy(n[:], d.take(len(n)))
+	return n
+}
+
+func (d *decoder) fixed() uint64 {
+	if p := d.take(8); p != nil {
+		return binary.BigEndian.Uint64(p)
+	}
+	return 0
+}
+
 func (d *decoder) duration() int64 {
 	x := d.uvarint()
 	if x > 1<<62 {
@@ -136,15 +155,19 @@ func (d *decoder) record() Message {
 		m.Addrs = d.addrs()
 	case Ask:
 		m.TTL = d.duration()
+		m.Cookie = d.fixed()
 		m.Addrs = d.addrs()
 	case ProbeReply, Deny:
 		m.Reason = Reason(d.byte())
 		m.Remaining = d.duration()
+		m.Cookie = d.fixed()
 		m.Holder = fsm.MemberID(d.id())
 		if m.Reason >= reasons {
 			d.fail(fmt.Errorf("unknown %v", m.Reason))
 		}
-	case Grant, Release, ReleaseAck:
+	case Release:
+		m.Hint = fsm.MemberID(d.id())
+	case Grant, ReleaseAck:
 	default:
 		d.fail(fmt.Errorf("unknown %v", m.Kind))
 	}
@@ -176,4 +199,50 @@ func (d *decoder) addrs() []netip.Addr {
 		out = append(out, a)
 	}
 	return out
+}
+
+func appendAddr(b []byte, a netip.Addr) []byte {
+	raw := a.AsSlice()
+	return append(append(b, byte(len(raw))), raw...)
+}
+
+func (d *decoder) addr() netip.Addr {
+	a, ok := netip.AddrFromSlice(d.take(int(d.byte())))
+	if !ok {
+		d.fail(errors.New("an address has neither 4 nor 16 bytes"))
+	}
+	return a
+}
+
+// appendAddrPort writes an address that may be none, and may have a zone,
+// which is not kept.
+func appendAddrPort(b []byte, a netip.AddrPort) []byte {
+	if !a.IsValid() {
+		return append(b, 0)
+	}
+	return binary.BigEndian.AppendUint16(appendAddr(b, a.Addr()), a.Port())
+}
+
+func (d *decoder) addrPort() netip.AddrPort {
+	n := int(d.byte())
+	if n == 0 {
+		return netip.AddrPort{}
+	}
+	a, ok := netip.AddrFromSlice(d.take(n))
+	port := d.take(2)
+	if !ok || port == nil {
+		d.fail(errTruncated)
+		return netip.AddrPort{}
+	}
+	return netip.AddrPortFrom(a, binary.BigEndian.Uint16(port))
+}
+
+// count reads how many of something follow.
+func (d *decoder) count(most uint64) uint64 {
+	n := d.uvarint()
+	if n > most {
+		d.fail(fmt.Errorf("%d of something, at most %d", n, most))
+		return 0
+	}
+	return n
 }

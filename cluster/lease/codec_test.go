@@ -14,21 +14,22 @@ import (
 var sampleMessages = []Message{
 	{Kind: Probe, Router: 1, Seq: 1, Addrs: []netip.Addr{vip1, vip3}},
 	{Kind: ProbeReply, Router: 1, Seq: 1},
-	{Kind: Ask, Router: 1 << 40, Seq: 1 << 50, TTL: 8e8, Addrs: []netip.Addr{vip1}},
+	{Kind: Ask, Router: 1 << 40, Seq: 1 << 50, TTL: 8e8, Cookie: 77, Addrs: []netip.Addr{vip1}},
 	{Kind: Grant, Router: 2, Seq: 3},
-	{Kind: Deny, Router: 2, Seq: 3, Reason: Taken, Holder: "m17", Remaining: 12345},
+	{Kind: Deny, Router: 2, Seq: 3, Reason: Taken, Holder: "m17", Remaining: 12345, Cookie: 1 << 60},
 	{Kind: Release, Router: 2, Seq: 3},
+	{Kind: Release, Router: 2, Seq: 3, Hint: "m4"},
 	{Kind: ReleaseAck, Router: 2, Seq: 3},
 }
 
 func TestBodyRoundTrip(t *testing.T) {
-	tag, echo := fsm.ConfigTag{Epoch: 1, Term: 300, Index: 70000}, Nonce{1, 2, 3}
-	got, err := parseBody(appendBody(nil, tag, echo, sampleMessages))
+	tag, boot, echo := fsm.ConfigTag{Epoch: 1, Term: 300, Index: 70000}, Nonce{7, 8}, Nonce{1, 2, 3}
+	got, err := parseBody(appendBody(nil, tag, boot, echo, sampleMessages))
 	if err != nil {
 		t.Fatal(err)
 	}
 	for i, want := range sampleMessages {
-		want.Tag, want.Echo = tag, echo
+		want.Tag, want.Boot, want.Echo = tag, boot, echo
 		if !reflect.DeepEqual(got[i], want) {
 			t.Errorf("wrote %+v\nread  %+v", want, got[i])
 		}
@@ -36,15 +37,15 @@ func TestBodyRoundTrip(t *testing.T) {
 }
 
 func TestParseBodyRefuses(t *testing.T) {
-	head := appendBody(nil, fsm.ConfigTag{}, Nonce{}, nil)
+	head := appendBody(nil, fsm.ConfigTag{}, Nonce{}, Nonce{}, nil)
 	for name, rec := range map[string][]byte{
 		"an unknown kind":          {99, 1, 1},
 		"kind 0":                   {0, 1, 1},
 		"a cut record":             {byte(Ask), 1, 1, 5},
 		"an address of 5 bytes":    {byte(Probe), 1, 1, 1, 5, 1, 2, 3, 4, 5},
 		"too many addresses":       {byte(Probe), 1, 1, 0xff, 0xff, 1},
-		"an unknown reason":        {byte(Deny), 1, 1, 200, 0, 0},
-		"an id of 200 bytes":       append([]byte{byte(Deny), 1, 1, 1, 0, 200}, make([]byte, 200)...),
+		"an unknown reason":        {byte(Deny), 1, 1, 200, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0},
+		"an id of 200 bytes":       append([]byte{byte(Deny), 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 1, 200}, make([]byte, 200)...),
 		"a ttl of 2^63":            {byte(Ask), 1, 1, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 1, 0},
 		"a number in long form":    {byte(Grant), 0x81, 0, 1},
 		"a number of eleven bytes": {byte(Grant), 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1, 1},
@@ -62,15 +63,15 @@ func TestParseBodyRefuses(t *testing.T) {
 
 // FuzzParseBody: nothing panics, and what is read is written back byte by byte.
 func FuzzParseBody(f *testing.F) {
-	f.Add(appendBody(nil, fsm.ConfigTag{Term: 1, Index: 2}, Nonce{9}, sampleMessages))
-	f.Add(appendBody(nil, fsm.ConfigTag{}, Nonce{}, nil))
+	f.Add(appendBody(nil, fsm.ConfigTag{Term: 1, Index: 2}, Nonce{8}, Nonce{9}, sampleMessages))
+	f.Add(appendBody(nil, fsm.ConfigTag{}, Nonce{}, Nonce{}, nil))
 	f.Add([]byte{0, 0, 0})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		ms, err := parseBody(b)
 		if err != nil || len(ms) == 0 {
 			return
 		}
-		if again := appendBody(nil, ms[0].Tag, ms[0].Echo, ms); !bytes.Equal(again, b) {
+		if again := appendBody(nil, ms[0].Tag, ms[0].Boot, ms[0].Echo, ms); !bytes.Equal(again, b) {
 			t.Errorf("read %x, wrote %x", b, again)
 		}
 	})
@@ -90,7 +91,7 @@ func newTestSealer(t testing.TB, self fsm.MemberID, cluster string, key []byte) 
 func FuzzOpen(f *testing.F) {
 	sender := newTestSealer(f, "m1", "c1", testKey)
 	sender.boot = Nonce{1} // the same packet in every worker
-	p, _ := sender.seal("m2", appendBody(nil, fsm.ConfigTag{}, Nonce{}, sampleMessages))
+	p, _ := sender.seal("m2", appendBody(nil, fsm.ConfigTag{}, Nonce{}, Nonce{}, sampleMessages))
 	f.Add(p)
 	f.Add(p[:40])
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -101,7 +102,7 @@ func FuzzOpen(f *testing.F) {
 }
 
 func TestOpenSaysWhyNot(t *testing.T) {
-	body := appendBody(nil, fsm.ConfigTag{}, Nonce{}, sampleMessages)
+	body := appendBody(nil, fsm.ConfigTag{}, Nonce{}, Nonce{}, sampleMessages)
 	me := newTestSealer(t, "m2", "c1", testKey)
 	seal := func(s *sealer, to fsm.MemberID, body []byte) []byte {
 		p, err := s.seal(to, body)
@@ -113,7 +114,7 @@ func TestOpenSaysWhyNot(t *testing.T) {
 	flip := func(p []byte, i int) []byte { q := bytes.Clone(p); q[(i+len(q))%len(q)] ^= 1; return q }
 	peer := newTestSealer(t, "m1", "c1", testKey)
 	good := seal(peer, "m2", body)
-	if ms, err := me.open(good, everybody); err != nil || len(ms) != len(sampleMessages) || ms[0].From != "m1" || ms[0].Boot != peer.boot {
+	if ms, err := me.open(good, everybody); err != nil || len(ms) != len(sampleMessages) || ms[0].From != "m1" || ms[0].Boot != (Nonce{}) {
 		t.Fatalf("open: %v, %+v", err, ms)
 	}
 	for _, c := range []struct {
@@ -124,7 +125,7 @@ func TestOpenSaysWhyNot(t *testing.T) {
 		{"the same again", good, errReplay},
 		{"nothing", nil, errVersion},
 		{"cut in the header", good[:30], errVersion},
-		{"another version", flip(good, 0), errVersion},
+		{"another version", append([]byte{99}, good[1:]...), errVersion},
 		{"another cluster", seal(newTestSealer(t, "m1", "c2", testKey), "m2", body), errCluster},
 		{"another key", seal(newTestSealer(t, "m1", "c1", append([]byte("x"), testKey...)), "m2", body), errKey},
 		{"for another member", seal(peer, "m3", body), errReceiver},
@@ -145,7 +146,7 @@ func TestOpenSaysWhyNot(t *testing.T) {
 func TestSealerForgetsOldStarts(t *testing.T) {
 	me := newTestSealer(t, "m2", "c1", testKey)
 	for range 3 * maxBoots {
-		p, _ := newTestSealer(t, "m1", "c1", testKey).seal("m2", appendBody(nil, fsm.ConfigTag{}, Nonce{}, nil))
+		p, _ := newTestSealer(t, "m1", "c1", testKey).seal("m2", appendBody(nil, fsm.ConfigTag{}, Nonce{}, Nonce{}, nil))
 		if _, err := me.open(p, everybody); err != nil {
 			t.Fatal(err)
 		}

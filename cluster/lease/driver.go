@@ -48,6 +48,18 @@ type Config struct {
 	// FreshIdentity says that Self has never voted: no embargo. The caller
 	// consumes it durably before it says so: a second start must not.
 	FreshIdentity bool
+	// StateFile is where this member keeps, on a file system in memory such as
+	// /run, what it must not forget while the kernel runs: its promises and its
+	// holder's identity (R2). It must be the same path at each start. Empty: a
+	// voter that starts waits out its embargo.
+	StateFile string
+	// LastBootID is the kernel's boot_id as it was when this member last started,
+	// which the caller keeps in the data folder and writes, durably, before Run;
+	// empty: unknown. It tells a reboot from a lost file.
+	LastBootID string
+	// Inherited are the deadlines (CLOCK_BOOTTIME, ns) that the gate took over
+	// from the process before this one, which is dead: what it held is held on.
+	Inherited map[netip.Addr]int64
 	// Relay hands a sealed packet to another way to a member than UDP, which
 	// gives it to the other's [Driver.Deliver]; nil: there is none. It must not
 	// wait, and keeps the packet without changing it; false: it was dropped.
@@ -58,6 +70,7 @@ type Config struct {
 	Log     *slog.Logger
 
 	// For tests; nil: the kernel's clocks, a socket on Listen, the kernel's sockets.
+	Boot   BootID // zero: the kernel's
 	Clocks *Clocks
 	Rates  *RateClocks // nil with Clocks: the rate is not watched
 	Conn   Conn
@@ -69,6 +82,9 @@ type Want struct {
 	// Committed is the latest configuration known to be committed, whose
 	// majority wins (R14).
 	Committed fsm.VoterSet
+	// Appended are the later configurations in this member's log, which may never
+	// be committed: a majority of each of them counts too.
+	Appended []fsm.VoterSet
 	// Peers are all addresses of every other member, its main one first.
 	Peers map[fsm.MemberID][]netip.AddrPort
 	// Locals are this member's addresses beside Listen's, with the length of their
@@ -90,6 +106,7 @@ type Driver struct {
 	want     chan Want
 	fit      chan Fit
 	standing chan Standing
+	force    chan Forced
 	status   chan chan Status
 	relayed  chan arrival
 	entries  chan Entry
@@ -125,7 +142,7 @@ func New(cfg Config) (*Driver, error) {
 	d := &Driver{
 		cfg: cfg, boot: boot, clocks: KernelClocks(),
 		want: make(chan Want, 1), fit: make(chan Fit, 1), status: make(chan chan Status, 1),
-		standing: make(chan Standing, 1), relayed: make(chan arrival, 256), entries: make(chan Entry, 256),
+		force: make(chan Forced, 64), standing: make(chan Standing, 1), relayed: make(chan arrival, 256), entries: make(chan Entry, 256),
 	}
 	if cfg.Clocks != nil {
 		d.clocks = *cfg.Clocks
@@ -163,6 +180,11 @@ func replace[T any](ch chan T, v T) {
 	}
 }
 
+// ErrKeep, as the cause of the end of Run's context, ends Run at once and leaves
+// gate and promises as they are: the process executes itself anew, or another
+// one goes on (see Config.Inherited), and must do so before the lease runs out.
+var ErrKeep = errors.New("the next process goes on with what is held")
+
 // Run serves until ctx ends; then it gives up everything in the safe order,
 // waits for that for a short time, and returns nil. A driver runs once: another
 // Run would count its rounds from 1 again with the same nonce (R4), and a fresh
@@ -179,7 +201,9 @@ func (d *Driver) Run(ctx context.Context) error {
 	socks := newSockets(d, packets)
 	socks.prepare()
 	sockCtx, closeSockets := context.WithCancel(context.WithoutCancel(ctx))
-	l := newLoop(d, socks, seal, packets, lines)
+	st := d.recall()
+	defer st.file.close()
+	l := newLoop(d, socks, seal, packets, lines, st)
 	var g errgroup.Group
 	g.Go(func() error { return socks.run(sockCtx) })
 	g.Go(func() error { return d.write(lines) })

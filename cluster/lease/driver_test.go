@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/netip"
 	"slices"
@@ -62,6 +63,13 @@ func (g *fakeGate) open(a netip.Addr, now int64) bool {
 	return g.slots[a] > now
 }
 
+// deadlines is what a new process takes over.
+func (g *fakeGate) deadlines() map[netip.Addr]int64 {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return maps.Clone(g.slots)
+}
+
 // fakeOwner remembers what it owns and checks each permit.
 type fakeOwner struct {
 	mu      sync.Mutex
@@ -114,11 +122,13 @@ type member struct {
 	gate  *fakeGate
 	owner *fakeOwner
 	stop  context.CancelFunc
+	keep  func() // ends it as one that the next process goes on for
 	done  chan error
 }
 
 func (m *member) start(ctx context.Context) {
-	ctx, m.stop = context.WithCancel(ctx)
+	ctx, cancel := context.WithCancelCause(ctx)
+	m.stop, m.keep = func() { cancel(nil) }, func() { cancel(ErrKeep) }
 	m.done = make(chan error, 1)
 	go func() { m.done <- m.Run(ctx); close(m.done) }()
 }

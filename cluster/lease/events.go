@@ -16,6 +16,15 @@ type Router struct {
 	// Unfit, when set, says why this member cannot use the router's lease: it
 	// does not stand, and gives up what it holds, as with a negative Rank.
 	Unfit string
+	// Yield, when set, asks for a planned handover: see [Yield].
+	Yield *Yield
+}
+
+// Yield says that whoever holds a router should hand it over to another member,
+// once that member says that it is ready. It means nothing to anybody else.
+type Yield struct {
+	To  fsm.MemberID
+	Why string // for people
 }
 
 // Event is what happens to a [Holder]: one of the types below.
@@ -25,13 +34,31 @@ type (
 	// Tick says that time has passed.
 	Tick struct{}
 	// Wanted replaces what the holder is for. Committed is the latest
-	// configuration known to be committed: its majority counts (R14).
+	// configuration known to be committed, Appended are the later ones of this
+	// member's log: a majority of each counts (R14).
 	Wanted struct {
 		Committed fsm.VoterSet
+		Appended  []fsm.VoterSet
 		Routers   []Router
 	}
-	// Received is an answer of a voter.
+	// Received is an answer of a voter, or a Release that hands a router to us.
 	Received struct{ Msg Message }
+	// Yielding says that the router may be handed over to To now, which is
+	// ready; To "": not any more.
+	Yielding struct {
+		Router uint64
+		To     fsm.MemberID
+		Why    string
+	}
+	// Forced says that an operator declared voters dead for one router, until
+	// a time; nobody absent: not any more.
+	Forced struct {
+		Router uint64
+		Absent []fsm.MemberID
+		Until  int64
+	}
+	// Alive says that an authentic packet came from a member.
+	Alive struct{ From fsm.MemberID }
 	// GateClosed answers CloseGate: OK means that the addresses were written
 	// to 0 and read back as 0.
 	GateClosed struct {
@@ -63,6 +90,9 @@ type (
 
 func (Tick) isEvent()       {}
 func (Wanted) isEvent()     {}
+func (Yielding) isEvent()   {}
+func (Forced) isEvent()     {}
+func (Alive) isEvent()      {}
 func (Received) isEvent()   {}
 func (GateClosed) isEvent() {}
 func (GateFailed) isEvent() {}

@@ -22,13 +22,17 @@ type Holder struct {
 	p      Params
 	rng    *rand.Rand
 	voters fsm.VoterSet // committed
+	quorum quorum       // of voters and what was appended later (R14)
 	fit    bool
 	unfit  string // why
+	rated  bool   // whether it is fit was ever said
+	named  bool   // a Wanted has come
 	ending bool
 	seq    uint64 // last round or probe of any router. Invariant: never used twice with this boot (R4)
 
 	routers  map[uint64]*candidacy
-	order    []uint64 // of routers, ascending: steps are deterministic
+	cookies  map[fsm.MemberID]learned // of voters
+	order    []uint64                 // of routers, ascending: steps are deterministic
 	releases map[uint64]*releasing
 	out      []Output
 	stats    HolderStats
@@ -53,6 +57,9 @@ type holderBugs struct {
 	lateGrants    bool // M11: a round lives on after its Release
 	releaseFirst  bool // M12: Release before the gate is closed
 	noClose       bool // M13: neither at the start nor before a Release
+	oneSet        bool // R14: a majority of the latest appended configuration will do
+	noForceWait   bool // a forced round does not wait for what the absent may have promised
+	forceOn       bool // a forced lease goes on when an absent voter is heard
 }
 
 // phase is a candidacy's state.
@@ -102,6 +109,13 @@ type candidacy struct {
 	asked      []fsm.MemberID // voters that may have promised since the last Release
 	askedUntil int64          // when the last of those promises ends, by this clock
 
+	hint    fsm.MemberID // of giving up: whom it is handed over to
+	yield   *Yield       // to whom it may be handed over now
+	began   int64        // when the tenure began
+	handed  handed       // the last handover to us
+	force   force
+	adopted bool // a predecessor won it and this process goes on with it
+
 	tell      bool   // closing: the owner has to be told
 	noRelease bool   // the gate could not be read back: the promises run out instead
 	why       string // of giving up
@@ -119,7 +133,7 @@ type candidacy struct {
 func NewHolder(self fsm.MemberID, boot Nonce, p Params, rng *rand.Rand) *Holder {
 	return &Holder{
 		self: self, boot: boot, p: p, rng: rng, unfit: "not yet reported as fit",
-		routers: map[uint64]*candidacy{}, releases: map[uint64]*releasing{},
+		routers: map[uint64]*candidacy{}, releases: map[uint64]*releasing{}, cookies: map[fsm.MemberID]learned{},
 	}
 }
 
@@ -160,7 +174,24 @@ func (h *Holder) event(now int64, ev Event) {
 	case Wanted:
 		h.want(now, e)
 	case Received:
+		if e.Msg.Kind == Release {
+			h.offered(now, e.Msg)
+			return
+		}
 		h.receive(now, e.Msg)
+	case Yielding:
+		if c := h.routers[e.Router]; c != nil {
+			c.yield = nil
+			if e.To != "" {
+				c.yield = &Yield{e.To, e.Why}
+			}
+		}
+	case resumed:
+		h.resume(now, e)
+	case Forced:
+		h.forced(now, e)
+	case Alive:
+		h.alive(now, e.From)
 	case GateClosed:
 		h.closed(now, e)
 	case GateFailed:
@@ -175,7 +206,7 @@ func (h *Holder) event(now int64, ev Event) {
 	case Promised:
 		h.promised(now, e)
 	case Fit:
-		h.fit, h.unfit = e.OK, e.Reason
+		h.fit, h.unfit, h.rated = e.OK, e.Reason, true
 		h.dropUnfit(now)
 	case Resign:
 		h.ending = true
@@ -198,7 +229,7 @@ func (h *Holder) barred(c *candidacy) string {
 	switch {
 	case h.ending:
 		return "the daemon stops"
-	case !c.wanted:
+	case !c.wanted && (h.named || !c.adopted):
 		return "the router is gone"
 	case len(c.want) == 0:
 		return "the router has no address"
@@ -206,7 +237,7 @@ func (h *Holder) barred(c *candidacy) string {
 		return "this member does not stand for it"
 	case c.unfit != "":
 		return "not fit for it: " + c.unfit
-	case !h.fit:
+	case !h.fit && (h.rated || !c.adopted):
 		return "not fit: " + h.unfit
 	}
 	return ""
@@ -214,7 +245,10 @@ func (h *Holder) barred(c *candidacy) string {
 
 // want takes over a new wish: routers appear, change their addresses or go.
 func (h *Holder) want(now int64, w Wanted) {
-	h.voters = w.Committed
+	h.voters, h.quorum, h.named = w.Committed, joint(w.Committed, w.Appended), true
+	if h.bug.oneSet && len(w.Appended) > 0 {
+		h.quorum.sets = h.quorum.sets[len(h.quorum.sets)-1:]
+	}
 	for _, c := range h.routers {
 		c.wanted = false
 	}
@@ -222,7 +256,7 @@ func (h *Holder) want(now int64, w Wanted) {
 		c := h.routers[r.ID]
 		if c == nil {
 			c = &candidacy{id: r.ID, rank: r.Rank, deadline: never}
-			c.notBefore = now + h.stagger(c)
+			c.handed.until, c.notBefore = never, now+h.stagger(c)
 			h.routers[r.ID] = c
 		}
 		c.wanted, c.rank, c.unfit = true, r.Rank, r.Unfit
@@ -336,7 +370,7 @@ func (h *Holder) forget() {
 func (h *Holder) emit(o Output) { h.out = append(h.out, o) }
 
 func (h *Holder) send(to fsm.MemberID, m Message) {
-	m.From, m.Boot, m.Tag = h.self, h.boot, cmp.Or(m.Tag, h.voters.Tag)
+	m.From, m.Boot, m.Tag = h.self, h.boot, cmp.Or(m.Tag, h.quorum.tag())
 	h.emit(Send{Out{to, m}})
 }
 
@@ -350,7 +384,7 @@ func (h *Holder) Next() int64 {
 	for _, r := range h.releases {
 		t = min(t, r.nextAt, r.until)
 	}
-	return t
+	return min(t, h.greetDue())
 }
 
 func (h *Holder) due(c *candidacy) int64 {
@@ -368,10 +402,10 @@ func (h *Holder) due(c *candidacy) int64 {
 	case asking:
 		t = min(t, c.round.repeatAt, c.round.t0+int64(h.p.Round))
 	case holding:
-		t = min(t, c.deadline)
-		if c.round == nil {
+		t = min(t, c.deadline, h.yieldDue(c))
+		if c.round == nil && h.quorum.known() {
 			t = min(t, c.renewAt)
-		} else {
+		} else if c.round != nil {
 			t = min(t, c.round.repeatAt, c.round.t0+int64(h.p.Round))
 		}
 	case closing:

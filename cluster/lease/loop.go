@@ -2,9 +2,11 @@ package lease
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"math"
 	"math/rand/v2"
+	"net/netip"
 	"runtime"
 	"time"
 
@@ -24,6 +26,9 @@ type loop struct {
 	holder *Holder
 	keeper *keeper
 	clocks Clocks
+	state  *stateFile                        // nil: nothing is kept
+	kept   map[uint64]tenure                 // as the state file has them
+	peers  map[fsm.MemberID][]netip.AddrPort // likewise
 
 	packets <-chan arrival
 	lines   chan<- line
@@ -49,6 +54,7 @@ type loop struct {
 	terms   map[uint64]*fence.Term
 	removed map[uint64]removal
 
+	yielding          map[uint64]Yield  // as the holder was told
 	said              map[uint64]string // last complaint, by router
 	dropped           map[string]uint64
 	sent, got, unsent uint64
@@ -60,13 +66,14 @@ type removal struct {
 	until int64
 }
 
-func newLoop(d *Driver, socks *sockets, seal *sealer, packets <-chan arrival, lines chan<- line) *loop {
-	now := d.clocks.Raw()
+func newLoop(d *Driver, socks *sockets, seal *sealer, packets <-chan arrival, lines chan<- line, st recalled) *loop {
 	rng := rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64()))
-	return &loop{
+	l := &loop{
 		d: d, socks: socks, seal: seal, clocks: d.clocks,
-		voter:   NewVoter(d.cfg.Self, d.boot, d.cfg.Params, now, d.cfg.FreshIdentity),
-		holder:  NewHolder(d.cfg.Self, d.boot, d.cfg.Params, rng),
+		voter:  newVoter(d.cfg.Self, d.boot, d.cfg.Params, st.embargo, st.seats),
+		holder: NewHolder(d.cfg.Self, st.identity, d.cfg.Params, rng),
+		state:  st.file,
+		kept:   map[uint64]tenure{}, peers: map[fsm.MemberID][]netip.AddrPort{}, yielding: map[uint64]Yield{},
 		keeper:  newKeeper(d.cfg.Gate),
 		packets: packets, lines: lines,
 		outbox: map[fsm.MemberID][]Message{}, terms: map[uint64]*fence.Term{},
@@ -74,6 +81,8 @@ func newLoop(d *Driver, socks *sockets, seal *sealer, packets <-chan arrival, li
 		rate: newRateMonitor(d.cfg.Params.Eps), fit: Fit{Reason: "not yet reported as fit"},
 		removed: map[uint64]removal{}, dropped: map[string]uint64{}, said: map[uint64]string{},
 	}
+	l.recall(st)
+	return l
 }
 
 // resignWait bounds how long the end of the daemon waits for Releases.
@@ -102,6 +111,10 @@ func (l *loop) run(ctx context.Context) error {
 		timer.Reset(time.Duration(l.wake(now, end) - now))
 		select {
 		case <-done:
+			if errors.Is(context.Cause(ctx), ErrKeep) {
+				l.publish(nil)
+				return nil
+			}
 			done, end = nil, l.clocks.Boot()+int64(resignWait) // now is from before the wait
 			l.queue = append(l.queue, Resign{})
 		case p := <-l.packets:
@@ -114,6 +127,8 @@ func (l *loop) run(ctx context.Context) error {
 			l.adopt(w)
 		case l.fit = <-l.d.fit:
 			l.tellFit()
+		case f := <-l.d.force:
+			l.queue = append(l.queue, f)
 		case ch := <-l.d.status:
 			l.publish(ch)
 		case <-timer.C:
@@ -173,6 +188,7 @@ func (l *loop) settle() {
 			taken++
 			l.take(<-l.d.relayed)
 		default:
+			l.forgetTenures()
 			l.flush()
 			return
 		}
@@ -188,6 +204,7 @@ func (l *loop) take(a arrival) {
 		l.hear.note(now, a, o)
 	}
 	if err == nil {
+		l.queue = append(l.queue, l.aliveEvents(o.from)...)
 		err = l.read(now, o)
 	}
 	if err != nil {
@@ -208,6 +225,9 @@ func (l *loop) read(now int64, o opened) error {
 		switch m.Kind {
 		case Probe, Ask, Release:
 			l.vote(m)
+			if m.Kind == Release && m.Hint == l.d.cfg.Self {
+				l.queue = append(l.queue, Received{m})
+			}
 		default:
 			l.queue = append(l.queue, Received{m})
 		}
@@ -225,7 +245,12 @@ func (l *loop) vote(m Message) {
 		floor = nobody
 	}
 	l.voter.SetFloor(floor)
-	for _, o := range l.voter.Step(l.clocks.Raw(), m) {
+	outs := l.voter.Step(l.clocks.Raw(), m)
+	err := l.keepSeats()
+	for _, o := range outs {
+		if err != nil && o.Msg.Kind == Grant {
+			o.Msg.Kind, o.Msg.Reason = Deny, Unsaved // what is not written down is not granted
+		}
 		l.send(o)
 	}
 	holder, _, left := l.voter.Promise(l.clocks.Raw(), m.Router)
@@ -260,7 +285,9 @@ func (l *loop) adopt(w Want) {
 		}
 		routers = append(routers, r)
 	}
-	l.queue = append(l.queue, Wanted{w.Committed, routers})
+	l.queue = append(l.queue, Wanted{w.Committed, w.Appended, routers})
+	l.yields()
+	l.keepPeers(w)
 }
 
 // poll looks whether owners have removed what they lost.
@@ -282,9 +309,15 @@ func (l *loop) poll() {
 // carryOut does what the holder wants, in its order.
 func (l *loop) carryOut(outs []Output) {
 	failed := map[uint64]bool{}
+	unsaved := l.keepRound()
 	for _, out := range outs {
 		switch o := out.(type) {
 		case Send:
+			if m := o.Msg; m.Kind == Ask || m.Kind == Probe {
+				if unsaved || m.Kind == Ask && !l.keepTenure(m) {
+					continue // as good as lost on the way
+				}
+			}
 			l.send(o.Out)
 		case Arm:
 			if err := l.keeper.arm(o); err != nil {
@@ -388,7 +421,7 @@ func (l *loop) flush() {
 		ms := l.outbox[to]
 		for len(ms) > 0 {
 			n := batch(ms)
-			l.transmit(to, packetMessages, appendBody(nil, ms[0].Tag, ms[0].Echo, ms[:n]))
+			l.transmit(to, packetMessages, appendBody(nil, ms[0].Tag, ms[0].Boot, ms[0].Echo, ms[:n]))
 			ms = ms[n:]
 		}
 	}
@@ -401,7 +434,7 @@ func batch(ms []Message) int {
 	size := 0
 	for i, m := range ms {
 		size += len(appendRecord(nil, m))
-		if i > 0 && (size > maxBody || m.Tag != ms[0].Tag || m.Echo != ms[0].Echo) {
+		if i > 0 && (size > maxBody || m.Tag != ms[0].Tag || m.Boot != ms[0].Boot || m.Echo != ms[0].Echo) {
 			return i
 		}
 	}

@@ -9,7 +9,8 @@ import (
 	"lbcluster/fsm"
 )
 
-// Nonce names one start of one process (R4): 128 random bits.
+// Nonce is 128 random bits. One names a holder or a voter to the others (R4);
+// another, new with each process, names the keys of its packets: see sealer.
 type Nonce [16]byte
 
 // NewNonce draws a nonce.
@@ -58,10 +59,13 @@ const (
 	Taken               // the router is promised to another process (R1)
 	AddressTaken        // an address is promised to another process, under another router (R18)
 	TableFull           // the voter knows too many routers
+	Reserved            // it was handed over to another, who gets the first chance
+	NoCookie            // the Ask does not carry this voter's cookie, which is in the answer
+	Unsaved             // the voter could not write its promise down (R2)
 	reasons             // how many there are
 )
 
-var reasonNames = [...]string{"free", "embargo", "long ttl", "old configuration", "taken", "address taken", "table full"}
+var reasonNames = [...]string{"free", "embargo", "long ttl", "old configuration", "taken", "address taken", "table full", "reserved", "no cookie", "unsaved"}
 
 // String is the reason's name.
 func (r Reason) String() string {
@@ -71,9 +75,10 @@ func (r Reason) String() string {
 	return fmt.Sprintf("reason-%d", uint8(r))
 }
 
-// Message is one message about one router. From and Boot come from the sealed
-// packet's header; a candidate's or holder's identity is (From, Boot) of what
-// it sends, never a field of its own.
+// Message is one message about one router. From comes from the sealed packet's
+// header, all else from its body. A candidate's or holder's identity is (From,
+// Boot) of what it sends: Boot outlives the process if the next one continues
+// the same identity.
 type Message struct {
 	Kind   Kind
 	Router uint64
@@ -91,6 +96,11 @@ type Message struct {
 	Reason    Reason
 	Holder    fsm.MemberID
 	Remaining int64
+	// Cookie is, in Deny and ProbeReply, the voter's for whom it answers; an Ask
+	// has to carry it. Never 0 in an answer.
+	Cookie uint64
+	// Hint is, in a Release, whom the router is handed over to; empty: nobody.
+	Hint fsm.MemberID
 }
 
 // Out is a message and whom it is for.

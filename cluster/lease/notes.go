@@ -50,14 +50,14 @@ func (h *Holder) remarkLostRound(now int64, c *candidacy, r *round) {
 	if c.phase != holding || len(without(r.addrs, c.held)) > 0 {
 		return
 	}
-	silent := without(without(r.voters.Voters, r.votes), r.denials)
+	silent := without(without(r.voters.voters(), r.votes), r.denials)
 	cause, text := "denied", ""
 	if len(silent) > 0 {
 		cause = "no answer from " + list(silent)
 	}
-	text = fmt.Sprintf("a renewal got %d of %d voters, %d wanted; %s; %v of the lease are left",
-		len(r.votes), len(r.voters.Voters), majority(len(r.voters.Voters)), cause, time.Duration(c.deadline-now).Round(time.Millisecond))
-	h.remark(note{c.id, EntryRound, cause, without(r.voters.Voters, r.votes), text})
+	text = fmt.Sprintf("a renewal got %d of %d voters, %s wanted; %s; %v of the lease are left",
+		len(r.votes), len(r.voters.voters()), r.voters.wanted(), cause, time.Duration(c.deadline-now).Round(time.Millisecond))
+	h.remark(note{c.id, EntryRound, cause, without(r.voters.voters(), r.votes), text})
 }
 
 func list(ids []fsm.MemberID) string {

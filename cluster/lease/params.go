@@ -94,6 +94,14 @@ func (p Params) Embargo() time.Duration { return p.TTLMax + p.Guard }
 // its own.
 func (p Params) Spacing() time.Duration { return 2 * p.Embargo() }
 
+// reserve is how long a voter keeps a router that was handed over for whom it
+// was handed to.
+func (p Params) reserve() time.Duration { return 2 * p.Round }
+
+// tenure is the shortest time between winning a router and handing it over: no
+// rule of who should hold what can make it go to and fro faster.
+func (p Params) tenure() time.Duration { return 5 * p.TTL }
+
 // Stall is how long a holder may stand still without losing the lease.
 func (p Params) Stall() time.Duration {
 	return time.Duration(p.usable(int64(p.TTL))) - p.Renew - p.Round

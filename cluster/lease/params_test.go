@@ -51,19 +51,21 @@ func TestRestartWithAnotherProfile(t *testing.T) {
 	for _, before := range names {
 		for _, after := range names {
 			p, q := profile(t, before), profile(t, after)
-			ask := func(from string, ttl time.Duration) Message {
-				return Message{Kind: Ask, Router: 1, From: fsm.MemberID(from), Boot: Nonce{1}, Seq: 1, TTL: int64(ttl), Addrs: one.Addrs}
+			ask := func(v *Voter, from string, ttl time.Duration) Message {
+				m := Message{Kind: Ask, Router: 1, From: fsm.MemberID(from), Boot: Nonce{1}, Seq: 1, TTL: int64(ttl), Addrs: one.Addrs}
+				m.Cookie = v.cookies.of(identity{m.From, m.Boot})
+				return m
 			}
 			v := NewVoter("m1", Nonce{1}, p, 0, true)
-			if out := v.Step(0, ask("m2", p.TTL)); out[0].Msg.Kind != Grant {
+			if out := v.Step(0, ask(v, "m2", p.TTL)); out[0].Msg.Kind != Grant {
 				t.Fatalf("%s: %+v", before, out)
 			}
 			_, _, left := v.Promise(0, 1)
 			v = NewVoter("m1", Nonce{2}, q, 0, false)
-			if out := v.Step(left-1, ask("m3", q.Acquire)); out[0].Msg.Kind == Grant {
+			if out := v.Step(left-1, ask(v, "m3", q.Acquire)); out[0].Msg.Kind == Grant {
 				t.Errorf("%s, then %s: granted to m3 while m2 may hold it yet", before, after)
 			}
-			if out := v.Step(int64(q.Embargo()), ask("m2", p.TTL)); out[0].Msg.Kind != Grant {
+			if out := v.Step(int64(q.Embargo()), ask(v, "m2", p.TTL)); out[0].Msg.Kind != Grant {
 				t.Errorf("%s asks %s: %v", before, after, out[0].Msg.Reason)
 			}
 		}

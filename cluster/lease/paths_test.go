@@ -119,7 +119,8 @@ func TestDriverLosesAWay(t *testing.T) {
 		if s := m1.Status(); !s.Peers[0].Paths[0].Alive {
 			t.Errorf("the way is not alive again: %+v", s.Peers[0].Paths)
 		}
-		if back := rec.of(EntryPathBack); len(back) != 2 || back[1].Text != "m3 is heard over UDP 10.0.0.1 to 10.0.0.3" {
+		if back := rec.of(EntryPathBack); len(back) != 2 || back[0].Peers[0] == back[1].Peers[0] ||
+			back[1].Text != fmt.Sprintf("%[1]s is heard over UDP 10.0.0.1 to 10.0.0.%[2]s", back[1].Peers[0], back[1].Peers[0][1:]) {
 			t.Errorf("came back: %+v", back)
 		}
 		for _, m := range g.members {

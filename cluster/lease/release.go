@@ -11,7 +11,8 @@ import (
 type releasing struct {
 	seq    uint64
 	left   []fsm.MemberID
-	enough int // so many may be left for the next holder to get its majority
+	hint   fsm.MemberID // whom the router is handed over to; it hears of it too
+	enough int          // so many may be left for the next holder to get its majority
 	nextAt int64
 	until  int64 // the promises have run out by then
 }
@@ -80,8 +81,10 @@ func (h *Holder) release(now int64, c *candidacy) {
 	if !c.noRelease && len(c.asked) > 0 {
 		h.stats.Released++
 		h.releases[c.id] = &releasing{seq: c.last, left: c.asked, enough: len(c.asked) - majority(len(c.asked)), nextAt: now, until: c.askedUntil}
+		h.passOn(now, c)
 	}
 	c.asked, c.askedUntil, c.noRelease, c.tell, c.deadline = nil, 0, false, false, never
+	c.hint, c.adopted = "", false
 }
 
 // retransmit repeats each Release until acknowledged, or void.
@@ -96,8 +99,11 @@ func (h *Holder) retransmit(now int64) {
 			continue
 		}
 		r.nextAt = now + int64(h.p.Repeat)
+		if r.hint != "" {
+			r.nextAt = now + int64(h.p.Round)/4
+		}
 		for _, v := range r.left {
-			h.send(v, Message{Kind: Release, Router: id, Seq: r.seq})
+			h.send(v, Message{Kind: Release, Router: id, Seq: r.seq, Hint: r.hint})
 		}
 	}
 }

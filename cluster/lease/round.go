@@ -10,7 +10,7 @@ import (
 // poll is one Probe to all voters.
 type poll struct {
 	id       uint64
-	voters   fsm.VoterSet
+	voters   quorum
 	replies  map[fsm.MemberID]Message
 	end      int64 // given up after it
 	repeatAt int64
@@ -23,7 +23,8 @@ type round struct {
 	t0       int64 // read before the first Ask was handed out
 	ttl      int64
 	addrs    []netip.Addr
-	voters   fsm.VoterSet   // frozen when the Ask was sent (R14)
+	voters   quorum         // frozen when the Ask was sent (R14)
+	eager    bool           // handed over to us: a refusal only means that the Release is still on its way
 	votes    []fsm.MemberID // a set: a Grant twice is one vote (R4)
 	denials  []fsm.MemberID
 	repeatAt int64
@@ -33,6 +34,11 @@ type round struct {
 func (h *Holder) expire(now int64, c *candidacy) {
 	if c.phase == holding && now >= c.deadline {
 		h.giveUp(now, c, "the lease ran out: no majority of the voters answered in time")
+		return
+	}
+	h.endForce(now, c)
+	if c.phase == holding && c.adopted && now >= c.graceEnd() && (!h.rated || !h.named) {
+		h.giveUp(now, c, "this process was not told in time whether it may go on")
 		return
 	}
 	if c.poll != nil && now >= c.poll.end {
@@ -52,7 +58,7 @@ func (c *candidacy) live() bool {
 func (h *Holder) advance(now int64) {
 	slack := int64(0)
 	for _, c := range h.routers {
-		if c.phase == holding && c.round == nil && now >= c.renewAt {
+		if c.phase == holding && c.round == nil && now >= c.renewAt && h.quorum.known() {
 			slack = int64(h.p.Renew) / 4 // renew together: one datagram a voter
 		}
 	}
@@ -61,6 +67,7 @@ func (h *Holder) advance(now int64) {
 	}
 	h.forget()
 	h.retransmit(now)
+	h.greet(now)
 }
 
 func (h *Holder) push(now int64, c *candidacy, slack int64) {
@@ -80,7 +87,10 @@ func (h *Holder) push(now int64, c *candidacy, slack int64) {
 	case asking:
 		h.repeatAsk(now, c)
 	case holding:
-		if c.round == nil && now+slack >= c.renewAt {
+		if h.yieldNow(now, c) {
+			return
+		}
+		if c.round == nil && now+slack >= c.renewAt && h.quorum.known() {
 			h.startRound(now, c, int64(h.p.TTL), h.target(now, c))
 		}
 		h.repeatAsk(now, c)
@@ -98,11 +108,11 @@ func (h *Holder) push(now int64, c *candidacy, slack int64) {
 
 // mayProbe reports whether a waiting candidacy only waits for its time.
 func (h *Holder) mayProbe(c *candidacy) bool {
-	return len(c.toClose) == 0 && len(h.voters.Voters) > 0 && h.barred(c) == "" && !h.busy(c, c.want)
+	return len(c.toClose) == 0 && h.quorum.known() && h.barred(c) == "" && !h.busy(c, c.want)
 }
 
 // ready is when a waiting candidacy may probe.
-func (c *candidacy) ready() int64 { return max(c.notBefore, c.backoff) }
+func (c *candidacy) ready() int64 { return max(c.notBefore, c.backoff, c.force.from) }
 
 // busy reports whether another router of this member still holds one of addrs:
 // an address belongs to one tenure at a time.
@@ -133,7 +143,7 @@ func (h *Holder) startPoll(now int64, c *candidacy) {
 	h.stats.Probes++
 	c.phase = probing
 	c.poll = &poll{
-		id: h.next(), voters: h.voters, replies: map[fsm.MemberID]Message{},
+		id: h.next(), voters: h.quorumOf(c), replies: map[fsm.MemberID]Message{},
 		end: now + int64(h.p.Round), repeatAt: now,
 	}
 	h.repeatPoll(now, c)
@@ -144,9 +154,9 @@ func (h *Holder) repeatPoll(now int64, c *candidacy) {
 		return
 	}
 	c.poll.repeatAt = now + int64(h.p.Repeat)
-	for _, v := range c.poll.voters.Voters {
+	for _, v := range c.poll.voters.voters() {
 		if _, ok := c.poll.replies[v]; !ok {
-			h.send(v, Message{Kind: Probe, Router: c.id, Seq: c.poll.id, Tag: c.poll.voters.Tag, Addrs: c.want})
+			h.send(v, Message{Kind: Probe, Router: c.id, Seq: c.poll.id, Tag: c.poll.voters.tag(), Addrs: c.want})
 		}
 	}
 }
@@ -159,9 +169,9 @@ func (h *Holder) startRound(now int64, c *candidacy, ttl int64, addrs []netip.Ad
 	if h.ttlOf != nil && h.ttlOf(seq) > 0 {
 		ttl = h.ttlOf(seq)
 	}
-	c.round = &round{seq: seq, t0: now, ttl: ttl, addrs: slices.Clone(addrs), voters: h.voters, repeatAt: now}
+	c.round = &round{seq: seq, t0: now, ttl: ttl, addrs: slices.Clone(addrs), voters: h.quorumOf(c), repeatAt: now}
 	c.last = seq
-	for _, v := range h.voters.Voters {
+	for _, v := range c.round.voters.voters() {
 		c.asked = with(c.asked, v)
 	}
 	c.askedUntil = max(c.askedUntil, now+2*ttl+int64(h.p.Guard)) // generous: only ends retransmission
@@ -175,28 +185,48 @@ func (h *Holder) repeatAsk(now int64, c *candidacy) {
 		return
 	}
 	r.repeatAt = now + int64(h.p.Repeat)
-	for _, v := range r.voters.Voters {
-		if !slices.Contains(r.votes, v) && !slices.Contains(r.denials, v) {
-			h.send(v, Message{Kind: Ask, Router: c.id, Seq: r.seq, Tag: r.voters.Tag, TTL: r.ttl, Addrs: r.addrs})
+	if r.eager {
+		r.repeatAt = now + int64(h.p.Round)/4
+	}
+	for _, v := range r.voters.voters() {
+		if !slices.Contains(r.votes, v) && (r.eager || !slices.Contains(r.denials, v)) {
+			h.ask(c, v)
 		}
 	}
+}
+
+// ask sends the round's Ask to one voter, with its cookie if it is known.
+func (h *Holder) ask(c *candidacy, v fsm.MemberID) {
+	r := c.round
+	h.send(v, Message{
+		Kind: Ask, Router: c.id, Seq: r.seq, Tag: r.voters.tag(), TTL: r.ttl, Cookie: h.cookies[v].value, Addrs: r.addrs,
+	})
 }
 
 // receive takes an answer. It counts only if it echoes this boot and the
 // number of what is out now (R4).
 func (h *Holder) receive(now int64, m Message) {
 	c := h.routers[m.Router]
+	fresh := m.Echo == h.boot && h.learn(now, m)
 	switch {
 	case m.Kind == ReleaseAck:
 		h.acked(m)
 		return
 	case c == nil || m.Echo != h.boot:
-	case m.Kind == ProbeReply && c.poll != nil && c.poll.id == m.Seq && slices.Contains(c.poll.voters.Voters, m.From):
+	case m.Kind == ProbeReply && c.poll != nil && c.poll.id == m.Seq && slices.Contains(c.poll.voters.voters(), m.From):
 		h.polled(now, c, m)
 		return
-	case c.round != nil && (c.round.seq == m.Seq || h.bug.oldGrants && m.Kind == Grant) && slices.Contains(c.round.voters.Voters, m.From):
+	case c.round != nil && (c.round.seq == m.Seq || h.bug.oldGrants && m.Kind == Grant) && slices.Contains(c.round.voters.voters(), m.From):
+		if m.Kind == Deny && m.Reason == NoCookie {
+			if fresh && c.live() && !slices.Contains(c.round.votes, m.From) {
+				h.ask(c, m.From)
+			}
+			return
+		}
 		h.answered(now, c, m)
 		return
+	case m.Router == 0:
+		return // a greeting's answer
 	}
 	h.stats.Stale++
 }
@@ -219,17 +249,19 @@ func (h *Holder) polled(now int64, c *candidacy, m Message) {
 	if m.Reason != Free {
 		h.note(now, c, m)
 	}
-	free, n := 0, len(c.poll.voters.Voters)
-	for _, r := range c.poll.replies {
+	var free, not []fsm.MemberID
+	for v, r := range c.poll.replies {
 		if r.Reason == Free {
-			free++
+			free = append(free, v)
+		} else {
+			not = append(not, v)
 		}
 	}
 	switch {
-	case free >= majority(n):
+	case c.poll.voters.won(free):
 		c.poll, c.phase = nil, asking
 		h.startRound(now, c, int64(h.p.Acquire), c.want)
-	case free+n-len(c.poll.replies) < majority(n):
+	case c.poll.voters.lost(not):
 		h.endPoll(now, c)
 	}
 }
@@ -260,14 +292,14 @@ func (h *Holder) answered(now int64, c *candidacy, m Message) {
 		if !slices.Contains(r.votes, m.From) || h.bug.countMessages {
 			r.votes = append(r.votes, m.From)
 		}
-		if len(r.votes) >= majority(len(r.voters.Voters)) {
+		if r.voters.won(r.votes) || h.bug.countMessages && len(r.votes) >= majority(len(r.voters.voters())) {
 			h.win(now, c)
 		}
 	case Deny:
 		h.note(now, c, m)
 		h.remarkDenied(c, m)
 		r.denials = with(r.denials, m.From)
-		if len(r.voters.Voters)-len(r.denials) < majority(len(r.voters.Voters)) {
+		if !r.eager && r.voters.lost(r.denials) {
 			h.failRound(now, c)
 		}
 	}
@@ -293,7 +325,7 @@ func (h *Holder) win(now int64, c *candidacy) {
 		return
 	}
 	h.stats.Acquired++
-	c.phase, c.held, c.deadline, c.wideAt = holding, addrs, deadline, 0
+	c.phase, c.held, c.deadline, c.wideAt, c.began = holding, addrs, deadline, 0, now
 	c.renewAt = now // the short first ttl is followed by a whole one at once
 	c.denied = Free
 	h.emit(Acquired{c.id, addrs, deadline})

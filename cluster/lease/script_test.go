@@ -42,12 +42,16 @@ func (s *script) ask(h int) {
 	n := s.nodes[h]
 	c := n.holder.routers[1]
 	c.backoff, c.notBefore = 0, 0
+	for _, v := range s.nodes { // cookies were learned long ago
+		n.holder.cookies[v.id] = learned{v.voter.cookies.of(identity{n.id, n.boot}), n.bootNow()}
+	}
 	n.step(Tick{})
 	n.settle()
 	for c.phase == probing {
-		for _, v := range c.poll.voters.Voters {
+		for _, v := range c.poll.voters.voters() {
 			if c.poll != nil {
-				n.step(Received{Message{Kind: ProbeReply, Router: 1, From: v, Seq: c.poll.id, Echo: n.boot}})
+				cookie := s.node(v).voter.cookies.of(identity{n.id, n.boot})
+				n.step(Received{Message{Kind: ProbeReply, Router: 1, From: v, Seq: c.poll.id, Echo: n.boot, Cookie: cookie}})
 			}
 		}
 		n.settle()

@@ -18,14 +18,14 @@ import (
 //	cluster    8 bytes: start of SHA-256 of the cluster's id, to tell a stranger from a wrong key
 //	sender     1 byte length, id
 //	receiver   1 byte length, id
-//	boot      16 bytes: the sender's nonce
+//	boot      16 bytes: the sending process's nonce, never that of an earlier one
 //	counter    8 bytes, big endian: never used twice with this boot and receiver
 //	body       AES-256-GCM, 16 bytes longer than the plain text
 const (
 	// Kinds of packets. A change of what a kind's body looks like is a new kind:
 	// who does not know it drops the packet and counts it.
-	packetMessages = 1 // messages of the lease: see appendBody
 	packetStanding = 2 // what the sender says of itself: see appendStanding
+	packetMessages = 3 // messages of the lease: see appendBody
 
 	wireVersion = 1 // of the key derivation
 	keySize     = 32
@@ -46,8 +46,10 @@ var (
 
 // sealer seals and opens the packets of one member. Each direction of each
 // pair has a key of its own, derived from the cluster's, and a fresh one with
-// each start of the sender, so a counter from 0 never repeats a nonce. Not
-// safe for concurrent use.
+// each start of the sender, so a counter from 0 never repeats a nonce. That is
+// why boot is drawn anew by each process, also by one that continues the
+// holder's identity of the one before it (which is in the body). Not safe for
+// concurrent use.
 type sealer struct {
 	self    fsm.MemberID
 	boot    Nonce
@@ -80,9 +82,8 @@ func newSealer(self fsm.MemberID, boot Nonce, cluster string, key []byte) (*seal
 	if len(self) == 0 || len(self) > maxID {
 		return nil, fmt.Errorf("member id %q: 1 to %d bytes wanted", self, maxID)
 	}
-	sum := sha256.Sum256([]byte(cluster))
 	return &sealer{
-		self: self, boot: boot, key: key, cluster: cluster, hash: [8]byte(sum[:8]),
+		self: self, boot: boot, key: key, cluster: cluster, hash: clusterHash(cluster),
 		out: map[fsm.MemberID]*outgoing{}, in: map[fsm.MemberID][]*incoming{},
 	}, nil
 }
@@ -201,7 +202,7 @@ func (o opened) messages() ([]Message, error) {
 		return nil, errBody
 	}
 	for i := range ms {
-		ms[i].From, ms[i].Boot = o.from, o.boot
+		ms[i].From = o.from
 	}
 	return ms, nil
 }

@@ -47,7 +47,7 @@ type mutation struct {
 	seqBack  bool // M10: and counts from 1 again
 	noEps    bool // M04
 
-	requesterAppended, floorCommitted, noSpacing, twoAtOnce bool // membership
+	joint, requesterAppended, floorCommitted, noSpacing, twoAtOnce bool // membership
 }
 
 type packet struct {
@@ -64,7 +64,7 @@ type askKey struct {
 type asked struct {
 	t0, ttl int64
 	text    string
-	voters  []fsm.MemberID
+	voters  quorum
 	granted map[fsm.MemberID]bool
 }
 
@@ -109,6 +109,7 @@ type node struct {
 	frozen    bool
 	committed fsm.VoterSet
 	appended  fsm.VoterSet
+	between   []fsm.VoterSet // appended and later than committed, but the last
 }
 
 func newWorld(seed uint64, n int, p Params, mut mutation) *world {
@@ -193,6 +194,15 @@ func (n *node) floor() fsm.ConfigTag {
 	return n.appended.Tag
 }
 
+// later are the configurations after the committed one, when members ask by
+// the joint rule.
+func (n *node) later() []fsm.VoterSet {
+	if !n.w.mut.joint {
+		return nil
+	}
+	return append(slices.Clone(n.between), n.appended)
+}
+
 // wanted tells the holder what the node knows now.
 func (n *node) wanted() {
 	set := n.committed
@@ -204,7 +214,7 @@ func (n *node) wanted() {
 		rs = append(rs, Router{ID: id, Addrs: n.routers[id], Rank: slices.Index(n.w.nodes, n)})
 	}
 	n.voter.SetFloor(n.floor())
-	n.step(Wanted{set, rs})
+	n.step(Wanted{set, n.later(), rs})
 }
 
 // Arm and Close are the node's kernel.
@@ -279,9 +289,9 @@ func (n *node) sent(o Send) {
 		k, text := askKey{n.boot, o.Msg.Seq}, fmt.Sprint(o.Msg.Router, o.Msg.TTL, o.Msg.Addrs, o.Msg.Tag)
 		r := w.rounds[k]
 		if r == nil {
-			r = &asked{t0: n.stepNow, ttl: o.Msg.TTL, text: text, voters: n.holder.voters.Voters, granted: map[fsm.MemberID]bool{}}
+			r = &asked{t0: n.stepNow, ttl: o.Msg.TTL, text: text, voters: n.holder.quorum, granted: map[fsm.MemberID]bool{}}
 			if c := n.holder.routers[o.Msg.Router]; c != nil && c.round != nil && c.round.seq == o.Msg.Seq {
-				r.t0, r.voters = c.round.t0, c.round.voters.Voters
+				r.t0, r.voters = c.round.t0, c.round.voters
 			}
 			w.rounds[k] = r
 		}
@@ -321,14 +331,9 @@ func (n *node) arm(o Arm, decided int64) {
 		}
 	}
 	if r != nil && !slices.Equal(o.Addrs, nil) {
-		votes := 0
-		for _, v := range r.voters {
-			if r.granted[v] {
-				votes++
-			}
-		}
-		if votes < majority(len(r.voters)) {
-			w.violate("I8", "%s arms after Grants of %d of %v", n.id, votes, r.voters)
+		votes := slices.Collect(maps.Keys(r.granted))
+		if !r.voters.won(votes) {
+			w.violate("I8", "%s arms after Grants of %v of %v", n.id, votes, r.voters)
 		}
 	}
 }

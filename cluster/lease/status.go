@@ -170,7 +170,7 @@ func (l *loop) publish(ch chan<- Status) {
 	now := l.clocks.Boot()
 	h := l.holder
 	s := Status{
-		Boot: l.d.boot, embargoEnd: now + l.voter.EmbargoLeft(l.clocks.Raw()),
+		Boot: h.boot, embargoEnd: now + l.voter.EmbargoLeft(l.clocks.Raw()),
 		Fit: h.fit, Why: h.unfit, Committed: h.voters, Floor: l.voter.floor,
 		Voter: l.voter.Stats(), Holder: h.Stats(),
 		Sent: l.sent, Received: l.got, Unsent: l.unsent, LogDropped: l.d.quiet.Load(),

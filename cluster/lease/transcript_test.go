@@ -155,10 +155,10 @@ func (x *teller) do(cmd string) string {
 		return x.request(w)
 	case "voters":
 		x.voters = voterSet(1, x.number(w[1]), ids(w[2])...)
-		return x.step(Wanted{x.voters, x.routers})
+		return x.step(Wanted{Committed: x.voters, Routers: x.routers})
 	case "want":
 		x.want(w)
-		return x.step(Wanted{x.voters, x.routers})
+		return x.step(Wanted{Committed: x.voters, Routers: x.routers})
 	case "fit":
 		return x.step(Fit{w[1] == "yes", strings.Join(w[2:], " ")})
 	case "tick":
@@ -195,6 +195,9 @@ func (x *teller) request(w []string) string {
 		m.TTL = int64(x.p.TTL)
 	}
 	var b strings.Builder
+	if m.Kind == Ask && opt(w, "cookie") == "" { // most stories are not about it
+		m.Cookie = x.voter.cookies.of(identity{m.From, m.Boot})
+	}
 	outs := x.voter.Step(x.now, m)
 	if len(outs) == 0 {
 		b.WriteString("no answer\n")
@@ -255,8 +258,12 @@ func (x *teller) step(ev Event) string {
 	for _, out := range x.holder.Step(x.now, ev) {
 		switch o := out.(type) {
 		case Send:
-			x.last = o.Msg.Seq
 			s := fmt.Sprintf("%v seq=%d", o.Msg.Kind, o.Msg.Seq)
+			if o.Msg.Router == 0 {
+				s = "greet"
+			} else {
+				x.last = o.Msg.Seq
+			}
 			if o.Msg.Kind == Ask {
 				s += fmt.Sprintf(" ttl=%v %v", time.Duration(o.Msg.TTL), o.Msg.Addrs)
 			}

@@ -475,7 +475,7 @@ func TestFloodLeavesRoomForTimers(t *testing.T) {
 		packets <- arrival{b: []byte("rubbish")}
 	}
 	d := g.members[0].Driver
-	l := newLoop(d, newSockets(d, packets), seal, packets, make(chan line, 1))
+	l := newLoop(d, newSockets(d, packets), seal, packets, make(chan line, 1), recalled{})
 	l.settle()
 	if len(packets) != cap(packets)-maxTaken || l.dropped["version"] != maxTaken {
 		t.Errorf("%d of %d packets are left after one go", len(packets), cap(packets))

@@ -10,8 +10,8 @@ import (
 // Bounds of a voter's memory. Requests come from members only, so these stop
 // mistakes, not attacks.
 const (
-	maxSeats = 4096 // routers with a promise or remembered rounds
-	maxLast  = 16   // processes whose last round is remembered, per router
+	maxSeats = 320 // routers with a promise or remembered rounds; as many have room in the state file
+	maxLast  = 16  // processes whose last round is remembered, per router
 )
 
 // Voter is one member's side of granting: per router at most one promise. It
@@ -25,6 +25,9 @@ type Voter struct {
 	embargo int64 // nothing is granted before
 	floor   fsm.ConfigTag
 	seats   map[uint64]*seat
+	named   map[netip.Addr][]uint64 // routers whose seat has a claim on the address (R18)
+	cookies cookies
+	dirty   []uint64 // routers whose seat changed since the last call of changed
 	stats   VoterStats
 	bug     voterBugs
 }
@@ -47,6 +50,7 @@ type voterBugs struct {
 	anyTTL                  bool // M18
 	noFloor                 bool
 	noAddrs                 bool // R18
+	noCookie                bool // an Ask needs no cookie
 }
 
 // identity is a node and one start of its process (R4).
@@ -61,6 +65,10 @@ type seat struct {
 	seq   uint64
 	until int64 // Invariant: never decreases while unexpired, but by a matching Release (R3)
 	addrs []claim
+	// reserved is whom a planned handover named, until reservedUntil.
+	reserved      fsm.MemberID
+	reservedUntil int64
+	hint          lastRound // the Release that said so; its copies reserve nothing anew
 	// last is the latest round seen of each process, Ask or Release, in order of use.
 	last []lastRound
 }
@@ -79,11 +87,25 @@ type lastRound struct {
 
 // NewVoter starts a voter that has forgotten everything. Unless fresh, which
 // only an identity that never voted may claim, it grants nothing for
-// [Params.Embargo] (R2).
+// [Params.Embargo] (R2). How one that remembers starts: see recall.
 func NewVoter(self fsm.MemberID, boot Nonce, p Params, now int64, fresh bool) *Voter {
-	v := &Voter{self: self, boot: boot, p: p, embargo: now, seats: map[uint64]*seat{}}
+	embargo := now
 	if !fresh {
-		v.embargo = now + int64(p.Embargo())
+		embargo += int64(p.Embargo())
+	}
+	return newVoter(self, boot, p, embargo, nil)
+}
+
+// newVoter starts a voter that grants nothing before embargo and knows what
+// seats say, which is nothing if they are nil.
+func newVoter(self fsm.MemberID, boot Nonce, p Params, embargo int64, seats map[uint64]*seat) *Voter {
+	v := &Voter{
+		self: self, boot: boot, p: p, embargo: embargo, seats: map[uint64]*seat{}, named: map[netip.Addr][]uint64{},
+		cookies: newCookies(),
+	}
+	for id, s := range seats {
+		v.seats[id] = s
+		v.index(id, nil, s.addrs)
 	}
 	return v
 }
@@ -126,10 +148,14 @@ func (v *Voter) Step(now int64, m Message) []Out {
 }
 
 func (v *Voter) answer(m Message, k Kind, reason Reason, holder fsm.MemberID, left int64) []Out {
-	return []Out{{To: m.From, Msg: Message{
+	out := Message{
 		Kind: k, Router: m.Router, From: v.self, Boot: v.boot, Tag: v.floor, Seq: m.Seq, Echo: m.Boot,
 		Reason: reason, Holder: holder, Remaining: left,
-	}}}
+	}
+	if k == Deny || k == ProbeReply {
+		out.Cookie = v.cookies.of(identity{m.From, m.Boot})
+	}
+	return []Out{{To: m.From, Msg: out}}
 }
 
 // refuse says why an Ask or Probe is refused now; Free: it is not (R1, R15, R18).
@@ -137,6 +163,9 @@ func (v *Voter) refuse(now int64, m Message) (Reason, fsm.MemberID, int64) {
 	who := identity{m.From, m.Boot}
 	if now < v.embargoEnd() {
 		return Embargoed, "", v.embargoEnd() - now
+	}
+	if m.Kind == Ask && !v.cookies.good(who, m.Cookie) && !v.bug.noCookie {
+		return NoCookie, "", 0
 	}
 	if m.Kind == Ask && !v.bug.anyTTL && (m.TTL <= 0 || m.TTL > int64(v.p.TTLMax)) {
 		return LongTTL, "", 0
@@ -146,6 +175,8 @@ func (v *Voter) refuse(now int64, m Message) (Reason, fsm.MemberID, int64) {
 	}
 	if s := v.seats[m.Router]; s != nil && now < s.until && !v.same(s.to, who) {
 		return Taken, s.to.node, s.until - now
+	} else if s != nil && now < s.reservedUntil && s.reserved != m.From {
+		return Reserved, s.reserved, s.reservedUntil - now
 	}
 	if node, left := v.claimed(now, who, m); left > 0 {
 		return AddressTaken, node, left
@@ -176,17 +207,47 @@ func (v *Voter) claimed(now int64, who identity, m Message) (node fsm.MemberID, 
 	if v.bug.noAddrs {
 		return "", 0
 	}
-	for id, s := range v.seats {
-		if id == m.Router || now >= s.until || v.same(s.to, who) {
-			continue
-		}
-		for _, c := range s.addrs {
-			if c.until-now > left && slices.Contains(m.Addrs, c.addr) {
-				node, left = s.to.node, c.until-now
+	for _, a := range m.Addrs {
+		for _, id := range v.named[a] {
+			s := v.seats[id]
+			if id == m.Router || now >= s.until || v.same(s.to, who) {
+				continue
+			}
+			if until := s.claimed(a); until-now > left {
+				node, left = s.to.node, until-now
 			}
 		}
 	}
 	return node, left
+}
+
+// claimed is until when the seat's promise names an address.
+func (s *seat) claimed(a netip.Addr) int64 {
+	if i := slices.IndexFunc(s.addrs, func(c claim) bool { return c.addr == a }); i >= 0 {
+		return s.addrs[i].until
+	}
+	return never
+}
+
+// index keeps v.named true to what a seat claims: was before, now since.
+func (v *Voter) index(router uint64, was, now []claim) {
+	for _, c := range was {
+		v.named[c.addr] = slices.DeleteFunc(v.named[c.addr], func(id uint64) bool { return id == router })
+		if len(v.named[c.addr]) == 0 {
+			delete(v.named, c.addr)
+		}
+	}
+	for _, c := range now {
+		v.named[c.addr] = append(v.named[c.addr], router)
+	}
+}
+
+// changed returns the routers whose seat changed since the last call: what
+// has to be written down before an answer leaves (R2).
+func (v *Voter) changed() []uint64 {
+	d := v.dirty
+	v.dirty = nil
+	return d
 }
 
 // prune forgets routers without a live promise; their remembered rounds only
@@ -195,7 +256,9 @@ func (v *Voter) claimed(now int64, who identity, m Message) (node fsm.MemberID, 
 func (v *Voter) prune(now int64) bool {
 	for id, s := range v.seats {
 		if now >= s.until {
+			v.index(id, s.addrs, nil)
 			delete(v.seats, id)
+			v.dirty = append(v.dirty, id)
 		}
 	}
 	return len(v.seats) < maxSeats
@@ -219,7 +282,10 @@ func (v *Voter) ask(now int64, m Message) []Out {
 		v.stats.Stale++
 		return nil
 	}
+	was := slices.Clone(s.addrs)
 	v.promise(now, s, who, m)
+	v.index(m.Router, was, s.addrs)
+	v.dirty = append(v.dirty, m.Router)
 	v.stats.Grants++
 	return v.answer(m, Grant, Free, "", 0)
 }
@@ -230,7 +296,7 @@ func (v *Voter) promise(now int64, s *seat, who identity, m Message) {
 		s.until, s.addrs = never, nil
 	}
 	until := now + m.TTL + int64(v.p.Guard)
-	s.to, s.seq = who, m.Seq
+	s.to, s.seq, s.reservedUntil = who, m.Seq, never
 	if v.bug.shorten {
 		s.until = until
 	}
@@ -255,15 +321,20 @@ func (v *Voter) release(now int64, m Message) {
 	who := identity{m.From, m.Boot}
 	s := v.seat(m.Router)
 	if v.same(s.to, who) && (m.Seq >= s.seq || v.bug.noReleaseSeq) {
+		v.index(m.Router, s.addrs, nil)
 		s.to, s.seq, s.until, s.addrs = identity{}, 0, never, nil
 	}
+	if m.Hint != "" && now >= s.until && (s.hint.who != who || s.hint.seq < m.Seq) {
+		s.reserved, s.reservedUntil, s.hint = m.Hint, now+int64(v.p.reserve()), lastRound{who, m.Seq}
+	}
 	s.remember(who, m.Seq)
+	v.dirty = append(v.dirty, m.Router)
 }
 
 func (v *Voter) seat(router uint64) *seat {
 	s := v.seats[router]
 	if s == nil {
-		s = &seat{until: never}
+		s = &seat{until: never, reservedUntil: never}
 		v.seats[router] = s
 	}
 	return s
