@@ -73,22 +73,33 @@ func TestDarkUntilArmedAndAfterTheDeadline(t *testing.T) {
 	})
 }
 
-// A thawed process's gratuitous ARP, or one it sends too late, stays inside.
+// What a thawed process announces, or one that is late, stays inside.
 func TestEgressIsGated(t *testing.T) {
+	announcements := map[string][]byte{
+		"gratuitous ARP":             ether(ones, macA, etherARP, arpPacket(1, macA, vip, ones, vip)),
+		"unsolicited advertisement":  ether(groupMAC(allNodes), macA, etherIPv6, ip6Packet(node6, allNodes, 58, onLink, nil, nd(node6, allNodes, 136, vip6, 2, macA))),
+		"VRRP advert":                ether(groupMAC(mcast), macA, etherIPv4, ipPacket(node, mcast, 112, 0, nil, advert(3, 100, vip))),
+		"VRRP advert over IPv6":      ether(groupMAC(mcast6), macA, etherIPv6, ip6Packet(link6, mcast6, 112, onLink, nil, advert(3, 100, link6, vip6))),
+		"a packet from the VIP":      ether(macB, macA, etherIPv4, ipPacket(vip, client, 17, 0, nil, make([]byte, 8))),
+		"a packet from the IPv6 VIP": ether(macB, macA, etherIPv6, ip6Packet(vip6, client6, 17, 64, nil, make([]byte, 8))),
+	}
 	eachMode(t, func(t *testing.T, s *site) {
 		g := s.open(Config{Known: vips})
 		out := nstest.NewTap(t, s.Host, "eth0")
-		garp := ether(ones, macA, etherARP, arpPacket(1, macA, vip, ones, vip))
-		heard := func() bool {
-			out.Send(garp)
-			return s.client.Hears(2*silent, func(b []byte) bool { return slices.Equal(b[:42], garp[:42]) })
+		heard := func(frame []byte) bool {
+			out.Send(frame)
+			return s.client.Hears(2*silent, func(b []byte) bool { return slices.Equal(b, frame) })
 		}
-		if heard() {
-			t.Error("gratuitous ARP left with the gate closed")
+		for name, frame := range announcements {
+			if heard(frame) {
+				t.Errorf("%s left with the gate closed", name)
+			}
 		}
 		armVIPs(t, g, in(10*time.Second))
-		if !heard() {
-			t.Error("gratuitous ARP did not leave with the gate open")
+		for name, frame := range announcements {
+			if !heard(frame) {
+				t.Errorf("%s did not leave with the gate open", name)
+			}
 		}
 	})
 }

@@ -195,3 +195,19 @@ func TestLocalNeedsAMark(t *testing.T) {
 		t.Errorf("changed all the same: %v", g.Status().VIPs)
 	}
 }
+
+// An address that was given up but is still on an interface is no longer local.
+func TestGivenUpIsNotLocal(t *testing.T) {
+	s := newSite(t, ModeClsact)
+	g := s.open(Config{Mark: testMark})
+	set := func(v []VIP) error { return s.Try(func() error { return g.SetVIPs(v) }) }
+	if err := errors.Join(set(localV), g.SetMembers([]net.HardwareAddr{macM[:]})); err != nil {
+		t.Fatal(err)
+	}
+	if err := set(nil); !errors.Is(err, ErrAddressPresent) {
+		t.Fatalf("given up with its address still there: %v", err)
+	}
+	if v, _ := markOf(t, g, ingress, 0, ether(macA, macM, etherIPv4, ipPacket(client, vip, 6, 0, nil, make([]byte, 20)))); v != "drop" {
+		t.Errorf("a member's packet: %s", v)
+	}
+}

@@ -144,8 +144,11 @@ func icmp6(src, dst netip.Addr, m []byte) []byte {
 	return m
 }
 
-// groupMAC is where multicast to a goes (RFC 2464, section 7).
+// groupMAC is where multicast to a goes (IPv6: RFC 2464, section 7).
 func groupMAC(a netip.Addr) [6]byte {
 	b := a.As16()
+	if a.Is4() { // RFC 1112, section 6.4
+		return [6]byte{1, 0, 0x5e, b[13] & 0x7f, b[14], b[15]}
+	}
 	return [6]byte{0x33, 0x33, b[12], b[13], b[14], b[15]}
 }
