@@ -97,7 +97,7 @@ func (m *member) buildDataPlane(known []netip.Addr) error {
 	fit := newFitness(d.noteFit(func(ok bool, why string) {
 		m.judges.setFit(ok, why)
 		m.lease.SetFit(ok, why)
-	}), "data plane")
+	}), "gate", "data plane")
 	if m.gate, err = gate.Open(gate.Config{
 		PinDir: d.cfg.BPFPinDir, Known: known, Mark: dataplane.LocalMark, OnFit: fit.of("gate"), Log: d.log.With("part", "gate"),
 	}); err != nil {

@@ -52,10 +52,10 @@ type Config struct {
 	// that knows that process to be dead, and keeps others from starting: a lock
 	// that the kernel releases with its holder.
 	Inherit bool
-	// OnFit is called, from Run, when an interface turns out to lack the gate and
-	// it cannot be put back, and when all have it again: a member whose kernel
-	// may not hold it back must own nothing (R19). It must not block. nil: nobody
-	// is told.
+	// OnFit is called, from Run, when it has looked for the first time, when an
+	// interface turns out to lack the gate and it cannot be put there, and when
+	// all have it again: a member whose kernel may not hold it back must own
+	// nothing (R19). It must not block. nil: nobody is told.
 	OnFit func(ok bool, why string)
 }
 
@@ -81,7 +81,9 @@ type Gate struct {
 
 	watch watchState
 	onFit func(ok bool, why string)
-	unfit string // what onFit was last told; of Run alone
+	// Of Run alone: what onFit was last told, if it was.
+	unfit  string
+	judged bool
 }
 
 // Open probes the kernel, closes the gate of the process before this one (or
@@ -91,7 +93,8 @@ type Gate struct {
 // too. Until SetVIPs says otherwise the gate holds those addresses.
 //
 // Errors: ErrPermission, ErrKernel, ErrTimeNamespace, ErrNotUnicast wrapped with
-// what was being done. After an error what the earlier process left stays
+// what was being done. An interface that cannot have the gate is an error only if
+// none can; otherwise see Status.Failing and OnFit. After an error what the earlier process left stays
 // attached, closed.
 func Open(cfg Config) (*Gate, error) {
 	g := &Gate{dir: cfg.PinDir, log: cfg.Log, mode: cfg.Mode, mark: cfg.Mark, onFit: cfg.OnFit}

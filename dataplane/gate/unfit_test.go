@@ -3,6 +3,7 @@ package gate
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -122,20 +123,65 @@ func TestEmptyIngressQdiscIsReplaced(t *testing.T) {
 }
 
 // One with filters stays as it is; what comes in is guarded at least, and the
-// error says what to do.
+// reason says what to do. The other interfaces have the gate.
 func TestUsedIngressQdiscStays(t *testing.T) {
 	s := newSite(t, ModeClsact)
+	nstest.Wire(s.Host, "eth1", nil, nstest.New(t), "cli1", nil)
 	s.Do(func() error { return occupy("eth0", true) })
-	err := s.Try(func() error { _, err := Open(Config{PinDir: s.pins, Mode: ModeClsact, Known: vips}); return err })
-	if !errors.Is(err, ErrIngressQdisc) || !strings.Contains(err.Error(), "tc qdisc add dev eth0 clsact") {
-		t.Errorf("opened: %v", err)
+	told := make(chan string, 10)
+	g := s.open(Config{Known: vips, OnFit: func(ok bool, why string) { told <- fmt.Sprint(ok, " ", why) }})
+	st := g.Status()
+	if why := st.Failing["eth0"]; !strings.Contains(why, ErrIngressQdisc.Error()) || !strings.Contains(why, "tc qdisc add dev eth0 clsact") {
+		t.Errorf("failing: %v", st.Failing)
 	}
-	s.mustBeDark("an attempt that failed")
+	if !slices.Contains(st.Interfaces, "eth1") || slices.Contains(st.Interfaces, "eth0") {
+		t.Errorf("attached to %v", st.Interfaces)
+	}
+	s.mustBeDark("guarded by half")
+	s.run(g)
+	hears(t, told, func(got string) bool { return strings.HasPrefix(got, "false eth0: ") })
+	if len(told) != 0 {
+		t.Errorf("told more than once: %q", <-told)
+	}
 	s.Do(func() error {
 		filters, err := clsact{}.filters(nstest.Index("eth0"), ingress)
 		if len(filters) != 2 || !isGateFilter(filters[0], ingress) {
 			t.Errorf("filters %v, want the gate's and theirs", filters)
 		}
 		return err
+	})
+	s.Do(func() error { return netlink.QdiscDel(ingressOn(nstest.Index("eth0"))) })
+	hears(t, told, func(got string) bool { return got == "true " })
+}
+
+// A gate that is nowhere is none.
+func TestNoInterfaceTakesTheGate(t *testing.T) {
+	s := newSite(t, ModeClsact)
+	links := 0
+	s.Do(func() error {
+		all, err := interfaces()
+		for _, l := range all {
+			links++
+			err = errors.Join(err, occupy(l.Attrs().Name, true))
+		}
+		return err
+	})
+	err := s.Try(func() error { _, err := Open(Config{PinDir: s.pins, Mode: ModeClsact, Known: vips}); return err })
+	if !errors.Is(err, ErrIngressQdisc) {
+		t.Errorf("opened on none of %d interfaces: %v", links, err)
+	}
+	s.mustBeDark("an attempt that failed")
+}
+
+// Somebody who waits for the first verdict gets it when all is well, too.
+func TestFitIsToldAtOnce(t *testing.T) {
+	eachMode(t, func(t *testing.T, s *site) {
+		told := make(chan string, 10)
+		g := s.open(Config{Known: vips, OnFit: func(ok bool, why string) { told <- fmt.Sprint(ok, " ", why) }})
+		if len(told) != 0 {
+			t.Error("told before Run")
+		}
+		s.run(g)
+		hears(t, told, func(got string) bool { return got == "true " })
 	})
 }

@@ -158,10 +158,10 @@ func (g *Gate) judge(links []netlink.Link) {
 		}
 	}
 	g.watch.mu.Unlock()
-	if why == g.unfit {
+	if why == g.unfit && g.judged {
 		return
 	}
-	g.unfit = why
+	g.unfit, g.judged = why, true
 	if g.onFit != nil {
 		g.onFit(why == "", why)
 	}
@@ -323,7 +323,9 @@ func (g *Gate) forget(present map[int]bool) {
 }
 
 // attachAll puts the gate on every interface, as the first act of a process,
-// and takes off what an earlier one attached in another way.
+// and takes off what an earlier one attached in another way. Interfaces that
+// cannot have it are noted, and looked at again by Run; if none can, that is an
+// error.
 func (g *Gate) attachAll() error {
 	g.watch.attached = make(map[int]string)
 	g.watch.failing = make(map[string]string)
@@ -333,11 +335,16 @@ func (g *Gate) attachAll() error {
 		return err
 	}
 	present := make(map[int]bool)
+	var failed error
 	for _, l := range links {
 		present[l.Attrs().Index] = true
 		if err := g.attachOne(l); err != nil {
-			return err
+			g.failed(l.Attrs().Name, err)
+			failed = errors.Join(failed, err)
 		}
+	}
+	if len(g.watch.attached) == 0 && failed != nil {
+		return failed
 	}
 	for _, h := range g.others() {
 		for _, l := range links {
