@@ -59,8 +59,18 @@ type RouterReport struct {
 	VRID      uint8          `json:"vrid"`
 	Set       string         `json:"set"`
 	Addresses []netip.Prefix `json:"addresses"`
-	Owner     fsm.MemberID   `json:"owner,omitempty"` // empty: nobody that is known
-	OwnerName string         `json:"owner_name,omitempty"`
+	// Group is the sync group that it moves with, if any; Unit is the id of what
+	// the lease is for: the group, or the router.
+	Group     string       `json:"group,omitempty"`
+	Unit      uint64       `json:"unit"`
+	Owner     fsm.MemberID `json:"owner,omitempty"` // empty: nobody that is known
+	OwnerName string       `json:"owner_name,omitempty"`
+	// Home is where it belongs while all is well; Pinned: an operator chose it.
+	Home     fsm.MemberID `json:"home,omitempty"`
+	HomeName string       `json:"home_name,omitempty"`
+	Pinned   bool         `json:"pinned,omitempty"`
+	// Away says why it is not at home, or that it is to be moved; empty: it is.
+	Away string `json:"away,omitempty"`
 	// RemainingMS is what was left of the owner's lease when it was asked.
 	RemainingMS int64           `json:"remaining_ms"`
 	HeldSince   time.Time       `json:"held_since,omitzero"`

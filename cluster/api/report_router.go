@@ -18,23 +18,25 @@ func (v *view) router(r fsm.Router) RouterReport {
 	for _, a := range r.Addresses {
 		out.Addresses = append(out.Addresses, a.Prefix)
 	}
-	if owner, lease, ok := v.owner(r.ID); ok {
+	u, _ := v.table.UnitOf(r.ID)
+	if owner, lease, ok := v.owner(u.ID); ok {
 		out.Owner, out.OwnerName = owner, v.name(owner)
 		out.RemainingMS, out.HeldSince = lease.RemainingMS, lease.HeldSince
 		v.fillOwner(&out)
 	}
 	for _, d := range v.directors() {
 		if d.ID != out.Owner {
-			out.StandBy = append(out.StandBy, StandBy{Member: d.ID, Name: d.Name, Why: v.whyNot(d, r.ID)})
+			out.StandBy = append(out.StandBy, StandBy{Member: d.ID, Name: d.Name, Why: v.whyNot(d, u.ID)})
 		}
 	}
+	v.place(&out, u)
 	return out
 }
 
-// owner is the member whose own lease is valid. The members were not asked at
+// owner is the member whose own lease on a unit is valid. The members were not asked at
 // the same instant, so that around a handover two may say yes: the younger
 // tenure is the one that goes on.
-func (v *view) owner(router uint64) (fsm.MemberID, LeaseStatus, bool) {
+func (v *view) owner(unit uint64) (fsm.MemberID, LeaseStatus, bool) {
 	var id fsm.MemberID
 	var best LeaseStatus
 	for _, d := range v.directors() {
@@ -42,7 +44,7 @@ func (v *view) owner(router uint64) (fsm.MemberID, LeaseStatus, bool) {
 		if s == nil {
 			continue
 		}
-		l, ok := leaseOf(s, router)
+		l, ok := leaseOf(s, unit)
 		if !ok || l.State != LeaseHolder || l.RemainingMS <= 0 {
 			continue
 		}
@@ -68,18 +70,20 @@ func (v *view) fillOwner(out *RouterReport) {
 	}
 }
 
-// whyNot says in words why a director does not own a router.
-func (v *view) whyNot(d fsm.Member, router uint64) string {
+// whyNot says in words why a director does not own a unit.
+func (v *view) whyNot(d fsm.Member, unit uint64) string {
 	s := v.statuses[d.ID]
 	if s == nil {
-		return v.silence(d, router)
+		return v.silence(d, unit)
 	}
-	l, ok := leaseOf(s, router)
+	l, ok := leaseOf(s, unit)
 	switch {
 	case d.State == fsm.Joining:
 		return "not yet a full member, catching up"
 	case d.State == fsm.Leaving:
 		return "leaving the cluster"
+	case d.Drained:
+		return "drained: it takes nothing until lbcluster director fit " + d.Name
 	case !ok:
 		return "does not know this router yet (table revision " + fmt.Sprint(uint64(s.TableRevision)) + ")"
 	case l.Unfit != "":
@@ -100,14 +104,14 @@ func (v *view) whyNot(d fsm.Member, router uint64) string {
 }
 
 // silence says what is known of a director that does not answer.
-func (v *view) silence(d fsm.Member, router uint64) string {
+func (v *view) silence(d fsm.Member, unit uint64) string {
 	why := "does not answer (" + v.replies[d.ID].Error + ")"
 	for _, m := range v.table.Members {
 		s := v.statuses[m.ID]
 		if s == nil {
 			continue
 		}
-		if l, ok := leaseOf(s, router); ok && l.Holder == d.ID && l.RemainingMS > 0 {
+		if l, ok := leaseOf(s, unit); ok && l.Holder == d.ID && l.RemainingMS > 0 {
 			return why + fmt.Sprintf("; %s has promised it the lease for another %s", m.Name, ms(l.RemainingMS))
 		}
 	}

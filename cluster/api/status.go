@@ -99,7 +99,7 @@ const (
 
 // LeaseStatus is one virtual router as a member's lease sees it.
 type LeaseStatus struct {
-	Router uint64 `json:"router"` // fsm.Router.ID
+	Router uint64 `json:"router"` // the unit's id: of a sync group, or a router in none
 	State  string `json:"state"`
 	// Holder is who holds it as far as this member knows; empty: nobody known.
 	Holder fsm.MemberID `json:"holder,omitempty"`
@@ -111,6 +111,9 @@ type LeaseStatus struct {
 	Rank      int       `json:"rank"` // in the router's placement: 1 stands first; 0: unknown
 	// Unfit says why this member must not stand ("IPVS table not applied"); empty: it is fit.
 	Unfit string `json:"unfit,omitempty"`
+	// Waits says, on the holder, what keeps the unit from where it should be;
+	// empty: nothing.
+	Waits string `json:"waits,omitempty"`
 	// Denial is the last refusal that a voter sent ("m2: promised to m3 for 412ms").
 	Denial string `json:"denial,omitempty"`
 	// EmbargoMS is how long this member's voter still promises nothing after its start.

@@ -95,6 +95,9 @@ func (m *member) leaseStatus(ls lease.Status) []api.LeaseStatus {
 			Router: r.ID, State: leaseState(r), Holder: r.Holder, RemainingMS: r.Remaining.Milliseconds(),
 			Rank: r.Rank + 1, Unfit: r.Barred, EmbargoMS: ls.Embargo.Milliseconds(),
 		}
+		if r.Own && m.judges != nil {
+			s.Waits = m.judges.waiting(r.ID)
+		}
 		if r.Denied != "" {
 			s.Denial = string(r.By) + ": " + r.Denied
 		}

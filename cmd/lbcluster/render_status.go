@@ -89,6 +89,9 @@ func renderFindings(r api.StatusReport) string {
 // renderRouter says who owns it and why the others do not.
 func renderRouter(r api.RouterReport, all api.StatusReport) string {
 	t := newTable(ownerLine(r, all.At)...)
+	if r.Away != "" {
+		t.row("home", fmt.Sprintf("%s: %s", r.HomeName, r.Away))
+	}
 	for _, s := range r.StandBy {
 		t.row(s.Name, s.Why)
 	}

@@ -100,6 +100,11 @@ func cmdDaemon(ts *testscript.TestScript, neg bool, args []string) {
 	case "tale": // NAME: the members recorded it
 		records := tales[args[1]](fake.Table().Routers[0].ID)
 		fake.Set(func(f *apitest.Fake) { f.Records = records })
+	case "obeys": // leases follow moves and drains at once
+		fake.Set(func(f *apitest.Fake) { f.Obeys = true })
+	case "owns": // ID ROUTER: it is reported to own it
+		u, _ := fake.Table().UnitByName(args[2])
+		fake.Must(fsm.Command{Ownership: &fsm.Ownership{Router: u.ID, Member: fsm.MemberID(args[1]), Owns: true, Why: "test"}})
 	case "noquorum": // nothing can be committed
 		fake.Fail = fmt.Errorf("commit: %w", api.ErrNoQuorum)
 	default:

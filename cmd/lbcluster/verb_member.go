@@ -49,6 +49,9 @@ func renderMembers(members []fsm.Member) string {
 		if m.Silent {
 			state += ", silent"
 		}
+		if m.Drained {
+			state += ", drained"
+		}
 		t.row(m.ID, m.Name, m.Role, state, m.Addr)
 	}
 	return t.String()

@@ -11,13 +11,13 @@ import (
 func (a *app) routerCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "router",
-		Short:   "List the virtual routers and their owners",
+		Short:   "List the virtual routers and their owners; move one",
 		Example: `  lbcluster router list`,
-		GroupID: groupLook,
+		GroupID: groupOperate,
 		Args:    cobra.NoArgs,
 		RunE:    subcommandMissing,
 	}
-	cmd.AddCommand(&cobra.Command{
+	cmd.AddCommand(a.routerMoveCommand(), &cobra.Command{
 		Use:     "list",
 		Short:   "List the virtual routers and their owners",
 		Example: `  lbcluster router list -o json`,
@@ -46,13 +46,21 @@ func (a *app) enrolledStatus(cmd *cobra.Command) (api.StatusReport, error) {
 }
 
 func renderRouters(r api.StatusReport) string {
-	t := newTable("NAME", "VRID", "SET", "ADDRESSES", "OWNER", "HELD FOR")
+	t := newTable("NAME", "VRID", "SET", "ADDRESSES", "OWNER", "HELD FOR", "HOME", "WHY NOT THERE")
 	for _, v := range r.Routers {
 		owner, held := or(v.OwnerName, "nobody"), ""
 		if !v.HeldSince.IsZero() {
 			held = ago(r.At.Sub(v.HeldSince))
 		}
-		t.row(v.Name, v.VRID, v.Set, joinPrefixes(v.Addresses), owner, held)
+		name := v.Name
+		if v.Group != "" {
+			name += " (" + v.Group + ")"
+		}
+		home := v.HomeName
+		if v.Pinned {
+			home += ", pinned"
+		}
+		t.row(name, v.VRID, v.Set, joinPrefixes(v.Addresses), owner, held, home, v.Away)
 	}
 	return t.String()
 }

@@ -31,6 +31,8 @@ type Fake struct {
 	// BeforeApply, if set, runs once before the next ApplySet is applied: a
 	// second operator who is a little faster.
 	BeforeApply func()
+	// Obeys: leases follow at once where an operator moves or drains.
+	Obeys bool
 	// Fail, if set, is what Propose returns.
 	Fail error
 	// Edit, if set, changes what a member says about itself.
@@ -195,7 +197,36 @@ func (f *Fake) Propose(_ context.Context, c fsm.Command) (fsm.Result, error) {
 	if hook != nil && c.Apply != nil {
 		hook()
 	}
-	return f.apply(c)
+	r, err := f.apply(c)
+	if err == nil && f.obeys() {
+		f.follow()
+	}
+	return r, err
+}
+
+func (f *Fake) obeys() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.Obeys
+}
+
+// follow hands over what was moved, and what a drained director owns; what
+// nobody owns goes to whom it belongs.
+func (f *Fake) follow() {
+	t := f.Table()
+	for _, u := range t.Units() {
+		owner, owned := t.Owners[u.ID]
+		order := t.Order(u.ID)
+		m, _ := t.Member(owner)
+		_, asked := t.Asked(u.ID)
+		if len(order) == 0 || order[0] == owner || owned && !asked && !m.Drained {
+			continue
+		}
+		if owned {
+			f.Must(fsm.Command{Ownership: &fsm.Ownership{Router: u.ID, Member: owner, Why: "handed over"}})
+		}
+		f.Must(fsm.Command{Ownership: &fsm.Ownership{Router: u.ID, Member: order[0], Owns: true, Why: "handed over"}})
+	}
 }
 
 // Journal is Records, whatever the time, and an error for each dead member.

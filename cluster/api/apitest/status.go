@@ -77,7 +77,13 @@ func (f *Fake) status(t *fsm.Table, m fsm.Member) api.DirectorStatus {
 func (f *Fake) addRouter(s *api.DirectorStatus, t *fsm.Table, r fsm.Router) {
 	var owner fsm.MemberID
 	rank := 0
-	for i, id := range t.Order(r.ID) {
+	u, _ := t.UnitOf(r.ID)
+	if reported, ok := t.Owners[u.ID]; ok {
+		if _, dead := f.Dead[reported]; !dead {
+			owner = reported
+		}
+	}
+	for i, id := range t.Order(u.ID) {
 		if _, dead := f.Dead[id]; owner == "" && !dead {
 			owner = id
 		}
@@ -85,7 +91,7 @@ func (f *Fake) addRouter(s *api.DirectorStatus, t *fsm.Table, r fsm.Router) {
 			rank = i + 1
 		}
 	}
-	lease := api.LeaseStatus{Router: r.ID, State: api.LeaseIdle, Holder: owner, RemainingMS: 640, Rank: rank}
+	lease := api.LeaseStatus{Router: u.ID, State: api.LeaseIdle, Holder: owner, RemainingMS: 640, Rank: rank}
 	speaker := api.VRRPStatus{Router: r.ID, State: "BACKUP", Source: sourceOf(t, s.ID), Heard: []api.Speaker{}}
 	owns := owner == s.ID
 	if owns {
@@ -94,7 +100,9 @@ func (f *Fake) addRouter(s *api.DirectorStatus, t *fsm.Table, r fsm.Router) {
 	} else if owner != "" {
 		speaker.Heard = append(speaker.Heard, api.Speaker{Addr: sourceOf(t, owner), Version: 2, Priority: r.Priority, Count: 131, AgeMS: 400})
 	}
-	s.Leases = append(s.Leases, lease)
+	if u.Routers[0] == r.ID { // one lease for all of a group
+		s.Leases = append(s.Leases, lease)
+	}
 	s.VRRP = append(s.VRRP, speaker)
 	for _, a := range r.Addresses {
 		s.Addresses = append(s.Addresses, api.AddressStatus{Router: r.ID, Prefix: a.Prefix, Interface: "eth0", On: owns})
