@@ -60,7 +60,7 @@ func (e *eyes) keepalivedStaysBackup(t *testing.T, peer *lab.Host) {
 	e.await("the peer is BACKUP", 10*time.Second, func() bool { return strings.Contains(k.Output(), "Entering BACKUP STATE") })
 	time.Sleep(5 * time.Second)
 	old := e.AwaitOwner()
-	cut := e.Partition([]*lab.Host{old}, e.Others(old), "udp dport 7500") // it lets go by its deadline
+	cut := e.Partition([]*lab.Host{old}, e.Others(old), membersPort) // it lets go by its deadline
 	next := e.AwaitSuccessor(old)
 	time.Sleep(5 * time.Second)
 	cut.Heal()

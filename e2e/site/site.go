@@ -119,9 +119,10 @@ func Up(t lab.T, directors int) *Site {
 
 // Local is one member's own view.
 type Local struct {
-	ID            string `json:"id"`
-	Name          string `json:"name"`
-	TableRevision uint64 `json:"table_revision"`
+	ID            string   `json:"id"`
+	Name          string   `json:"name"`
+	TableRevision uint64   `json:"table_revision"`
+	Warnings      []string `json:"warnings"`
 	Raft          struct {
 		State      string   `json:"state"`
 		Leader     string   `json:"leader"`
