@@ -30,6 +30,7 @@ type judges struct {
 	unfit  string // why not
 	yields map[uint64]handover.Decision
 	waits  map[uint64]string
+	owns   map[uint64]bool // as of the last decision
 
 	// Of run alone:
 	history map[uint64]*handover.History
@@ -62,6 +63,27 @@ func (j *judges) yield(unit uint64) *handover.Decision {
 		return &d
 	}
 	return nil
+}
+
+// offer tells the lease what to hand over. A drained director stands for nothing,
+// but keeps what it holds until somebody else takes it: a VIP that is served by
+// the wrong director is better than none.
+func (j *judges) offer(w *lease.Want, t *fsm.Table, self fsm.MemberID) {
+	if j == nil {
+		return
+	}
+	me, _ := t.Member(self)
+	for i := range w.Routers {
+		r := &w.Routers[i]
+		if d := j.yield(r.ID); d != nil {
+			r.Yield = &lease.Yield{To: d.To, Why: d.Why}
+		}
+		j.mu.Lock()
+		if r.Rank < 0 && me.Drained && j.owns[r.ID] && len(r.Addrs) > 0 {
+			r.Rank = len(t.Members) // behind everybody
+		}
+		j.mu.Unlock()
+	}
 }
 
 // waiting says what keeps a unit from where it should be; empty: nothing.
@@ -205,14 +227,14 @@ var handoverCauses = map[handover.Reason]journal.Cause{
 
 // decide takes the facts of all units, and records each new decision.
 func (j *judges) decide(all []handover.Facts, note func(journal.Entry)) {
-	yields, waits := map[uint64]handover.Decision{}, map[uint64]string{}
+	yields, waits, owns := map[uint64]handover.Decision{}, map[uint64]string{}, map[uint64]bool{}
 	history := map[uint64]*handover.History{}
 	for _, f := range all {
 		h := j.history[f.Unit.ID]
 		if h == nil {
 			h = &handover.History{}
 		}
-		history[f.Unit.ID] = h
+		history[f.Unit.ID], owns[f.Unit.ID] = h, f.Owner
 		d := h.Decide(f)
 		if d.To != "" {
 			yields[f.Unit.ID] = d
@@ -224,7 +246,7 @@ func (j *judges) decide(all []handover.Facts, note func(journal.Entry)) {
 	j.history = history // of units that are no more nothing is kept
 	j.mu.Lock()
 	before := j.yields
-	j.yields, j.waits = yields, waits
+	j.yields, j.waits, j.owns = yields, waits, owns
 	j.mu.Unlock()
 	changed := len(before) != len(yields)
 	for id, d := range yields {

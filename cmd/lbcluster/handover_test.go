@@ -77,6 +77,11 @@ func TestJudgesDecide(t *testing.T) {
 		t.Errorf("recorded %+v", notes)
 	}
 	<-j.changed
+	w := lease.Want{Routers: []lease.Router{{ID: 1, Rank: -1, Addrs: []netip.Addr{vipA}}, {ID: 2, Rank: -1, Addrs: []netip.Addr{vipB}}}}
+	j.offer(&w, table, "m1")
+	if y := w.Routers[0].Yield; y == nil || *y != (lease.Yield{To: "m2", Why: "dir1 is drained"}) || w.Routers[0].Rank != 3 || w.Routers[1].Rank != -1 || w.Routers[1].Yield != nil {
+		t.Errorf("the lease is told %+v", w.Routers)
+	}
 	table.Members[0].Drained = false
 	decide(true)
 	if j.yield(1) != nil || len(j.changed) != 1 {

@@ -245,6 +245,7 @@ func (m *member) feed(ctx context.Context) error {
 		committed, _ := m.d.node.Voters()
 		want := leaseWant(m.id.ID, t, committed, m.guards, m.units.why)
 		want.Locals = m.nets.locals()
+		m.judges.offer(&want, t, m.id.ID)
 		m.lease.Update(want)
 	}
 }
