@@ -130,6 +130,7 @@ func (m *member) fillGate(out *api.DirectorStatus) {
 	for _, dev := range gs.Displaced {
 		out.Warnings = append(out.Warnings, "another program runs before the gate on "+dev)
 	}
+	addDropped(out.Dropped, "gate_", map[string]uint64{"unreadable_ipv6": gs.Obscure})
 	now := gate.BootNow()
 	for addr, c := range m.gate.Counters() {
 		out.Gate.Addresses = append(out.Gate.Addresses, gateAddress(addr, c, gs.VIPs[addr] > 0, now))
