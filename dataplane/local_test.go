@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -292,9 +293,10 @@ func TestNoSysctlNoLoopback(t *testing.T) {
 func TestTheHiddenService(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		boxes(w)
-		refuse := true
+		var refuse atomic.Bool
+		refuse.Store(true)
 		w.ipvs.Fail = func(op ipvs.Op) error {
-			if refuse && op.Service.Mark != 0 {
+			if refuse.Load() && op.Service.Mark != 0 {
 				return errors.New("no memory")
 			}
 			return nil
@@ -305,7 +307,7 @@ func TestTheHiddenService(t *testing.T) {
 		if s := w.plane.Status().Locals; len(s) != 1 || s[0].Open {
 			t.Errorf("members' packets are let in to be balanced once more: %+v", s)
 		}
-		refuse = false
+		refuse.Store(false)
 		time.Sleep(10 * time.Second)
 		if s := w.plane.Status(); !s.Locals[0].Open {
 			t.Errorf("not mended: %+v", s.Locals)
