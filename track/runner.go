@@ -83,25 +83,30 @@ func (r *Runner) Update(t *fsm.Table) {
 	}
 }
 
-// wanted are the trackers of each unit that has any: its group's and its routers'.
+// wanted are the trackers of each unit that has any.
 func wanted(t *fsm.Table) map[uint64][]fsm.Tracker {
 	w := map[uint64][]fsm.Tracker{}
 	for _, u := range t.Units() {
-		var all []fsm.Tracker
-		for _, g := range t.Groups {
-			if g.ID == u.ID {
-				all = append(all, g.Track...)
-			}
-		}
-		for _, id := range u.Routers {
-			router, _ := t.Router(id)
-			all = append(all, router.Track...)
-		}
-		if len(all) > 0 {
+		if all := Of(t, u); len(all) > 0 {
 			w[u.ID] = all
 		}
 	}
 	return w
+}
+
+// Of are the trackers that count for a unit: its group's and its routers'.
+func Of(t *fsm.Table, u fsm.Unit) []fsm.Tracker {
+	var all []fsm.Tracker
+	for _, g := range t.Groups {
+		if g.ID == u.ID {
+			all = append(all, g.Track...)
+		}
+	}
+	for _, id := range u.Routers {
+		router, _ := t.Router(id)
+		all = append(all, router.Track...)
+	}
+	return all
 }
 
 // thing is what a tracker watches, whatever it then makes of it.

@@ -73,6 +73,11 @@ func (u *unitFitness) set(unit uint64, ok bool, why string) {
 		u.note(fitEntry(unit, why))
 	}
 	u.bad[unit] = why
+	u.poke()
+}
+
+// poke wakes who waits for changed.
+func (u *unitFitness) poke() {
 	select {
 	case u.changed <- struct{}{}:
 	default:

@@ -124,8 +124,8 @@ func (m *member) standing(t *fsm.Table) lease.Standing {
 	me, _ := t.Member(m.id.ID)
 	for _, u := range t.Units() {
 		us := lease.UnitStanding{Unit: u.ID, Ready: true}
-		us.Score, us.Why = m.score(u.ID)
-		switch why := m.units.why(u.ID); {
+		us.Score, us.Why = m.watch.score(u.ID)
+		switch why := m.unfit(u.ID); {
 		case !fit:
 			us.Ready, us.Why = false, unfit
 		case why != "":
@@ -139,9 +139,6 @@ func (m *member) standing(t *fsm.Table) lease.Standing {
 	}
 	return s
 }
-
-// score is what the unit's trackers add up to here, and why it is low.
-func (m *member) score(uint64) (int, string) { return 0, "" }
 
 // lags reports whether the kernel has been behind the table for a while.
 func (j *judges) lags(now bool, at time.Time) bool {

@@ -45,6 +45,7 @@ type member struct {
 	tenure *tenures
 	judges *judges
 	units  *unitFitness
+	watch  *watchers
 }
 
 // brokenRetry is how often a director looks whether its kernel can be used now.
@@ -115,6 +116,7 @@ func (m *member) buildDataPlane(known []netip.Addr) error {
 	}
 	m.vrrp = vrrp.New(vrrp.Config{Clock: gate.BootNow, Ours: m.isMember, Log: d.log.With("part", "vrrp")})
 	m.units = newUnitFitness(d.note)
+	m.watch = newWatchers(d.cfg.Interfaces, m.units.poke, d.log)
 	m.plane = dataplane.New(dataplane.Config{
 		Self: m.id.ID, Inherited: slices.Collect(maps.Keys(m.gate.Inherited())),
 		IPVS: m.kernel, VIPs: m.vips, Gate: m.keys, VRRP: speakers{m.vrrp, d.log},
@@ -185,6 +187,8 @@ func (m *member) run(ctx context.Context) error {
 		part("dataplane", restCtx, m.plane.Run)
 		part("checks", restCtx, m.checks.Run)
 		part("handover", restCtx, m.judge)
+		part("track", restCtx, m.watch.track.Run)
+		part("notify", restCtx, m.tell)
 		part("history", restCtx, func(ctx context.Context) error { return m.tenure.report(ctx, m.id.ID, m.d.node.Propose) })
 	}
 	if m.broken != nil {
@@ -232,6 +236,7 @@ func (m *member) feed(ctx context.Context) error {
 			if m.plane != nil {
 				m.plane.Update(t)
 				m.checks.Update(m.id.ID, t)
+				m.watch.track.Update(t)
 			}
 		case <-tick.C:
 		case <-guarded:
@@ -243,7 +248,7 @@ func (m *member) feed(ctx context.Context) error {
 			continue
 		}
 		committed, _ := m.d.node.Voters()
-		want := leaseWant(m.id.ID, t, committed, m.guards, m.units.why)
+		want := leaseWant(m.id.ID, t, committed, m.guards, m.unfit)
 		want.Locals = m.nets.locals()
 		m.judges.offer(&want, t, m.id.ID)
 		m.lease.Update(want)

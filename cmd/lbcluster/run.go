@@ -141,21 +141,21 @@ func (d *theDaemon) run(ctx context.Context, serve func(context.Context) error) 
 			return nil
 		}
 		d.log.Info("executing itself again; the VIPs stay")
-		notify(daemon.SdNotifyReloading)
+		tellSystemd(daemon.SdNotifyReloading)
 		d.note(journal.Entry{Kind: journal.Reloaded})
 		stopNode()
 		err := slow.Wait()
 		stopMember(errKeep)
 		return err
 	})
-	notify(daemon.SdNotifyReady)
-	context.AfterFunc(ctx, func() { notify(daemon.SdNotifyStopping) })
+	tellSystemd(daemon.SdNotifyReady)
+	context.AfterFunc(ctx, func() { tellSystemd(daemon.SdNotifyStopping) })
 	err = g.Wait()
 	return reloaded, errors.Join(err, slow.Wait())
 }
 
-// notify tells systemd, if it started us.
-func notify(state string) { _, _ = daemon.SdNotify(false, state) }
+// tellSystemd tells systemd, if it started us.
+func tellSystemd(state string) { _, _ = daemon.SdNotify(false, state) }
 
 // noTime leaves the time out of log lines where the journal adds its own.
 func noTime() func([]string, slog.Attr) slog.Attr {

@@ -1,0 +1,148 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"lbcluster/cluster/lease"
+	"lbcluster/fsm"
+	"lbcluster/notify"
+	"lbcluster/track"
+)
+
+// watchers are what a director does for its routers' trackers and notify
+// scripts.
+type watchers struct {
+	track  *track.Runner
+	notify *notify.Runner
+
+	mu     sync.Mutex
+	states map[uint64]track.State // of units that have trackers
+}
+
+// newWatchers: changed is called when a state has changed; it must not block.
+func newWatchers(interfaces map[string]string, changed func(), log *slog.Logger) *watchers {
+	w := &watchers{notify: notify.New(log.With("part", "notify"))}
+	w.track = track.New(track.Config{Interfaces: interfaces, Log: log.With("part", "track"), OnChange: func(states map[uint64]track.State) {
+		w.mu.Lock()
+		w.states = states
+		w.mu.Unlock()
+		changed()
+	}})
+	return w
+}
+
+// state is what a unit's trackers come to; false: it has some, and nothing is
+// known of them yet.
+func (w *watchers) state(t *fsm.Table, u fsm.Unit) (track.State, bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	s, known := w.states[u.ID]
+	return s, known || len(track.Of(t, u)) == 0
+}
+
+// score is what the unit's trackers add up to here, and why it is low.
+func (w *watchers) score(unit uint64) (int, string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	s := w.states[unit]
+	return s.Score, s.Why
+}
+
+// unfit says why this director cannot hold a unit; "": it can.
+func (m *member) unfit(unit uint64) string {
+	if why := m.units.why(unit); why != "" || m.watch == nil {
+		return why
+	}
+	t := m.d.node.Table()
+	u, _ := t.Unit(unit)
+	s, known := m.watch.state(t, u)
+	switch {
+	case !known:
+		return "what it tracks has not been looked at yet"
+	case s.Fault:
+		return s.Why
+	}
+	return ""
+}
+
+// tellEvery bounds how late a script hears of a change that nobody announced.
+const tellEvery = 50 * time.Millisecond
+
+// tell lets notify scripts know this director's states, until ctx ends; then of
+// the end, unless this process only makes room for the next one.
+func (m *member) tell(ctx context.Context) error {
+	running, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	ended := make(chan error, 1)
+	go func() { ended <- m.watch.notify.Run(running) }()
+	told := map[string]notify.Subject{}
+	for pause(ctx, tellEvery) {
+		if _, whole := m.plane.Applied(); !whole && len(told) == 0 {
+			continue // a first look at the kernel comes before a first word
+		}
+		m.tellNow(m.d.node.Table(), told)
+	}
+	if !errors.Is(context.Cause(ctx), lease.ErrKeep) {
+		for _, s := range told {
+			m.watch.notify.Set(s, notify.Stop)
+		}
+	}
+	stop()
+	return <-ended
+}
+
+// tellNow sets the state of each router and group; told are those of the last
+// time, by kind and name.
+func (m *member) tellNow(t *fsm.Table, told map[string]notify.Subject) {
+	now := map[string]bool{}
+	for _, u := range t.Units() {
+		if _, known := m.watch.state(t, u); !known {
+			continue
+		}
+		since, _ := m.tenure.of(u.ID)
+		state := notify.StateOf(!since.IsZero(), m.unfit(u.ID) != "")
+		for key, s := range subjects(t, u, m.watch) {
+			now[key], told[key] = true, s
+			m.watch.notify.Set(s, state)
+		}
+	}
+	for key, s := range told {
+		if !now[key] && !stillThere(t, s) {
+			m.watch.notify.Set(s, notify.Fault) // keepalived's word for a router that was deleted
+			delete(told, key)
+		}
+	}
+}
+
+func stillThere(t *fsm.Table, s notify.Subject) bool {
+	if s.Group {
+		for _, g := range t.Groups {
+			if g.Name == s.Name {
+				return true
+			}
+		}
+		return false
+	}
+	_, ok := t.RouterByName(s.Name)
+	return ok
+}
+
+// subjects are whoever's scripts hear of a unit: its routers, and its group.
+func subjects(t *fsm.Table, u fsm.Unit, w *watchers) map[string]notify.Subject {
+	out := map[string]notify.Subject{}
+	score, _ := w.score(u.ID)
+	for _, id := range u.Routers {
+		r, _ := t.Router(id)
+		out["INSTANCE "+r.Name] = notify.Subject{Name: r.Name, Priority: notify.Priority(r.Priority, score), Scripts: r.Notify}
+	}
+	for _, g := range t.Groups {
+		if g.ID == u.ID {
+			out["GROUP "+g.Name] = notify.Subject{Group: true, Name: g.Name, Scripts: g.Notify}
+		}
+	}
+	return out
+}
