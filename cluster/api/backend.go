@@ -61,6 +61,7 @@ type Backend interface {
 	Membership
 	Replica
 	Observer
+	Forcer
 }
 
 // InitRequest asks for a new cluster.

@@ -95,6 +95,7 @@ func (s *Server) Handler() http.Handler {
 		"POST /v1/plan":           s.postPlan,
 		"POST /v1/apply":          s.postApply,
 		"PUT /v1/overrides":       s.putOverride,
+		"POST /v1/force-own":      s.postForce,
 	}
 	methods := map[string][]string{}
 	for pattern, fn := range routes {

@@ -95,7 +95,7 @@ func withPort(addr string) string {
 // tryKernel says whether this machine can be a director.
 func (d *theDaemon) tryKernel() error {
 	probe := &member{d: d}
-	if err := probe.buildDataPlane(nil); err != nil {
+	if err := probe.buildDataPlane(nil, false); err != nil {
 		return fmt.Errorf("this machine cannot be a director (it can be a witness: lbcluster join --witness): %w", err)
 	}
 	probe.close()

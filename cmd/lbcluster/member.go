@@ -28,11 +28,12 @@ import (
 // member is what runs while this machine is in a cluster. A witness has the
 // lease alone, and so has a director whose kernel can't be used (see broken).
 type member struct {
-	id     cluster.Identity
-	d      *theDaemon
-	lease  *lease.Driver
-	nets   *networks
-	broken error // why a director has no data plane; nil: it has one
+	id      cluster.Identity
+	d       *theDaemon
+	lease   *lease.Driver
+	nets    *networks
+	embargo time.Duration // until which what others were granted has run out
+	broken  error         // why a director has no data plane; nil: it has one
 
 	// nil without a data plane:
 	gate   *gate.Gate
@@ -63,15 +64,21 @@ func newMember(d *theDaemon, id cluster.Identity, settings fsm.Settings) (*membe
 		return nil, err
 	}
 	params.Guard = settings.Guard.D()
+	m.embargo = params.Embargo()
+	lastBoot, err := d.cfg.bootIDs()
+	if err != nil {
+		d.log.Warn("a reboot cannot be told from a restart: the voter may wait longer than it need", "err", err)
+	}
 	cfg := lease.Config{
+		StateFile: d.cfg.leaseFile(), LastBootID: lastBoot,
 		Self: id.ID, Cluster: id.Cluster, Key: id.LeaseKey, Listen: id.Addr, Params: params,
 		Floor: d.node.Floor, Relay: d.node.Relay, Journal: d.noteLease, FreshIdentity: id.NewlyEnrolled && d.freshOnce(id), Log: d.log.With("part", "lease"),
 	}
 	if id.Role == fsm.Director {
-		if m.broken = m.buildDataPlane(d.node.Table().VIPs()); m.broken != nil {
+		if m.broken = m.buildDataPlane(d.node.Table().VIPs(), true); m.broken != nil {
 			d.log.Error("this machine cannot hold VIPs; it votes, and looks again from time to time", "err", m.broken)
 		} else {
-			cfg.Gate, cfg.Owner = m.gate, m.tenure
+			cfg.Gate, cfg.Owner, cfg.Inherited = m.gate, m.tenure, m.gate.Inherited()
 		}
 	}
 	if m.lease, err = lease.New(cfg); err != nil {
@@ -90,8 +97,10 @@ func (d *theDaemon) freshOnce(id cluster.Identity) bool {
 	return fresh
 }
 
-// buildDataPlane opens the gate first: without it no VIP may be added (R19).
-func (m *member) buildDataPlane(known []netip.Addr) error {
+// buildDataPlane opens the gate first: without it no VIP may be added (R19). To
+// inherit what the process before this one held open is for who holds the
+// daemon's lock, which says that it is dead, and adopts or closes it.
+func (m *member) buildDataPlane(known []netip.Addr, inherit bool) error {
 	d := m.d
 	var err error
 	m.judges = newJudges()
@@ -100,7 +109,7 @@ func (m *member) buildDataPlane(known []netip.Addr) error {
 		m.lease.SetFit(ok, why)
 	}), "gate", "data plane")
 	if m.gate, err = gate.Open(gate.Config{
-		PinDir: d.cfg.BPFPinDir, Known: known, Mark: dataplane.LocalMark, OnFit: fit.of("gate"), Log: d.log.With("part", "gate"),
+		PinDir: d.cfg.BPFPinDir, Known: known, Inherit: inherit, Mark: dataplane.LocalMark, OnFit: fit.of("gate"), Log: d.log.With("part", "gate"),
 	}); err != nil {
 		return fmt.Errorf("open the gate: %w", err)
 	}
@@ -123,7 +132,7 @@ func (m *member) buildDataPlane(known []netip.Addr) error {
 		StateFile: d.cfg.stateFile(), NodeInterfaces: d.cfg.Interfaces, Log: d.log.With("part", "dataplane"),
 		OnFit: fit.of("data plane"), OnRouterFit: m.units.set,
 	})
-	m.tenure = newTenures(m.plane, d.note, func(unit uint64) fsm.MemberID { return d.node.Table().Owners[unit] })
+	m.tenure = newTenures(m.plane, m.gate.Inherited(), d.note, func(unit uint64) fsm.MemberID { return d.node.Table().Owners[unit] })
 	m.checks = checks.New(checks.Config{Log: d.log.With("part", "checks"), Propose: d.node.Propose})
 	return nil
 }
@@ -204,7 +213,7 @@ var errRestart = errors.New("this machine can hold VIPs now")
 func (m *member) awaitKernel(ctx context.Context) error {
 	for pause(ctx, brokenRetry) {
 		probe := &member{d: m.d}
-		if probe.buildDataPlane(m.d.node.Table().VIPs()) == nil {
+		if probe.buildDataPlane(m.d.node.Table().VIPs(), false) == nil {
 			probe.close()
 			return errRestart
 		}

@@ -128,7 +128,7 @@ func (r *recorder) Lost(uint64, string) <-chan struct{} {
 func TestTenuresCountTenuresNotPermits(t *testing.T) {
 	owner := &recorder{}
 	var _ lease.Owner = owner
-	ten := newTenures(owner, func(journal.Entry) {}, func(uint64) fsm.MemberID { return "" })
+	ten := newTenures(owner, nil, func(journal.Entry) {}, func(uint64) fsm.MemberID { return "" })
 	now := int64(1)
 	permit := fence.NewTerm(7, []netip.Addr{vipA}, 100, func() int64 { return now }).Permit()
 	ten.Lost(7, "never held")
@@ -151,7 +151,7 @@ func TestTenuresCountTenuresNotPermits(t *testing.T) {
 }
 
 func TestTenuresNeverBlock(t *testing.T) {
-	ten := newTenures(&recorder{}, func(journal.Entry) {}, func(uint64) fsm.MemberID { return "" })
+	ten := newTenures(&recorder{}, nil, func(journal.Entry) {}, func(uint64) fsm.MemberID { return "" })
 	for i := range uint64(1000) {
 		ten.Acquired(fence.NewTerm(i, nil, 1, func() int64 { return 0 }).Permit())
 	}

@@ -10,13 +10,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"lbcluster/cluster/lease"
 	"lbcluster/journal"
 )
-
-// errKeep ends a member's parts so that the next image of this very process
-// goes on with what it owns: the lease is not released, the gate stays open
-// until its deadline, the VIPs stay where they are.
-var errKeep = errors.New("the process executes itself again")
 
 // tryLimit bounds the trial of a new image.
 const tryLimit = 10 * time.Second
@@ -81,7 +77,7 @@ func executeAgain(lock *daemonLock) error {
 
 // noteEnd records how this process ends.
 func (d *theDaemon) noteEnd(ctx context.Context) {
-	if !errors.Is(context.Cause(ctx), errKeep) {
+	if !errors.Is(context.Cause(ctx), lease.ErrKeep) {
 		d.note(journal.Entry{Kind: journal.Stopped})
 	}
 }

@@ -5,10 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,6 +21,7 @@ import (
 
 	"lbcluster/cluster"
 	"lbcluster/cluster/api"
+	"lbcluster/cluster/lease"
 	"lbcluster/dataplane/gate"
 	"lbcluster/fsm"
 	"lbcluster/journal"
@@ -145,7 +148,7 @@ func (d *theDaemon) run(ctx context.Context, serve func(context.Context) error) 
 		d.note(journal.Entry{Kind: journal.Reloaded})
 		stopNode()
 		err := slow.Wait()
-		stopMember(errKeep)
+		stopMember(lease.ErrKeep) // the gate stays open until its deadline, the VIPs stay where they are
 		return err
 	})
 	tellSystemd(daemon.SdNotifyReady)
@@ -174,6 +177,50 @@ func noTime() func([]string, slog.Attr) slog.Attr {
 // run folder, which lives as long as the kernel does.
 func (c NodeConfig) stateFile() string {
 	return filepath.Join(filepath.Dir(c.Socket), "dataplane.json")
+}
+
+// leaseFile is where the lease keeps what it must not forget while the kernel
+// runs.
+func (c NodeConfig) leaseFile() string { return filepath.Join(filepath.Dir(c.Socket), "lease.state") }
+
+// bootIDs returns the boot of this kernel at this member's last start, as the
+// data folder remembers it (empty: not known), and durably writes down the
+// present one for the next start.
+func (c NodeConfig) bootIDs() (last string, err error) {
+	path := filepath.Join(c.DataDir, "boot_id")
+	b, err := os.ReadFile(path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("read the last boot: %w", err)
+	}
+	last = strings.TrimSpace(string(b))
+	if now := journal.BootID(); now != last {
+		if err := writeDurably(path, now+"\n"); err != nil {
+			return "", fmt.Errorf("write the present boot: %w", err)
+		}
+	}
+	return last, nil
+}
+
+// writeDurably replaces a small file, whole or not at all.
+func writeDurably(path, text string) error {
+	f, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(text)
+	err = errors.Join(err, f.Sync(), f.Close())
+	if err == nil {
+		err = os.Rename(path+".new", path)
+	}
+	if err != nil {
+		return err
+	}
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	return dir.Sync()
 }
 
 // runMember runs the parts of a member whenever this machine is one.

@@ -33,6 +33,12 @@ func TestScripts(t *testing.T) {
 		Setup:               setupScript,
 		UpdateScripts:       os.Getenv("UPDATE_SCRIPTS") != "",
 		RequireExplicitExec: false,
+		Condition: func(cond string) (bool, error) {
+			if cond == "root" {
+				return os.Geteuid() == 0, nil
+			}
+			return false, fmt.Errorf("no condition %q", cond)
+		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"daemon": cmdDaemon,
 			"status": cmdStatus,
@@ -96,6 +102,10 @@ func cmdDaemon(ts *testscript.TestScript, neg bool, args []string) {
 			f.BeforeApply = func() {
 				fake.Must(fsm.Command{By: "eve@dir2", Settings: &fsm.SetSettings{Profile: "robust"}})
 			}
+		})
+	case "alive": // somebody who is said to be off is not
+		fake.Set(func(f *apitest.Fake) {
+			f.Refuse = fmt.Errorf("%w: dir3 is not powered off: it answers over TLS", fsm.ErrDenied)
 		})
 	case "tale": // NAME: the members recorded it
 		records := tales[args[1]](fake.Table().Routers[0].ID)

@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"maps"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -21,16 +23,18 @@ type tenures struct {
 	note   func(journal.Entry)
 	former func(unit uint64) fsm.MemberID
 
-	mu    sync.Mutex
-	since map[uint64]time.Time // of the present tenures
-	count map[uint64]tally
+	mu        sync.Mutex
+	inherited map[netip.Addr]int64 // not yet adopted
+	since     map[uint64]time.Time // of the present tenures
+	count     map[uint64]tally
 }
 
 // tally counts the tenures of a router since the process started.
 type tally struct{ acquired, lost uint64 }
 
-func newTenures(owner lease.Owner, note func(journal.Entry), former func(uint64) fsm.MemberID) *tenures {
-	return &tenures{owner: owner, note: note, former: former, reports: make(chan fsm.Ownership, 256), since: map[uint64]time.Time{}, count: map[uint64]tally{}}
+// newTenures gets the VIPs whose gate the process before this one left open.
+func newTenures(owner lease.Owner, inherited map[netip.Addr]int64, note func(journal.Entry), former func(uint64) fsm.MemberID) *tenures {
+	return &tenures{owner: owner, inherited: maps.Clone(inherited), note: note, former: former, reports: make(chan fsm.Ownership, 256), since: map[uint64]time.Time{}, count: map[uint64]tally{}}
 }
 
 // Acquired implements lease.Owner. It comes again when addresses change: that
@@ -47,11 +51,27 @@ func (t *tenures) Acquired(p fence.Permit) {
 	n.acquired++
 	t.count[p.Router()] = n
 	acquired := journal.Entry{Kind: journal.Acquired, Unit: p.Router()}
+	if t.adopts(p) {
+		acquired.Cause = journal.Adopted
+	}
 	if id := t.former(p.Router()); id != "" {
 		acquired.Peers = []fsm.MemberID{id}
 	}
 	t.note(acquired)
 	t.queue(fsm.Ownership{Router: p.Router(), Owns: true, Why: "a majority granted the lease"})
+}
+
+// adopts reports whether p goes on with what the process before this one held.
+// What was inherited is that only until it is lost.
+func (t *tenures) adopts(p fence.Permit) bool {
+	found := false
+	for a := range t.inherited {
+		if p.Covers(a) {
+			found = true
+			delete(t.inherited, a)
+		}
+	}
+	return found
 }
 
 // Lost implements lease.Owner.

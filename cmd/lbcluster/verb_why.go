@@ -157,9 +157,12 @@ func explain(t *fsm.Table, records []journal.Record, q journal.Question, since t
 // findUnit finds what a name or id of a virtual router means: the lease that it
 // is under.
 func findUnit(t *fsm.Table, word string) (unit uint64, name string, err error) {
-	for _, r := range t.Routers {
-		if r.Name == word || fmt.Sprint(r.ID) == word {
-			return r.ID, r.Name, nil
+	if u, ok := t.UnitByName(word); ok {
+		return u.ID, u.Name, nil
+	}
+	for _, u := range t.Units() {
+		if fmt.Sprint(u.ID) == word {
+			return u.ID, u.Name, nil
 		}
 	}
 	return 0, "", &hinted{fmt.Errorf("%w: no virtual router has the name or id %q", fsm.ErrNotFound, word), "lbcluster router list"}

@@ -39,6 +39,9 @@ type Fake struct {
 	Edit func(*api.DirectorStatus)
 	// Records are what the members recorded; dead members' are left out.
 	Records []journal.Record
+	// Forced is what ForceOwn did; Refuse, if set, is what it returns.
+	Forced []api.ForceRequest
+	Refuse error
 	// Dead members do not answer.
 	Dead map[fsm.MemberID]string
 }
@@ -241,6 +244,19 @@ func (f *Fake) Journal(context.Context, time.Time, time.Time) []journal.Record {
 		out = append(out, r)
 	}
 	return out
+}
+
+// ForceOwn remembers what it is asked for, unless Refuse is set.
+func (f *Fake) ForceOwn(_ context.Context, req api.ForceRequest) (api.ForceReply, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.Refuse != nil {
+		return api.ForceReply{}, f.Refuse
+	}
+	if !req.Check {
+		f.Forced = append(f.Forced, req)
+	}
+	return api.ForceReply{Router: req.Router, PoweredOff: req.PoweredOff, Until: Now.Add(req.For.D()), After: fsm.Duration(3 * time.Second)}, nil
 }
 
 // WaitRevision waits for a table.
