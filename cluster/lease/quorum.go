@@ -58,7 +58,7 @@ func (q quorum) voters() (out []fsm.MemberID) {
 // won reports whether these voters, a set of ids, make a quorum.
 func (q quorum) won(votes []fsm.MemberID) bool {
 	return q.known() && !slices.ContainsFunc(q.sets, func(s fsm.VoterSet) bool {
-		return len(both(s.Voters, votes)) < q.needed(s)
+		return len(both(without(s.Voters, q.absent), votes)) < q.needed(s)
 	})
 }
 

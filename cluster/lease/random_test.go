@@ -249,6 +249,8 @@ var plans = []struct {
 	{"rounds of any ttl", plan{nodes: 3, steps: 1500, crashes: 4, ttls: 3, drift: 0.05}, mutation{}, 600},
 	{"gate writes in a late thread", plan{nodes: 3, steps: 1500, crashes: 2}, mutation{asyncArm: true}, 600},
 	{"gate writes without order, but in the same thread", plan{nodes: 3, steps: 1500, crashes: 2}, mutation{noOrder: true}, 300},
+	{"restarts that find the state file", plan{nodes: 3, steps: 1500, crashes: 8, drift: 0.05}, mutation{keepVoter: true}, 600},
+	{"addresses that move and restarts that find the state file", plan{nodes: 3, steps: 1500, crashes: 8, moves: true}, mutation{keepVoter: true}, 300},
 	{"restarts that keep nonce and count", plan{nodes: 3, steps: 1500, crashes: 6}, mutation{sameBoot: true}, 600},
 }
 

@@ -38,14 +38,16 @@ func simParams() Params {
 // mutation leaves out rules, or asks the harness to misbehave where the code
 // leaves no such choice.
 type mutation struct {
-	voter    voterBugs
-	holder   holderBugs
-	noOrder  bool // keeper M15
-	asyncArm bool // gate writes happen in a thread of their own, late (not a bug: R7 covers it)
-	relative bool // M05: the gate is armed for a span from when it is written
-	sameBoot bool // a restart keeps the nonce and goes on counting (not a bug: R4 allows it)
-	seqBack  bool // M10: and counts from 1 again
-	noEps    bool // M04
+	voter     voterBugs
+	holder    holderBugs
+	noOrder   bool // keeper M15
+	asyncArm  bool // gate writes happen in a thread of their own, late (not a bug: R7 covers it)
+	relative  bool // M05: the gate is armed for a span from when it is written
+	keepVoter bool // a restart finds the state file: promises, identity, tenures (not a bug: R2)
+	halfVoter bool // likewise, but an old state of the promises: they were written after the Grant left
+	sameBoot  bool // a restart keeps the nonce and goes on counting (not a bug: R4 allows it)
+	seqBack   bool // M10: and counts from 1 again
+	noEps     bool // M04
 
 	joint, requesterAppended, floorCommitted, noSpacing, twoAtOnce bool // membership
 }
@@ -160,16 +162,23 @@ func (n *node) rawNow() int64  { return int64(float64(n.w.now) * n.rawRate) }
 func (n *node) start(fresh bool) {
 	w, old := n.w, n.holder
 	w.starts++
-	keep := (w.mut.sameBoot || w.mut.seqBack) && old != nil
+	remember := (w.mut.keepVoter || w.mut.halfVoter) && old != nil && !fresh
+	keep := (w.mut.sameBoot || w.mut.seqBack) && old != nil || remember
 	if !keep {
 		n.boot = Nonce{byte(w.starts), byte(w.starts >> 8), n.id[1]}
 		n.released = map[uint64]uint64{}
 	}
+	seats := n.saved(remember)
 	n.voter = NewVoter(n.id, n.boot, w.p, n.rawNow(), fresh)
+	if remember {
+		n.voter = newVoter(n.id, n.boot, w.p, n.embargo, seats)
+	}
 	n.voter.bug = w.mut.voter
 	n.voter.SetFloor(n.floor())
-	n.embargo = n.rawNow()
-	if !fresh {
+	if !remember {
+		n.embargo = n.rawNow()
+	}
+	if !fresh && !remember {
 		n.embargo += int64(w.p.Embargo())
 	}
 	n.holder = NewHolder(n.id, n.boot, w.p, rand.New(rand.NewPCG(w.starts, 2)))
@@ -177,14 +186,59 @@ func (n *node) start(fresh bool) {
 	if keep && !w.mut.seqBack {
 		n.holder.seq = old.seq + 1000
 	}
+	inherited := maps.Clone(n.gate)
 	if old != nil {
 		n.holder.ttlOf = old.ttlOf
 	}
 	n.keeper = newKeeper(n)
 	n.keeper.bug.noOrder = w.mut.noOrder
 	n.pending, n.events, n.arms, n.armAt, n.owns = nil, nil, nil, nil, map[uint64]bool{}
+	if remember {
+		n.adopt(old, inherited)
+	}
 	n.step(Fit{OK: true})
 	n.wanted()
+}
+
+// saved is what the voter's file says: every promise, since each is written
+// before its Grant leaves, through the very code of the file.
+func (n *node) saved(remember bool) map[uint64]*seat {
+	if !remember {
+		return nil
+	}
+	out := map[uint64]*seat{}
+	for id, s := range n.voter.seats {
+		if n.w.mut.halfVoter && n.w.rng.IntN(2) == 0 {
+			continue // it was to be written a moment later
+		}
+		d := decoder{b: appendSeat(id, s)[1:]}
+		_, out[id] = d.seat()
+	}
+	return out
+}
+
+// adopt goes on with what the process before this one held, or gives it back.
+func (n *node) adopt(old *Holder, inherited map[netip.Addr]int64) {
+	tenures := map[uint64]tenure{}
+	for id, c := range old.routers {
+		t := tenure{id, slices.Clone(c.held), slices.Clone(c.asked)}
+		if c.round != nil {
+			t.addrs = append(t.addrs, without(c.round.addrs, c.held)...)
+		}
+		if len(t.asked) > 0 {
+			if len(t.addrs) == 0 {
+				t.addrs = slices.Clone(c.want)
+			}
+			tenures[id] = t
+		}
+	}
+	if n.w.rng.IntN(2) == 0 {
+		inherited = nil
+	}
+	for a, until := range inherited {
+		n.keeper.slot(a).deadline = until
+	}
+	n.step(resumed{n.holder.seq, tenures, inherited})
 }
 
 func (n *node) floor() fsm.ConfigTag {

@@ -63,6 +63,11 @@ type RouterStatus struct {
 	By     fsm.MemberID
 	// Lost says why the last tenure ended.
 	Lost string
+	// Forced says which voters count as absent for it by an operator's word;
+	// ForceOver why that ended last. Empty: neither.
+	Forced, ForceOver string
+	// Yield is whom it is to be handed over to; empty: nobody.
+	Yield fsm.MemberID
 	// Margin is how much was left of the deadline at this tenure's renewals.
 	Margin Margin
 }
@@ -192,6 +197,12 @@ func (l *loop) publish(ch chan<- Status) {
 
 func (l *loop) router(now int64, c *candidacy) RouterStatus {
 	r := RouterStatus{ID: c.id, Rank: c.rank, State: c.phase.String(), Barred: l.holder.barred(c), Lost: c.why}
+	r.Forced, r.ForceOver = c.force.String(), c.force.over
+	for _, w := range l.want.Routers {
+		if w.ID == c.id && w.Yield != nil {
+			r.Yield = w.Yield.To
+		}
+	}
 	if c.denied != Free {
 		r.Denied, r.By = c.denied.String(), c.by
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"slices"
@@ -535,3 +536,5 @@ func TestVotersFollowTheLogAtEachVote(t *testing.T) {
 		})
 	}
 }
+
+func testRand() *rand.Rand { return rand.New(rand.NewPCG(1, 1)) }
