@@ -379,16 +379,23 @@ func TestRetiredSlotStaysShut(t *testing.T) {
 }
 
 func TestTooManyVIPs(t *testing.T) {
-	g := bare(t)
-	var many []netip.Addr
-	for a := netip.MustParseAddr("10.0.0.0"); len(many) <= MaxVIPs; a = a.Next() {
-		many = append(many, a)
-	}
-	if err := g.SetVIPs(plainVIPs(many...)); err == nil {
-		t.Error("more addresses than slots were accepted")
-	}
-	if n := len(g.Status().VIPs); n != MaxVIPs {
-		t.Errorf("%d addresses are in, want %d: what fits must be closed rather than open", n, MaxVIPs)
+	for _, first := range []string{"10.0.0.0", "2001:db8::1:0"} {
+		g := bare(t)
+		var many []netip.Addr
+		for a := netip.MustParseAddr(first); len(many) <= MaxVIPs; a = a.Next() {
+			many = append(many, a)
+		}
+		if err := g.SetVIPs(plainVIPs(many...)); err == nil {
+			t.Error("more addresses than slots were accepted")
+		}
+		if n := len(g.Status().VIPs); n != MaxVIPs {
+			t.Errorf("%d addresses are in, want %d: what fits must be closed rather than open", n, MaxVIPs)
+		}
+		want := "next"
+		if many[0].Is6() {
+			want = "drop"
+		}
+		wantVerdicts(t, g, "full from "+first, map[direction]map[string][]byte{ingress: obscure6()}, want)
 	}
 }
 

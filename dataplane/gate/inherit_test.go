@@ -47,6 +47,32 @@ func TestInheritKeepsTheGateOpen(t *testing.T) {
 	})
 }
 
+// The same with a process that was killed. On a slow machine its deadline may
+// pass before the next one has opened, so one restart of a few must do.
+func TestInheritFromTheKilled(t *testing.T) {
+	eachMode(t, func(t *testing.T, s *site) {
+		for range 4 {
+			c := s.child()
+			s.mustAnswer("held by the child")
+			c.signal(t, unix.SIGKILL)
+			_ = c.cmd.Wait()
+			g := s.open(Config{Inherit: true})
+			got := g.Inherited()
+			for a, d := range got {
+				if left := d - BootNow(); left > int64(armFor) {
+					t.Fatalf("%s: inherited %v, more than the child armed", a, time.Duration(left))
+				}
+			}
+			if len(got) == len(vips) {
+				armVIPs(t, g, in(10*time.Second))
+				s.mustAnswer("held on by the next process")
+				return
+			}
+		}
+		t.Error("nothing was inherited from four killed processes")
+	})
+}
+
 // untilDeadline waits for a deadline to pass.
 func (s *site) untilDeadline(deadline int64) {
 	time.Sleep(time.Duration(deadline-BootNow()) + time.Millisecond)

@@ -3,6 +3,7 @@ package gate
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 
@@ -105,28 +106,32 @@ func (g *Gate) absent(addrs []netip.Addr, want map[netip.Addr]bool) (free []neti
 // change adds keys (with whether they are local) and removes keys; the caller
 // holds setMu or is Open.
 func (g *Gate) change(add map[netip.Addr]bool, remove []netip.Addr) error {
-	next := make(map[netip.Addr]*slot)
-	for a, s := range *g.slots.Load() {
-		next[a] = s
-	}
-	defer func() { g.slots.Store(&next) }() // what was done, even after an error
+	next := maps.Clone(*g.slots.Load())
+	err := g.changeKeys(next, add, remove)
+	err = errors.Join(err, g.guardObscure(next))
+	g.slots.Store(&next) // what was done, even after an error
+	return err
+}
+
+// changeKeys changes the keys of the map, and vips as far as it comes.
+func (g *Gate) changeKeys(vips map[netip.Addr]*slot, add map[netip.Addr]bool, remove []netip.Addr) error {
 	for _, a := range remove {
-		s := next[a]
+		s := vips[a]
 		s.retire()
 		if err := g.maps.vips.Delete(a.As16()); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
 			return fmt.Errorf("remove %s from the gate: %w", a, err)
 		}
-		delete(next, a)
+		delete(vips, a)
 		g.free = append(g.free, s.index)
 	}
 	for a, local := range add {
-		s, err := g.putKey(a, next[a], local)
+		s, err := g.putKey(a, vips[a], local)
 		if err != nil {
 			return err
 		}
-		next[a] = s
+		vips[a] = s
 	}
-	return g.guardObscure(next)
+	return nil
 }
 
 // putKey makes sure of the key of a, which has the slot s, or none yet.
