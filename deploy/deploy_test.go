@@ -60,7 +60,7 @@ func TestUnit(t *testing.T) {
 		}
 	}
 	caps := strings.Fields(strings.Join(u["Service.CapabilityBoundingSet"], " "))
-	for _, need := range []string{"CAP_NET_ADMIN", "CAP_NET_RAW", "CAP_BPF", "CAP_PERFMON", "CAP_SYS_ADMIN"} {
+	for _, need := range []string{"CAP_NET_ADMIN", "CAP_NET_RAW", "CAP_BPF", "CAP_PERFMON", "CAP_SYS_ADMIN", "CAP_SETUID", "CAP_SETGID", "CAP_KILL"} {
 		if !slices.Contains(caps, need) {
 			t.Errorf("%s is missing", need)
 		}
@@ -116,6 +116,7 @@ type node struct {
 	DataDir    string            `yaml:"data_dir"`
 	Socket     string            `yaml:"socket"`
 	Interfaces map[string]string `yaml:"interfaces"`
+	Networks   []string          `yaml:"networks"`
 	LogLevel   string            `yaml:"log_level"`
 	BPFPinDir  string            `yaml:"bpf_pin_dir"`
 }
