@@ -56,6 +56,7 @@ http {
   scgi_temp_path /run/scgi;
   server {
     listen 80 backlog=4096;
+    listen [::]:80 backlog=4096;
     root /run/www;
   }
 }
