@@ -94,6 +94,16 @@ func EnrolledAddr(dir string) (netip.AddrPort, bool) {
 	return id.Addr, id.Addr.IsValid()
 }
 
+// EnrolledAs reads from the data folder of a machine, whose daemon may be dead,
+// which member it is; false: it is none.
+func EnrolledAs(dir string) (Identity, bool, error) {
+	id, err := folder(dir).identity()
+	if err != nil || id == nil {
+		return Identity{}, false, err
+	}
+	return Identity{ID: id.ID, Cluster: id.Cluster, Name: id.Name, Role: id.Role, Addr: id.Addr, LeaseKey: id.LeaseKey}, true, nil
+}
+
 // writeEnrolment writes all files of a new identity, identity.json last, so
 // that a crash half way leaves a folder that counts as un-enrolled.
 func (f folder) writeEnrolment(id *identityFile, caPEM, caKeyPEM, certPEM, keyPEM []byte) error {

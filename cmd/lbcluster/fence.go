@@ -10,6 +10,8 @@ import (
 
 	"github.com/vishvananda/netns"
 
+	"lbcluster/cluster"
+	"lbcluster/cluster/lease"
 	"lbcluster/dataplane"
 	"lbcluster/dataplane/gate"
 	"lbcluster/dataplane/vip"
@@ -107,6 +109,17 @@ func newFencer(cfg NodeConfig) fencer {
 	}
 }
 
-// releaseDead releases the leases in the dead daemon's name. Without a record of
-// what it held they run out by themselves.
-func releaseDead(context.Context, NodeConfig) (int, error) { return 0, nil }
+// releaseDead releases the leases in the dead daemon's name, and returns how many
+// a majority of the voters knows to be free. Without a record of what it held,
+// or without answers, they run out by themselves: that is no error.
+func releaseDead(ctx context.Context, cfg NodeConfig) (int, error) {
+	id, enrolled, err := cluster.EnrolledAs(cfg.DataDir)
+	if err != nil || !enrolled {
+		return 0, err
+	}
+	freed, err := lease.ReleaseDead(ctx, lease.Dead{StateFile: cfg.leaseFile(), Self: id.ID, Cluster: id.Cluster, Key: id.LeaseKey})
+	if errors.Is(err, lease.ErrNothingKept) {
+		return 0, nil
+	}
+	return len(freed.Acked), err
+}
