@@ -239,7 +239,8 @@ func (n *Node) Voters() (committed, appended fsm.VoterSet) {
 
 // Appended returns the configurations that are in this member's log later than
 // the committed one that Voters returns, oldest first: R14's joint majority is
-// one of that and of each of these. Empty but for moments of a change.
+// one of that and of each of these. Empty but for moments of a change. Who wants
+// both asks for these first: what is committed in between is then in both.
 func (n *Node) Appended() []fsm.VoterSet {
 	n.mu.Lock()
 	s := n.session

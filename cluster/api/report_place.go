@@ -44,6 +44,9 @@ func (v *view) away(out *RouterReport, p fsm.Place) string {
 // pending tells of an operator's move that is not done.
 func (v *view) pending(out *RouterReport, to fsm.MemberID) string {
 	text := fmt.Sprintf("to be moved to %s", v.name(to))
+	if v.statuses[to] == nil {
+		return text + ", which does not answer"
+	}
 	if waits := v.waits(out); waits != "" {
 		return text + ": " + waits
 	}

@@ -256,8 +256,10 @@ func (m *member) feed(ctx context.Context) error {
 		if t == nil {
 			continue
 		}
+		later := m.d.node.Appended() // first: what is committed in between counts twice, not never
 		committed, _ := m.d.node.Voters()
 		want := leaseWant(m.id.ID, t, committed, m.guards, m.unfit)
+		want.Appended = later
 		want.Locals = m.nets.locals()
 		m.judges.offer(&want, t, m.id.ID)
 		m.lease.Update(want)

@@ -1,0 +1,131 @@
+package api_test
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+
+	"lbcluster/cluster/api"
+	"lbcluster/cluster/api/apitest"
+	"lbcluster/fsm"
+)
+
+func vip(i int) netip.Prefix {
+	return netip.PrefixFrom(netip.AddrFrom4([4]byte{172, 25, 88, byte(100 + i)}), 32)
+}
+
+// owns reports that a member owns a unit.
+func owns(f *apitest.Fake, id fsm.MemberID, unit uint64) {
+	f.Must(fsm.Command{Ownership: &fsm.Ownership{Router: unit, Member: id, Owns: true}})
+}
+
+// Why a router is not at home, in one sentence that names what would help.
+func TestWhyARouterIsAway(t *testing.T) {
+	yes := true
+	for _, c := range []struct {
+		name string
+		do   func(f *apitest.Fake)
+		want string // empty: nothing to say
+	}{
+		{"at home", func(f *apitest.Fake) { owns(f, "m1", 1) }, ""},
+		{"nobody knows", func(f *apitest.Fake) { f.Dead = map[fsm.MemberID]string{"m1": "x", "m2": "x", "m3": "x"} }, ""},
+		{"manual", func(f *apitest.Fake) { owns(f, "m2", 1) },
+			"its home dir1 can have it again, and fail-back is manual: lbcluster router move VI_1 --home"},
+		{"automatic", func(f *apitest.Fake) {
+			owns(f, "m2", 1)
+			f.Must(fsm.Command{Settings: &fsm.SetSettings{FailBack: fsm.FailBackAuto}})
+		}, "it goes home to dir1 once that has been well for 1m0s"},
+		{"automatic, held up", func(f *apitest.Fake) {
+			owns(f, "m2", 1)
+			f.Must(fsm.Command{Settings: &fsm.SetSettings{FailBack: fsm.FailBackAuto}})
+			waits(f, "m2", "dir1 is behind the table")
+		}, "it goes home to dir1 by itself, but not now: dir1 is behind the table"},
+		{"drained", func(f *apitest.Fake) {
+			owns(f, "m2", 1)
+			f.Must(fsm.Command{Member: &fsm.SetMember{ID: "m1", Drained: &yes}})
+		}, "its home dir1 is drained: lbcluster director fit dir1"},
+		{"to be moved to a dead one", func(f *apitest.Fake) {
+			owns(f, "m1", 1)
+			f.Must(fsm.Command{Move: &fsm.Move{Unit: 1, To: "m2"}})
+			f.Dead = map[fsm.MemberID]string{"m2": "no answer within 1s"}
+		}, "to be moved to dir2, which does not answer"},
+		{"home is unfit", func(f *apitest.Fake) {
+			owns(f, "m2", 1)
+			f.Edit = func(s *api.DirectorStatus) {
+				for i := range s.Leases {
+					if s.ID == "m1" {
+						s.Leases[i].Unfit = "eth0 has no carrier"
+					}
+				}
+			}
+		}, "its home dir1 is not fit: eth0 has no carrier"},
+		{"moved", func(f *apitest.Fake) {
+			owns(f, "m1", 1)
+			f.Must(fsm.Command{Move: &fsm.Move{Unit: 1, To: "m2"}})
+			owns(f, "m2", 1)
+		}, "moved to dir2 by hand; back home to dir1: lbcluster router move VI_1 --home"},
+		{"to be moved away", func(f *apitest.Fake) {
+			owns(f, "m1", 1)
+			f.Must(fsm.Command{Move: &fsm.Move{Unit: 1, To: "m2"}})
+		}, "to be moved to dir2: under way"},
+		{"to be moved away, held up", func(f *apitest.Fake) {
+			owns(f, "m1", 1)
+			f.Must(fsm.Command{Move: &fsm.Move{Unit: 1, To: "m2"}})
+			waits(f, "m1", "dir2 has not said that it is ready")
+		}, "to be moved to dir2: dir2 has not said that it is ready"},
+		{"to be moved home", func(f *apitest.Fake) {
+			owns(f, "m2", 1)
+			f.Must(fsm.Command{Move: &fsm.Move{Unit: 1}})
+		}, "to be moved to dir1: under way"},
+		{"pinned where it is", func(f *apitest.Fake) {
+			owns(f, "m2", 1)
+			f.Must(fsm.Command{Move: &fsm.Move{Unit: 1, To: "m2", Pin: true}})
+		}, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			f := apitest.NewCluster()
+			addRouters(f, "VI_1", "VI_2", "VI_3")
+			c.do(f)
+			r := api.BuildReport(f.Table(), f.Local(), f.Others(t.Context()), apitest.Now)
+			if got := r.Routers[0].Away; got != c.want {
+				t.Errorf("got %q, want %q", got, c.want)
+			}
+			if r.Routers[0].HomeName == "" {
+				t.Error("the home is not named")
+			}
+		})
+	}
+}
+
+func waits(f *apitest.Fake, id fsm.MemberID, why string) {
+	f.Edit = func(s *api.DirectorStatus) {
+		for i := range s.Leases {
+			if s.ID == id {
+				s.Leases[i].Waits = why
+			}
+		}
+	}
+}
+
+// Routers of a group share a lease, and are reported with their group's owner.
+func TestGroupedRoutersShareTheirOwner(t *testing.T) {
+	f := apitest.NewCluster()
+	addRouters(f, "VI_1", "VI_2", "VI_3")
+	u, _ := f.Table().UnitByName("VG_1")
+	owns(f, "m3", u.ID)
+	r := api.BuildReport(f.Table(), f.Local(), f.Others(t.Context()), apitest.Now)
+	for _, v := range r.Routers {
+		grouped := v.Name != "VI_1"
+		if grouped != (v.Group == "VG_1") || grouped != (v.Unit == u.ID) || grouped && v.OwnerName != "dir3" {
+			t.Errorf("%s: group %q, unit %d, owner %s", v.Name, v.Group, v.Unit, v.OwnerName)
+		}
+		if len(v.StandBy) != 2 || strings.Contains(v.StandBy[0].Why, "does not know") {
+			t.Errorf("%s: %+v", v.Name, v.StandBy)
+		}
+	}
+	f.Dead = map[fsm.MemberID]string{"m2": "no answer within 1s"}
+	r = api.BuildReport(f.Table(), f.Local(), f.Others(t.Context()), apitest.Now)
+	if got := r.Routers[1].Away; got != "its home dir2 does not answer" {
+		t.Errorf("with a dead home: %q", got)
+	}
+}
