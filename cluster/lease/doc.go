@@ -25,9 +25,19 @@
 // does not cost the round. The clock is read after the message was taken from
 // the queue, and expiry is a comparison of clocks, never a timer.
 //
-// R2 (NewVoter). A voter that starts has forgotten its promises and grants
-// nothing for TTLMax+G. An identity that never voted has promised nothing and
-// is exempt: Config.FreshIdentity, which the caller consumes durably.
+// R2 (recall, embargoAt, keepSeats). A voter that forgot its promises grants
+// nothing for TTLMax+G. It need not forget: each promise is written to a file in
+// memory (Config.StateFile) before its Grant leaves, under the kernel's boot_id;
+// what cannot be written is not granted. With a file of this boot there is no
+// embargo but the rest of one that was running. After a reboot it runs from the
+// kernel's start, if Config.LastBootID says that the last start was in another
+// boot: only then can no file of this boot have been lost. A file that does not
+// check, or none in the boot of the last start, is amnesia. A process that cannot
+// use the file removes it, or grants nothing: what is in it must not speak of a
+// time that it does not know. An identity that never voted has promised nothing
+// and is exempt: Config.FreshIdentity, which the caller consumes durably. A data
+// folder must not be carried to another machine within TTLMax+G of its last use:
+// that looks like a reboot.
 //
 // R3 (Voter.promise). A promise to the same identity only grows: until =
 // max(until, now+ttl+G). A matching Release alone shortens it, or a lease in
@@ -36,10 +46,12 @@
 // shrink while promises of a larger one may live: a member that restarts with
 // a smaller one would end its embargo too early.
 //
-// R4 (Holder.next, Holder.receive). Each start draws a nonce, each round a
-// number, never used twice. An answer counts only if it echoes both of what is
-// out now, and votes are a set of voters: late, repeated and old Grants are
-// nothing.
+// R4 (Holder.next, Holder.receive, stateFile.reserve). An identity is a nonce,
+// each of its rounds has a number, and the pair is never used twice. An answer
+// counts only if it echoes both of what is out now, and votes are a set of
+// voters: late, repeated and old Grants are nothing. A process that finds the
+// state file continues the identity in it, above the numbers that were reserved
+// there before they were used; any other draws a new one.
 //
 // R5 (Voter.release). A Release clears a promise of exactly that identity and
 // of no later round. The round is remembered, so that its Ask, arriving after
@@ -55,16 +67,27 @@
 // goroutine writes it; it never moves back but to 0; and a write decided
 // before a close is void after it, by the number of its round.
 //
-// R8 (Holder.giveUp, leave, release). The way out is always: gate written to 0
+// R8 (Holder.giveUp, leave, release, resume). The way out is always: gate written to 0
 // and read back -> owner told -> its addresses removed (20 ms at most, 1 ms at
 // least, for packets in flight) -> Release. A candidate whose round failed
 // closes too, though it never opened. The first thing that happens to an
 // address is that its gate is closed: a predecessor may have left it open. If
 // the gate cannot be read back there is no Release; the promises run out.
+// A process that continues an identity goes on as the holder of what its
+// predecessor's gate still lets pass (Config.Inherited), until that deadline
+// unless it renews; everything else that the predecessor asked for is closed,
+// read back and released. ErrKeep ends a process for such a successor: gate and
+// promises stay. [ReleaseDead] is for the unit's stop job: it releases in a dead
+// process's identity, once its caller has closed the gate and read it back.
 //
 // R10 (Clocks). The holder's clock is the gate's, CLOCK_BOOTTIME; the voter's
 // is CLOCK_MONOTONIC_RAW, which nobody slews. Params.Validate keeps eps above
 // what the holder's clock may be slewed by: promises outlast leases.
+//
+// R11 (Params.Guard). A paused virtual machine keeps its gate open for as long
+// as it was paused. Voters promise for ttl+G, so that a pause up to G does no
+// harm; each failover takes G longer. A member that lowers G lowers what it
+// tolerates from then on, not what it promised.
 //
 // R12 (loop). The lease's goroutine touches no disk and waits for nobody: its
 // log lines go through a buffer that drops, its sends do not wait, it has a
@@ -75,9 +98,12 @@
 // its deadline and then leaves as in R8. Nobody takes a lease from it by
 // asking.
 //
-// R14 (round.voters). The majority is of the latest configuration known to be
-// committed, frozen when the Ask is sent. An appended one may be on a branch
-// that dies, and two such may have disjoint majorities.
+// R14 (joint, quorum). It takes a majority of the latest configuration known to
+// be committed and of every later one in the holder's log, all frozen when the
+// Ask is sent. The appended alone may be on a branch that dies, and two such may
+// have disjoint majorities. The committed alone is safe too, but voters that have
+// appended the next one refuse it (R15), so that a lease would hang on how soon
+// the commit is heard of; the joint one carries the latest tag.
 //
 // R15 (Voter.SetFloor). A voter answers no configuration older than the latest
 // appended to its log, committed or not: a removed member that does not know
@@ -95,6 +121,42 @@
 // of the new is followed by a round for the old alone. Within one member, an
 // address is named by one tenure at a time.
 //
+// # Cookies
+//
+// A voter draws a random cookie for each process that asks and tells it in
+// every Deny and ProbeReply; an Ask that does not carry it changes nothing
+// (cookies, Voter.refuse). So an Ask recorded before the voter forgot, or of an
+// old process, plants no promise. A candidate knows the cookies beforehand: it
+// greets the voters once a second with a Probe about no router (greet). A voter
+// that started anew costs one round trip within the round, not the round.
+//
+// # Planned handover
+//
+// (yieldNow, passOn, offered.) With Router.Yield the holder of a router goes the
+// way out of R8 once the other member's standing says ready and its own tenure
+// has lasted five ttls, so that nothing goes to and fro. The Release names the
+// next one. Voters keep the router for it for two rounds and deny others, which
+// is for availability alone and is forgotten by a restart. The next one hears
+// the Release too, voter or not, and asks at once, without probe and stagger;
+// a refusal then only means that the voter's copy is late, so it asks again
+// until the round is over. If it does not take it, whoever stands does after
+// the reserve.
+//
+// # Force
+//
+// (Driver.Force, quorum.absent.) When a majority of the voters is gone for good,
+// an operator may name those that are dead, for one router and a time. All other
+// voters must grant then, not a majority. Why two gates do not open: a lease of
+// others needs a majority of the voters, each of which is named or not. Those not
+// named promise to one at a time, and the forced holder needs all of them; so the
+// other lease would rest on the named alone. What those promised before is over
+// when the first forced round starts, TTLMax+G after the word (force.from); what
+// they promise after it they promise only if they live, and that is the
+// operator's word. If he errs, the first authentic packet of one of them ends the
+// force and closes the gate before anything else (alive). He who errs about a
+// member that lives but cannot be heard has two owners: hence it has an end, is
+// shown in Status, and does not outlive the process.
+//
 // # Standing
 //
 // A candidate of rank k waits k staggers after its own voter's promise ends,
@@ -106,15 +168,10 @@
 //
 // # The wire
 //
-// UDP datagrams, AES-256-GCM, one key for each direction and start of the
-// sender, derived from the cluster's lease key; a window of counters refuses
-// replays. All routers' messages for one member share a datagram. Whatever
-// does not open, or is not for this member, is dropped and counted.
-//
-// # Still to come
-//
-// The promise table in /run that spares the embargo (rest of R2), detection of
-// pauses of a virtual machine (R11; Guard itself is honoured), joint quorums,
-// cookies against recorded Asks, the hint of a planned handover, and the second
-// path over the members' TLS connections.
+// UDP datagrams, AES-256-GCM, one key for each direction and process of the
+// sender, derived from the cluster's lease key and a nonce that no other process
+// ever uses; a window of counters refuses replays. The identity that speaks is
+// another nonce, in the body, and may outlive the process. All routers' messages
+// for one member share a datagram. Whatever does not open, or is not for this
+// member, is dropped and counted.
 package lease

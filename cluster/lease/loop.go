@@ -28,6 +28,7 @@ type loop struct {
 	clocks Clocks
 	state  *stateFile                        // nil: nothing is kept
 	kept   map[uint64]tenure                 // as the state file has them
+	before map[uint64]tenure                 // of the process before this one, and not lost yet
 	peers  map[fsm.MemberID][]netip.AddrPort // likewise
 
 	packets <-chan arrival
@@ -381,11 +382,15 @@ func (l *loop) closeGate(o CloseGate) {
 // lost tells the owner, if it was ever told the opposite.
 func (l *loop) lost(o Lost) {
 	t := l.terms[o.Router]
-	if t == nil {
+	_, inherited := l.before[o.Router] // its addresses may be there yet
+	delete(l.before, o.Router)
+	if t == nil && (!inherited || l.d.cfg.Owner == nil) {
 		l.queue = append(l.queue, Removed{o.Router})
 		return
 	}
-	t.End()
+	if t != nil {
+		t.End()
+	}
 	delete(l.terms, o.Router)
 	l.log(slog.LevelInfo, "lease lost", "router", o.Router, "why", o.Why)
 	delete(l.margins, o.Router)

@@ -34,6 +34,10 @@ const minEps = 0.084
 // another profile than its present one says.
 const ttlMax = 3 * time.Second
 
+// maxGuard is more than any pause that a virtual machine should be in service
+// after: each failover waits for it.
+const maxGuard = 10 * time.Second
+
 // Profile returns the timers of a named profile: "default", "fast" or "robust".
 func Profile(name string) (Params, error) {
 	p := Params{Eps: 0.10, TTLMax: ttlMax, RemoveWait: 20 * time.Millisecond, Settle: time.Millisecond}
@@ -61,6 +65,7 @@ func (p Params) Validate() error {
 		rule string
 	}{
 		{p.TTL > 0 && p.Renew > 0 && p.Round > 0 && p.Settle >= 0 && p.RemoveWait >= 0 && p.Guard >= 0, "timers are positive"},
+		{p.Guard <= maxGuard, fmt.Sprintf("guard <= %v: a failover takes as much longer", maxGuard)},
 		{p.TTL <= p.TTLMax, "ttl <= ttl max, or voters refuse every Ask"},
 		{p.Eps >= minEps && p.Eps < 0.5, fmt.Sprintf("eps in [%v, 0.5): the rate of a slewed clock", minEps)},
 		{p.Stagger > 0 && p.Stagger <= p.Round, "0 < stagger <= round"},

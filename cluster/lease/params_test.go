@@ -78,6 +78,7 @@ func TestValidateNamesTheBrokenRelation(t *testing.T) {
 		want   string
 	}{
 		{func(p *Params) { p.Guard = -1 }, "positive"},
+		{func(p *Params) { p.Guard = 11 * time.Second }, "guard <= 10s"},
 		{func(p *Params) { p.TTLMax = ms(799) }, "ttl <= ttl max"},
 		{func(p *Params) { p.Eps = 0.08 }, "eps"},
 		{func(p *Params) { p.Eps = 0.5 }, "eps"},

@@ -114,6 +114,7 @@ func (l *loop) recall(st recalled) {
 	for a, deadline := range l.d.cfg.Inherited {
 		l.keeper.slot(a).deadline = deadline
 	}
+	l.before = maps.Clone(l.kept)
 	l.queue = append(l.queue, resumed{st.seq, l.kept, l.d.cfg.Inherited})
 }
 
@@ -245,6 +246,7 @@ func (h *Holder) hold(now int64, c *candidacy, addrs []netip.Addr, deadlines map
 			c.held, end = append(c.held, a), min(end, until)
 		}
 	}
+	c.tell, c.why = len(c.held) == 0, "the process before this one ended, and its gate is closed"
 	rest := without(addrs, c.held)
 	if len(addrs) == 0 {
 		h.release(now, c)

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -144,6 +145,10 @@ func TestSuccessorReleasesForTheDead(t *testing.T) {
 		}
 		if took := time.Since(start); took > 150*time.Millisecond {
 			t.Errorf("another member held it after %v", took)
+		}
+		// Its addresses may still be there: the owner removes them.
+		if h := next.owner.history(); len(h) != 1 || !strings.HasPrefix(h[0], "lost 1: the process before") {
+			t.Errorf("the successor's owner: %v", h)
 		}
 		g.stop()
 	})

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"lbcluster/fsm"
 )
@@ -92,6 +93,53 @@ func (s *script) config(h int, appended, committed fsm.VoterSet) {
 	n.appended, n.committed = appended, committed
 	n.wanted()
 	n.settle()
+}
+
+// A recorded Ask, of this process or an earlier one, plants no promise at a
+// voter that forgot it; without cookies it does, again and again.
+func TestRecordedAskPlantsNothing(t *testing.T) {
+	for _, bug := range []bool{true, false} {
+		s := newScript(3, mutation{voter: voterBugs{noCookie: bug}})
+		s.ask(0)
+		recorded := s.last(Ask, 0, 1)
+		s.now += int64(time.Second)
+		s.nodes[1].start(false) // it forgets
+		s.now += int64(s.p.Embargo())
+		s.nodes[1].deliver(recorded)
+		s.nodes[1].settle()
+		if _, _, left := s.nodes[1].voter.Promise(s.nodes[1].rawNow(), 1); (left > 0) != bug {
+			t.Errorf("without cookies %v: promised for %d ns more", bug, left)
+		}
+		if bug {
+			continue
+		}
+		if d := s.last(Deny, 1, 0); d.Reason != NoCookie || d.Cookie == 0 || d.Cookie == recorded.Cookie {
+			t.Errorf("answered %+v", d)
+		}
+	}
+}
+
+// A voter that started anew costs a renewal one more round trip, not the round.
+func TestNewCookieWithinARound(t *testing.T) {
+	s := newScript(3, mutation{})
+	s.acquire(0, 0, 1)
+	s.nodes[1].start(true) // as one that remembers all but its cookies
+	s.nodes[1].settle()
+	s.vote(0, 1)
+	deny := s.last(Deny, 1, 0)
+	h := s.nodes[0].holder
+	round, sent := h.routers[1].round.seq, len(s.soup)
+	s.nodes[0].deliver(deny)
+	s.nodes[0].deliver(deny) // a copy does not make it ask again
+	s.nodes[0].settle()
+	if again := s.last(Ask, 0, 1); len(s.soup) != sent+1 || again.Seq != round || again.Cookie != deny.Cookie {
+		t.Fatalf("%d new messages, last Ask %+v", len(s.soup)-sent, again)
+	}
+	s.vote(0, 1, 0)
+	s.answer(0, 1, 0)
+	if h.routers[1].round != nil || h.Stats().Failed > 0 {
+		t.Errorf("the round was lost: %+v", h.Stats())
+	}
 }
 
 func voterSet(term, index uint64, ids ...fsm.MemberID) fsm.VoterSet {
