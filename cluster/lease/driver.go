@@ -107,6 +107,7 @@ type Driver struct {
 	fit      chan Fit
 	standing chan Standing
 	force    chan Forced
+	stretch  chan struct{}
 	status   chan chan Status
 	relayed  chan arrival
 	entries  chan Entry
@@ -142,7 +143,7 @@ func New(cfg Config) (*Driver, error) {
 	d := &Driver{
 		cfg: cfg, boot: boot, clocks: KernelClocks(),
 		want: make(chan Want, 1), fit: make(chan Fit, 1), status: make(chan chan Status, 1),
-		force: make(chan Forced, 64), standing: make(chan Standing, 1), relayed: make(chan arrival, 256), entries: make(chan Entry, 256),
+		force: make(chan Forced, 64), stretch: make(chan struct{}, 1), standing: make(chan Standing, 1), relayed: make(chan arrival, 256), entries: make(chan Entry, 256),
 	}
 	if cfg.Clocks != nil {
 		d.clocks = *cfg.Clocks
@@ -164,6 +165,13 @@ func (d *Driver) Update(w Want) { replace(d.want, w) }
 // SetFit says whether this member can use what it would win. Unfit, and so it
 // starts, it stands for nothing and gives up what it holds. It does not wait.
 func (d *Driver) SetFit(fit bool, reason string) { replace(d.fit, Fit{fit, reason}) }
+
+// Stretch has everything that is held renewed at once, and from now on, with the
+// longest ttl that voters accept (TTLMax), so that it outlasts the end of this
+// process and the beginning of the next one: see ErrKeep. Whether it is renewed
+// shows in Status. Should the process die instead of being replaced, the voters
+// keep their word for as long. It does not wait.
+func (d *Driver) Stretch() { replace(d.stretch, struct{}{}) }
 
 // replace puts v into a channel of one slot in place of what is there.
 func replace[T any](ch chan T, v T) {

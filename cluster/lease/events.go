@@ -57,6 +57,8 @@ type (
 		Absent []fsm.MemberID
 		Until  int64
 	}
+	// Stretch has renewals ask for TTLMax from now on, and do so at once.
+	Stretch struct{}
 	// Alive says that an authentic packet came from a member.
 	Alive struct{ From fsm.MemberID }
 	// GateClosed answers CloseGate: OK means that the addresses were written
@@ -92,6 +94,7 @@ func (Tick) isEvent()       {}
 func (Wanted) isEvent()     {}
 func (Yielding) isEvent()   {}
 func (Forced) isEvent()     {}
+func (Stretch) isEvent()    {}
 func (Alive) isEvent()      {}
 func (Received) isEvent()   {}
 func (GateClosed) isEvent() {}

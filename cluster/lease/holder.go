@@ -28,7 +28,9 @@ type Holder struct {
 	rated  bool   // whether it is fit was ever said
 	named  bool   // a Wanted has come
 	ending bool
-	seq    uint64 // last round or probe of any router. Invariant: never used twice with this boot (R4)
+	// stretched: renewals ask for TTLMax: see [Driver.Stretch].
+	stretched bool
+	seq       uint64 // last round or probe of any router. Invariant: never used twice with this boot (R4)
 
 	routers  map[uint64]*candidacy
 	cookies  map[fsm.MemberID]learned // of voters
@@ -190,6 +192,8 @@ func (h *Holder) event(now int64, ev Event) {
 		h.resume(now, e)
 	case Forced:
 		h.forced(now, e)
+	case Stretch:
+		h.stretch(now)
 	case Alive:
 		h.alive(now, e.From)
 	case GateClosed:
@@ -212,6 +216,24 @@ func (h *Holder) event(now int64, ev Event) {
 		h.ending = true
 		h.dropUnfit(now)
 	}
+}
+
+// stretch renews all that is held with the longest ttl that voters accept.
+func (h *Holder) stretch(now int64) {
+	h.stretched = true
+	for _, id := range h.order {
+		if c := h.routers[id]; c.phase == holding {
+			c.round, c.renewAt = nil, now // a round that is out has the short ttl
+		}
+	}
+}
+
+// renewal is the ttl of a renewal.
+func (h *Holder) renewal() int64 {
+	if h.stretched {
+		return int64(h.p.TTLMax)
+	}
+	return int64(h.p.TTL)
 }
 
 // dropUnfit gives up what may not be held any longer.

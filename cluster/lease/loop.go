@@ -130,6 +130,8 @@ func (l *loop) run(ctx context.Context) error {
 			l.tellFit()
 		case f := <-l.d.force:
 			l.queue = append(l.queue, f)
+		case <-l.d.stretch:
+			l.queue = append(l.queue, Stretch{})
 		case ch := <-l.d.status:
 			l.publish(ch)
 		case <-timer.C:

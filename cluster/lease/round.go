@@ -91,7 +91,7 @@ func (h *Holder) push(now int64, c *candidacy, slack int64) {
 			return
 		}
 		if c.round == nil && now+slack >= c.renewAt && h.quorum.known() {
-			h.startRound(now, c, int64(h.p.TTL), h.target(now, c))
+			h.startRound(now, c, h.renewal(), h.target(now, c))
 		}
 		h.repeatAsk(now, c)
 	case closing:

@@ -163,6 +163,8 @@ func (x *teller) do(cmd string) string {
 		return x.step(Fit{w[1] == "yes", strings.Join(w[2:], " ")})
 	case "tick":
 		return x.step(Tick{})
+	case "stretch":
+		return x.step(Stretch{})
 	case "resign":
 		return x.step(Resign{})
 	case "closed":

@@ -186,7 +186,13 @@ func (m *member) run(ctx context.Context) error {
 	}
 	g.Go(func() error {
 		defer stopRest()
-		return errMember("lease", m.lease.Run(leaseCtx))
+		err := m.lease.Run(leaseCtx)
+		if err == nil && errors.Is(context.Cause(leaseCtx), lease.ErrKeep) {
+			// Now every millisecond counts against the lease: the other parts, which
+			// have nothing to put in order, end with this image.
+			err = executeAgain(m.d.lock)
+		}
+		return errMember("lease", err)
 	})
 	part("feed", restCtx, m.feed)
 	part("networks", restCtx, m.nets.run)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -72,7 +73,40 @@ func executeAgain(lock *daemonLock) error {
 		return err
 	}
 	defer undo()
+	// An ignored signal stays so across the execution: one that comes before the
+	// next image waits for it does not end the daemon.
+	signal.Ignore(unix.SIGHUP)
 	return fmt.Errorf("execute %s: %w", path, unix.Exec(path, os.Args, append(os.Environ(), word)))
+}
+
+// stretchWait bounds the wait for a majority's longer promise.
+const stretchWait = time.Second
+
+// stretchLease has all that is owned renewed for as long as voters promise, so
+// that it outlasts the end of this image and the start of the next. Without a
+// majority that would not be renewed anyway.
+func (d *theDaemon) stretchLease(ctx context.Context) {
+	m := d.part.Load()
+	if m == nil {
+		return
+	}
+	m.lease.Stretch()
+	for end := time.Now().Add(stretchWait); time.Now().Before(end) && pause(ctx, beat); {
+		if stretched(m.lease.Status(), m.lease.Params()) {
+			return
+		}
+	}
+}
+
+// stretched reports whether more is left of each lease that is held than a
+// renewal usually gives.
+func stretched(s lease.Status, p lease.Params) bool {
+	for _, r := range s.Routers {
+		if r.Own && p.TTL < p.TTLMax && r.Remaining <= p.TTL {
+			return false
+		}
+	}
+	return true
 }
 
 // noteEnd records how this process ends.

@@ -45,6 +45,7 @@ type theDaemon struct {
 	votedAs string
 	journal *journal.Journal
 	hup     <-chan os.Signal // SIGHUP: see awaitReload
+	lock    *daemonLock
 }
 
 // runDaemon builds the daemon and runs it until ctx ends.
@@ -62,7 +63,7 @@ func runDaemon(ctx context.Context, cfg NodeConfig) error {
 	}
 	defer lock.release()
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: cfg.LogLevel, ReplaceAttr: noTime()}))
-	d := &theDaemon{cfg: cfg, log: log, started: time.Now(), vacate: make(chan chan struct{}), hup: hup}
+	d := &theDaemon{cfg: cfg, log: log, started: time.Now(), vacate: make(chan chan struct{}), hup: hup, lock: lock}
 	d.journal = journal.New(journal.Config{Dir: cfg.DataDir, Boot: gate.BootNow, Log: log.With("part", "journal")})
 	node, err := cluster.New(cluster.Config{
 		Dir: cfg.DataDir, Name: cfg.Name, Addr: cfg.Addr, Log: log.With("part", "cluster"),
@@ -90,9 +91,6 @@ func runDaemon(ctx context.Context, cfg NodeConfig) error {
 		return api.NewServer(d, cfg.Name, buildVersion(), log.With("part", "api")).Run(ctx, ln)
 	})
 	if reloaded && ctx.Err() == nil {
-		// An ignored signal stays so across the execution: one that comes before the
-		// next image waits for it does not end the daemon.
-		signal.Ignore(unix.SIGHUP)
 		err = errors.Join(err, executeAgain(lock))
 	}
 	return err
@@ -146,6 +144,7 @@ func (d *theDaemon) run(ctx context.Context, serve func(context.Context) error) 
 		d.log.Info("executing itself again; the VIPs stay")
 		tellSystemd(daemon.SdNotifyReloading)
 		d.note(journal.Entry{Kind: journal.Reloaded})
+		d.stretchLease(memberCtx)
 		stopNode()
 		err := slow.Wait()
 		stopMember(lease.ErrKeep) // the gate stays open until its deadline, the VIPs stay where they are
