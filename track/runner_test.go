@@ -244,3 +244,20 @@ func TestRealMachine(t *testing.T) {
 		t.Errorf("%+v %v", c, err)
 	}
 }
+
+// A file that has never held a number keeps nobody from standing.
+func TestFileWithoutANumber(t *testing.T) {
+	m := newMachine()
+	m.file, m.fileErr = "forty", nil
+	play(t, m, func(r *Runner) {
+		r.Update(tableWith(nil, []fsm.Tracker{{Kind: fsm.TrackFile, Name: "f", Path: "/f"}}, nil))
+		time.Sleep(300 * time.Millisecond)
+		m.want(t, "no number yet", map[uint64]State{1: {}})
+		m.set(func() { m.file = "1" })
+		time.Sleep(300 * time.Millisecond)
+		m.want(t, "a number", map[uint64]State{1: {Fault: true, Why: "file f says 1"}})
+		m.set(func() { m.file = "forty" })
+		time.Sleep(300 * time.Millisecond)
+		m.want(t, "none again", map[uint64]State{1: {Fault: true, Why: "file f says 1"}})
+	})
+}

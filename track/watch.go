@@ -53,12 +53,20 @@ func (r *Runner) poll(ctx context.Context, t fsm.Tracker, every time.Duration, t
 	failed := ""
 	for {
 		now, err := look()
+		if err == nil {
+			failed = "" // the same error again is news again
+		} else if t.Kind == fsm.TrackFile && !last.known {
+			// keepalived too takes a file as 0 until it has read a number; else
+			// a file without one would keep every director from standing.
+			last = condition{known: true, ok: true}
+			tell(last)
+		}
 		switch {
 		case err != nil && err.Error() != failed:
 			failed = err.Error()
 			r.cfg.Log.Warn("what is tracked can't be looked at; its last condition counts", "kind", t.Kind, "err", err)
 		case err == nil && now != last:
-			last, failed = now, ""
+			last = now
 			tell(now)
 		}
 		select {
