@@ -82,7 +82,9 @@
 //
 // R10 (Clocks). The holder's clock is the gate's, CLOCK_BOOTTIME; the voter's
 // is CLOCK_MONOTONIC_RAW, which nobody slews. Params.Validate keeps eps above
-// what the holder's clock may be slewed by: promises outlast leases.
+// what the holder's clock may be slewed by: promises outlast leases. The two
+// rates of one machine are compared each second (rateMonitor): above eps/2 more
+// is kept back from then on, and beyond what that covers nothing is held.
 //
 // R11 (Params.Guard). A paused virtual machine keeps its gate open for as long
 // as it was paused. Voters promise for ttl+G, so that a pause up to G does no
@@ -168,10 +170,28 @@
 //
 // # The wire
 //
-// UDP datagrams, AES-256-GCM, one key for each direction and process of the
+// Sealed packets, AES-256-GCM, one key for each direction and process of the
 // sender, derived from the cluster's lease key and a nonce that no other process
 // ever uses; a window of counters refuses replays. The identity that speaks is
 // another nonce, in the body, and may outlive the process. All routers' messages
-// for one member share a datagram. Whatever does not open, or is not for this
+// for one member share a packet. Whatever does not open, or is not for this
 // member, is dropped and counted.
+//
+// Each packet goes every way there is: as a datagram from the main address to
+// the main address, and in each further network that two members share, and
+// through Config.Relay, the members' TLS connection. It has one counter, so that
+// the copy that comes first counts and the others do not; but each copy shows
+// that its way is alive. No way waits for another, and none is chosen.
+//
+// Once a renew period, and when something changed, each member tells each other
+// one what units it could hold at once, how well, and which addresses of members
+// it hears ([Standing]). It decides nothing here, but for what a planned handover
+// waits: that the next holder is ready. Package handover reads the rest.
+//
+// # What people learn
+//
+// Config.Journal gets what is worth a record: tenures, lost rounds, refusals,
+// closings, ways that die or come back, clocks. [Driver.Status] says how much of
+// the deadline was left at each renewal: a cluster that is close to losing shows
+// there first.
 package lease
