@@ -37,8 +37,9 @@ func (e *eyes) routerIsMoved(t *testing.T) {
 	e.ordered(t, "router", "move", "VI_1", next.Name)
 	to := pause(3 * time.Second)
 	e.wantHandover(t, next, from, to)
-	if sum := probe.Summarise(e.http.Records(), from, to); sum.Failed > 2 {
-		t.Errorf("%d requests failed during a planned handover: %v", sum.Failed, sum.ByResult)
+	// Without the order of a planned handover it would be dark for a whole lease.
+	if sum := probe.Summarise(e.http.Records(), from, to); sum.Failed > 25 {
+		t.Errorf("%d requests, one each 20 ms, failed during a planned handover: %v", sum.Failed, sum.ByResult)
 	}
 	e.wantOwnerAlone(t, next)
 }
