@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"lbcluster/e2e/lab"
+	"lbcluster/e2e/lab/probe"
 	"lbcluster/e2e/site"
 )
 
@@ -145,6 +146,7 @@ func TestDirectorsThatAreRealServers(t *testing.T) {
 	b.Dirs[0].MustRun("lbcluster", "apply", "-f", "/etc/boxes.conf", "--yes")
 	owner := b.AwaitOwner()
 	b.awaitServers(2)
+	arp := b.ProbeARP(b.AddHost("watcher", "172.25.88.60/24"), site.VIP, 20*time.Millisecond)
 	time.Sleep(time.Second) // the gate learns what is local just after IPVS
 	b.wantServed(t, "at first", owner, b.Dirs...)
 
@@ -174,4 +176,7 @@ func TestDirectorsThatAreRealServers(t *testing.T) {
 	owner = b.AwaitOwner()
 	b.Daemons[owner].Kill()
 	b.wantServed(t, "with the old owner's daemon dead", b.AwaitSuccessor(owner), b.Dirs...)
+	if s := probe.Overlaps(arp.Records(), probe.Window); len(s) > 0 || len(arp.Records()) < 100 {
+		t.Errorf("two MACs answered for the VIP, which is on lo of both, in %v (of %d records)", s, len(arp.Records()))
+	}
 }
