@@ -24,8 +24,8 @@ type Holder struct {
 	voters fsm.VoterSet // committed
 	quorum quorum       // of voters and what was appended later (R14)
 	fit    bool
+	now    int64  // of the Step
 	unfit  string // why
-	rated  bool   // whether it is fit was ever said
 	named  bool   // a Wanted has come
 	ending bool
 	// stretched: renewals ask for TTLMax: see [Driver.Stretch].
@@ -117,6 +117,8 @@ type candidacy struct {
 	handed  handed       // the last handover to us
 	force   force
 	adopted bool // a predecessor won it and this process goes on with it
+	// confirmed: nothing keeps this member from it any more since it was adopted.
+	confirmed bool
 
 	tell      bool   // closing: the owner has to be told
 	noRelease bool   // the gate could not be read back: the promises run out instead
@@ -162,7 +164,7 @@ func (h *Holder) Idle() bool {
 // answer that was read late finds its round dead, whichever the caller
 // delivers first.
 func (h *Holder) Step(now int64, ev Event) []Output {
-	h.out = nil
+	h.out, h.now = nil, now
 	for _, id := range h.order {
 		h.expire(now, h.routers[id])
 	}
@@ -210,7 +212,7 @@ func (h *Holder) event(now int64, ev Event) {
 	case Promised:
 		h.promised(now, e)
 	case Fit:
-		h.fit, h.unfit, h.rated = e.OK, e.Reason, true
+		h.fit, h.unfit = e.OK, e.Reason
 		h.dropUnfit(now)
 	case Resign:
 		h.ending = true
@@ -240,18 +242,30 @@ func (h *Holder) renewal() int64 {
 func (h *Holder) dropUnfit(now int64) {
 	for _, id := range h.order {
 		c := h.routers[id]
+		h.confirm(c)
 		if why := h.barred(c); why != "" {
 			h.giveUp(now, c, why)
 		}
 	}
 }
 
-// barred says why the member may not stand for c; "": it may.
+// barred says why the member may not stand for c, nor hold it; "": it may.
 func (h *Holder) barred(c *candidacy) string {
 	switch {
 	case h.ending:
 		return "the daemon stops"
-	case !c.wanted && (h.named || !c.adopted):
+	case h.spared(c):
+		return ""
+	}
+	return h.bars(c)
+}
+
+// bars says what of this member's own situation keeps it from c.
+func (h *Holder) bars(c *candidacy) string {
+	switch {
+	case !h.named:
+		return "not yet told what is wanted"
+	case !c.wanted:
 		return "the router is gone"
 	case len(c.want) == 0:
 		return "the router has no address"
@@ -259,7 +273,7 @@ func (h *Holder) barred(c *candidacy) string {
 		return "this member does not stand for it"
 	case c.unfit != "":
 		return "not fit for it: " + c.unfit
-	case !h.fit && (h.rated || !c.adopted):
+	case !h.fit:
 		return "not fit: " + h.unfit
 	}
 	return ""
@@ -282,7 +296,9 @@ func (h *Holder) want(now int64, w Wanted) {
 			h.routers[r.ID] = c
 		}
 		c.wanted, c.rank, c.unfit = true, r.Rank, r.Unfit
-		h.rename(now, c, r.Addrs)
+		if !h.spared(c) || len(without(c.held, r.Addrs)) == 0 {
+			h.rename(now, c, r.Addrs)
+		}
 	}
 	h.order = slices.Sorted(maps.Keys(h.routers))
 	h.dropUnfit(now)
@@ -425,6 +441,9 @@ func (h *Holder) due(c *candidacy) int64 {
 		t = min(t, c.round.repeatAt, c.round.t0+int64(h.p.Round))
 	case holding:
 		t = min(t, c.deadline, h.yieldDue(c))
+		if len(c.force.absent) > 0 {
+			t = min(t, c.force.until)
+		}
 		if c.round == nil && h.quorum.known() {
 			t = min(t, c.renewAt)
 		} else if c.round != nil {

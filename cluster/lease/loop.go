@@ -289,7 +289,7 @@ func (l *loop) adopt(w Want) {
 		routers = append(routers, r)
 	}
 	l.queue = append(l.queue, Wanted{w.Committed, w.Appended, routers})
-	l.yields()
+	l.yields(true)
 	l.keepPeers(w)
 }
 

@@ -214,9 +214,23 @@ type resumed struct {
 
 func (resumed) isEvent() {}
 
-// adoptGrace bounds how long an adopted tenure is renewed before this process
-// was told what is wanted and that it can use it.
+// adoptGrace bounds how long an adopted tenure is renewed although this member
+// may not stand for it: while a process starts, its parts say no until they
+// have looked, and the predecessor held it a moment ago. The grace ends as soon
+// as nothing speaks against it for the first time.
 const adoptGrace = 5 * time.Second
+
+// spared reports whether c is held on although this member may not stand for it.
+func (h *Holder) spared(c *candidacy) bool {
+	return c.adopted && !c.confirmed && c.phase == holding && h.now < c.graceEnd()
+}
+
+// confirm ends the grace.
+func (h *Holder) confirm(c *candidacy) {
+	if c.adopted && c.phase == holding && h.bars(c) == "" && len(without(c.held, c.want)) == 0 {
+		c.confirmed = true
+	}
+}
 
 func (c *candidacy) graceEnd() int64 { return c.began + int64(adoptGrace) }
 

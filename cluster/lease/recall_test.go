@@ -120,6 +120,53 @@ func TestAdoptedTenureEndsWithoutWord(t *testing.T) {
 	})
 }
 
+// While the new process starts its parts say no: nothing is lost by that, if
+// they say yes in time; and it ends after the grace if they do not.
+func TestAdoptedTenureSurvivesItsStart(t *testing.T) {
+	for name, early := range map[string]func(r *Router){
+		"no rank":       func(r *Router) { r.Rank = -1 },
+		"no address":    func(r *Router) { r.Addrs, r.Rank = nil, -1 },
+		"not looked at": func(r *Router) { r.Unfit = "its interface has not been looked at yet" },
+		"nothing":       nil,
+	} {
+		for _, better := range []bool{true, false} {
+			synctest.Test(t, func(t *testing.T) {
+				g, _ := keepGroup(t, 1)
+				g.start(one)
+				g.sleep(time.Second)
+				g.members[0].end(t, time.Millisecond)
+				next := g.successor(0, g.members[0].gate.deadlines(), nil)
+				w := g.want(0, one)
+				if early == nil {
+					w.Routers = nil
+				} else {
+					early(&w.Routers[0])
+				}
+				next.Update(w)
+				next.SetFit(false, "the gate was not looked at yet")
+				next.start(t.Context())
+				g.sleep(2 * time.Second)
+				next.SetFit(true, "")
+				if better {
+					next.Update(g.want(0, one))
+				}
+				g.sleep(2 * adoptGrace)
+				if h := next.owner.history(); better != (len(h) == 1) || better != next.gate.open(vip1, g.clock()) {
+					t.Errorf("%s, better %v: %v", name, better, h)
+				}
+				if better { // and from then on it counts again
+					next.SetFit(false, "the link is down")
+					g.sleep(100 * time.Millisecond)
+					if next.gate.open(vip1, g.clock()) {
+						t.Errorf("%s: held although unfit", name)
+					}
+				}
+				g.stop()
+			})
+		}
+	}
+}
+
 // The process dies and its gate was closed: the next one releases what the dead
 // one was promised, and another member holds at once.
 func TestSuccessorReleasesForTheDead(t *testing.T) {

@@ -84,7 +84,7 @@ func (h *Holder) release(now int64, c *candidacy) {
 		h.passOn(now, c)
 	}
 	c.asked, c.askedUntil, c.noRelease, c.tell, c.deadline = nil, 0, false, false, never
-	c.hint, c.adopted = "", false
+	c.hint, c.adopted, c.confirmed = "", false, false
 }
 
 // retransmit repeats each Release until acknowledged, or void.

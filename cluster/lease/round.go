@@ -37,9 +37,11 @@ func (h *Holder) expire(now int64, c *candidacy) {
 		return
 	}
 	h.endForce(now, c)
-	if c.phase == holding && c.adopted && now >= c.graceEnd() && (!h.rated || !h.named) {
-		h.giveUp(now, c, "this process was not told in time whether it may go on")
-		return
+	if c.phase == holding && c.adopted && !c.confirmed && now >= c.graceEnd() {
+		if why := h.bars(c); why != "" {
+			h.giveUp(now, c, why)
+			return
+		}
 	}
 	if c.poll != nil && now >= c.poll.end {
 		h.endPoll(now, c)

@@ -285,6 +285,6 @@ func (l *loop) hearStanding(now int64, o opened) error {
 		l.told[o.from] = t
 	}
 	t.accept(now, int64(l.d.cfg.Params.Renew), o.boot, p)
-	l.yields()
+	l.yields(false)
 	return nil
 }

@@ -87,14 +87,15 @@ func (l *loop) ready(id fsm.MemberID, router uint64) bool {
 	return ok && u.Ready && l.clocks.Boot()-u.at < hearingRenews*int64(l.d.cfg.Params.Renew)
 }
 
-// yields tells the holder which handovers are possible now.
-func (l *loop) yields() {
+// yields tells the holder which handovers are possible now; anew: also what it
+// was told before, for a router may have gone and come back.
+func (l *loop) yields(anew bool) {
 	for _, r := range l.want.Routers {
 		var y Yield
 		if r.Yield != nil && l.ready(r.Yield.To, r.ID) {
 			y = *r.Yield
 		}
-		if l.yielding[r.ID] != y {
+		if l.yielding[r.ID] != y || anew && y.To != "" {
 			l.yielding[r.ID] = y
 			l.queue = append(l.queue, Yielding{r.ID, y.To, y.Why})
 		}
