@@ -94,10 +94,10 @@
 // R12 (loop). The lease's goroutine touches no disk and waits for nobody: its
 // log lines go through a buffer that drops, its sends do not wait, it has a
 // thread of its own with raised priority. Fitness comes from outside (SetFit):
-// a member that cannot use a lease does not renew it. A driver starts unfit. What was
-// adopted is spared for five seconds, or until nothing speaks against it for the
-// first time (spared, confirm): while a process starts its parts have not looked
-// yet, and the predecessor could use it a moment ago.
+// a member that cannot use a lease does not renew it. A driver starts unfit. What
+// was adopted is spared for five seconds, or until nothing speaks against it for
+// the first time (spared, confirm): while a process starts its parts have not
+// looked yet, and the predecessor could use it a moment ago.
 //
 // R13 (Holder.failRound, expire). A holder whose renewals fail holds on until
 // its deadline and then leaves as in R8. Nobody takes a lease from it by
