@@ -44,6 +44,7 @@ type Lab struct {
 	hosts    []*Host
 	captures []*capture
 	blocks   []*Block
+	disks    []*Disk
 	procs    map[string]int // how often a log name was used
 }
 
@@ -118,6 +119,11 @@ func (l *Lab) close(before map[uint64]bool) {
 	for _, h := range hosts {
 		if err := h.space.close(); err != nil {
 			l.t.Errorf("lab: removing %s: %v", h.Name, err)
+		}
+	}
+	for _, d := range l.disks {
+		if err := d.close(); err != nil {
+			l.t.Errorf("lab: removing the disk of %s: %v", d.host.Name, err)
 		}
 	}
 	if err := l.sw.close(); err != nil {

@@ -19,7 +19,7 @@ var Packages = []string{
 	"qemu-system-x86", "kmod",
 	"bash", "dash", "busybox-static", "ncurses-base",
 	"iproute2", "ipvsadm", "keepalived", "tcpdump", "curl", "nginx-light",
-	"nftables", "procps", "bpftool", "dmsetup", "strace", "iputils-ping", "iputils-arping",
+	"nftables", "procps", "bpftool", "dmsetup", "e2fsprogs", "strace", "iputils-ping", "iputils-arping",
 	"netcat-openbsd",
 }
 

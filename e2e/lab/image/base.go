@@ -10,7 +10,7 @@ import (
 var tools = []string{
 	"bash", "dash", "busybox", "kmod",
 	"ip", "bridge", "tc", "ss", "ipvsadm", "keepalived", "tcpdump", "curl", "nginx",
-	"nft", "ps", "pgrep", "sysctl", "bpftool", "dmsetup", "strace", "ping", "arping", "nc.openbsd",
+	"nft", "ps", "pgrep", "sysctl", "bpftool", "dmsetup", "mke2fs", "strace", "ping", "arping", "nc.openbsd",
 }
 
 var busyboxApplets = []string{
@@ -25,7 +25,7 @@ var busyboxApplets = []string{
 
 // baseVersion is part of the base image's cache key: raise it when what Base
 // makes changes although the packages do not.
-const baseVersion = "7"
+const baseVersion = "8"
 
 // BaseKey names the base image that Base would make.
 func (u *Unpacked) BaseKey() string { return u.Key + "-" + baseVersion }
