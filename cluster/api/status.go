@@ -118,6 +118,9 @@ type LeaseStatus struct {
 	Denial string `json:"denial,omitempty"`
 	// EmbargoMS is how long this member's voter still promises nothing after its start.
 	EmbargoMS int64 `json:"embargo_ms,omitempty"`
+	// Forced says that a person had it stand without members that he said are
+	// powered off, and without which: "without m2, m3, by an operator's word".
+	Forced string `json:"forced,omitempty"`
 	// Acquired and Lost count tenures since the process started.
 	Acquired uint64 `json:"acquired"`
 	Lost     uint64 `json:"lost"`

@@ -93,7 +93,7 @@ func (m *member) leaseStatus(ls lease.Status) []api.LeaseStatus {
 	for _, r := range ls.Routers {
 		s := api.LeaseStatus{
 			Router: r.ID, State: leaseState(r), Holder: r.Holder, RemainingMS: r.Remaining.Milliseconds(),
-			Rank: r.Rank + 1, Unfit: r.Barred, EmbargoMS: ls.Embargo.Milliseconds(),
+			Rank: r.Rank + 1, Unfit: r.Barred, Forced: r.Forced, EmbargoMS: ls.Embargo.Milliseconds(),
 		}
 		if r.Own && m.judges != nil {
 			s.Waits = m.judges.waiting(r.ID)

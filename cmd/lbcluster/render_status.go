@@ -21,6 +21,7 @@ Or join one that runs:        lbcluster join ADDR --token T
 `, or(r.Name, "This machine"), r.Version)
 	}
 	var b strings.Builder
+	b.WriteString(renderForced(r))
 	b.WriteString(renderSurvival(r))
 	b.WriteString(renderFindings(r))
 	for _, router := range r.Routers {
@@ -33,6 +34,32 @@ Or join one that runs:        lbcluster join ADDR --token T
 		b.WriteString("\nNothing is configured yet: lbcluster apply -f /etc/keepalived/keepalived.conf\n")
 	}
 	b.WriteString("\n" + renderMemberStates(r))
+	return b.String()
+}
+
+// renderForced stands before all else: what is owned without a majority.
+func renderForced(r api.StatusReport) string {
+	var b strings.Builder
+	for _, m := range r.Members {
+		if m.Status == nil {
+			continue
+		}
+		for _, l := range m.Status.Leases {
+			if l.Forced == "" {
+				continue
+			}
+			name, does := fmt.Sprint("router ", l.Router), "stands for"
+			for _, v := range r.Routers {
+				if v.ID == l.Router {
+					name = v.Name
+				}
+			}
+			if l.State == api.LeaseHolder {
+				does = "OWNS"
+			}
+			fmt.Fprintf(&b, "BY FORCE: %s %s %s %s. If one of them runs, two machines may answer.\n", m.Name, does, name, l.Forced)
+		}
+	}
 	return b.String()
 }
 

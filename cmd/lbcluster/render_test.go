@@ -48,6 +48,12 @@ func TestStatusGolden(t *testing.T) {
 			f.Edit = func(s *api.DirectorStatus) { s.Leases[0].State, s.Leases[0].Unfit = api.LeaseIdle, "" }
 			return f
 		}},
+		{"forced", func(t *testing.T) *apitest.Fake {
+			f := pair(t)
+			f.Dead = map[fsm.MemberID]string{"m2": "no answer within 1s", "m3": "connection refused"}
+			f.Edit = func(s *api.DirectorStatus) { s.Leases[0].Forced = "without m2, m3, by an operator's word" }
+			return f
+		}},
 		{"unfit", func(t *testing.T) *apitest.Fake {
 			f := pair(t)
 			f.Edit = func(s *api.DirectorStatus) {
