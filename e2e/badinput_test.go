@@ -167,7 +167,7 @@ func (e *eyes) badTokens(t *testing.T) {
 	refused(joiner, "an expired token", short, "expired")
 	refused(joiner, "a token for another role", good, "witness")
 	refused(joiner, "a token of another cluster", e.token(alien), "not of the cluster that made this token")
-	joiner.MustRun("lbcluster", "join", at.Addr.String(), "--token", good, "--witness")
+	joiner.MustRun("lbcluster", "join", at.Addr.String(), "--token", good, "--witness", "--force")
 	refused(other, "a token that is used up", good, "unknown or used up", "--witness")
 	e.wantMembers(t, at, "dir1 director", "dir2 director", "dir3 director", "joiner witness")
 	joiner.MustRun("lbcluster", "leave", "--yes")

@@ -40,7 +40,7 @@ func newBoxes(t *testing.T) *boxes {
 	}
 	token := b.token(s.Dirs[0].MustRun("lbcluster", "init"))
 	s.Dirs[1].MustRun("lbcluster", "join", s.Dirs[0].Addr.String(), "--token", token)
-	b.witness.MustRun("lbcluster", "join", s.Dirs[0].Addr.String(), "--token", token, "--witness")
+	b.witness.MustRun("lbcluster", "join", s.Dirs[0].Addr.String(), "--token", token, "--witness", "--force")
 	s.AwaitVoters(3)
 	return b
 }

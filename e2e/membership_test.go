@@ -21,7 +21,7 @@ func TestTwoDirectorsAndWitness(t *testing.T) {
 	}
 	token := tokenText.FindString(s.Dirs[0].MustRun("lbcluster", "init", "--guard", "0s"))
 	s.Dirs[1].MustRun("lbcluster", "join", s.Dirs[0].Addr.String(), "--token", token)
-	witness.MustRun("lbcluster", "join", s.Dirs[0].Addr.String(), "--token", token, "--witness")
+	witness.MustRun("lbcluster", "join", s.Dirs[0].Addr.String(), "--token", token, "--witness", "--force")
 	s.AwaitVoters(3)
 	s.Serve()
 	e := open(s)

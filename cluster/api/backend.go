@@ -93,6 +93,8 @@ type JoinRequest struct {
 	Addr  string   `json:"addr"` // IP or IP:port of any member
 	Token string   `json:"token"`
 	Role  fsm.Role `json:"role,omitempty"` // empty: director
+	// Force lets a witness in whose round trips the cluster's profile cannot bear.
+	Force bool `json:"force,omitempty"`
 }
 
 // JoinReply is the new membership.

@@ -77,8 +77,17 @@ func (d *theDaemon) Join(ctx context.Context, req api.JoinRequest) (api.JoinRepl
 			return api.JoinReply{}, err
 		}
 	}
+	var took []time.Duration
+	if req.Role == fsm.Witness {
+		took = measureRoundTrips(ctx, withPort(req.Addr))
+	}
 	if err := d.node.Join(ctx, withPort(req.Addr), req.Token, req.Role); err != nil {
 		return api.JoinReply{}, asAPI(err)
+	}
+	if req.Role == fsm.Witness {
+		if err := d.checkWitness(ctx, took, req.Force); err != nil {
+			return api.JoinReply{}, err
+		}
 	}
 	id, _ := d.node.Identity()
 	return api.JoinReply{Cluster: id.Cluster, ID: id.ID}, nil

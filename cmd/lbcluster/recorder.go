@@ -79,6 +79,7 @@ func (d *theDaemon) watch(ctx context.Context) error {
 	defer tick.Stop()
 	last := gate.BootNow()
 	disk := d.node.Status().Disk
+	forced := map[uint64]string{}
 	for n := 1; ; n++ {
 		select {
 		case <-ctx.Done():
@@ -91,12 +92,28 @@ func (d *theDaemon) watch(ctx context.Context) error {
 		}
 		last = now
 		if n%diskBeats == 0 {
+			d.noteForces(forced)
 			was := disk
 			disk = d.node.Status().Disk
 			if text := diskTrouble(was, disk); text != "" {
 				d.note(journal.Entry{Kind: journal.Disk, Text: text})
 			}
 		}
+	}
+}
+
+// noteForces records the end of each forced ownership; over is what was recorded.
+func (d *theDaemon) noteForces(over map[uint64]string) {
+	m := d.part.Load()
+	if m == nil {
+		return
+	}
+	for _, r := range m.lease.Status().Routers {
+		if r.ForceOver != "" && r.ForceOver != over[r.ID] {
+			d.log.Warn("a forced ownership is over", "router", r.ID, "why", r.ForceOver)
+			d.note(journal.Entry{Kind: journal.ForceEnded, Unit: r.ID, Text: r.ForceOver})
+		}
+		over[r.ID] = r.ForceOver
 	}
 }
 

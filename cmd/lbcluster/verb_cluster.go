@@ -74,14 +74,16 @@ func lasts(uses int, ttl time.Duration) string {
 
 func (a *app) joinCommand() *cobra.Command {
 	var token, file string
-	var witness bool
+	var witness, force bool
 	cmd := &cobra.Command{
 		Use:   "join ADDR",
 		Short: "Enrol this machine in a running cluster",
 		Long: `Enrol this machine in the cluster that a member at ADDR (IP or IP:port) belongs
 to. The token comes from lbcluster init or lbcluster token on a member; it
 also proves the cluster to this machine. A witness only votes: it holds no VIP,
-forwards nothing and may run anywhere, even on a real server.`,
+forwards nothing and may run anywhere, even on a real server, that is near enough:
+its round trips to the cluster are measured, and it is refused if the cluster's
+profile cannot bear them.`,
 		Example: `  lbcluster join 10.0.0.11 --token-file /root/join.token
   lbcluster join 10.0.0.11:7500 --token T --witness`,
 		Args:    cobra.ExactArgs(1),
@@ -91,7 +93,7 @@ forwards nothing and may run anywhere, even on a real server.`,
 			if err != nil {
 				return err
 			}
-			req := api.JoinRequest{Addr: args[0], Token: secret, Role: fsm.Director}
+			req := api.JoinRequest{Addr: args[0], Token: secret, Role: fsm.Director, Force: force}
 			if witness {
 				req.Role = fsm.Witness
 			}
@@ -107,6 +109,7 @@ forwards nothing and may run anywhere, even on a real server.`,
 	cmd.Flags().StringVar(&token, "token", "", "the join token (others on this machine can see it in ps; rather use --token-file)")
 	cmd.Flags().StringVar(&file, "token-file", "", "`FILE` that holds the join token, - for standard input")
 	cmd.Flags().BoolVar(&witness, "witness", false, "join as a witness")
+	cmd.Flags().BoolVar(&force, "force", false, "join as a witness although the way to the cluster is too slow for its profile")
 	cmd.MarkFlagsMutuallyExclusive("token", "token-file")
 	cmd.MarkFlagsOneRequired("token", "token-file")
 	return cmd
