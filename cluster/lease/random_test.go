@@ -21,6 +21,8 @@ type adversary struct {
 	lies    bool // probes always say free
 	moves   int  // of an address from router to router
 	moved   bool
+	yields  bool
+	handed  int // handovers begun
 	members *membership
 	// focus is the node that things go well for at the moment; frozen does not
 	// run at all. Both change now and then.
@@ -33,11 +35,12 @@ type plan struct {
 	moves                 bool  // addresses wander between routers
 	ttls                  int64 // rounds have any ttl up to so many TTLMax; 0: the usual
 	members               bool  // configurations change
+	yields                bool  // routers are handed over
 	drift                 float64
 }
 
 func newAdversary(seed uint64, pl plan, mut mutation) *adversary {
-	a := &adversary{world: newWorld(seed, pl.nodes, simParams(), mut), crashes: pl.crashes}
+	a := &adversary{world: newWorld(seed, pl.nodes, simParams(), mut), crashes: pl.crashes, yields: pl.yields}
 	a.lies = a.rng.IntN(3) > 0
 	a.p.Round = ms(20 + a.rng.IntN(150))
 	if pl.moves {
@@ -116,10 +119,27 @@ func (a *adversary) act() {
 		n.start(false)
 	case x < 97 && a.moves > 0 && a.rng.IntN(3) == 0:
 		a.move(n)
+	case x >= 98 && a.yields:
+		a.yield(n)
 	}
 }
 
 func (a *adversary) pick() *node { return a.nodes[a.rng.IntN(len(a.nodes))] }
+
+// yield asks a node to hand its router to any other.
+func (a *adversary) yield(n *node) {
+	c := n.holder.routers[1]
+	if c == nil || c.phase != holding || len(n.pending) > 0 || len(n.events) > 0 {
+		return
+	}
+	if to := a.pick(); to != n {
+		c.began = never // impatience again
+		n.step(Yielding{1, to.id, ""})
+		if c.phase == closing {
+			a.handed++
+		}
+	}
+}
 
 // proceed lets a process go on by an instruction or a few.
 func (a *adversary) proceed(n *node) {
@@ -249,6 +269,8 @@ var plans = []struct {
 	{"rounds of any ttl", plan{nodes: 3, steps: 1500, crashes: 4, ttls: 3, drift: 0.05}, mutation{}, 600},
 	{"gate writes in a late thread", plan{nodes: 3, steps: 1500, crashes: 2}, mutation{asyncArm: true}, 600},
 	{"gate writes without order, but in the same thread", plan{nodes: 3, steps: 1500, crashes: 2}, mutation{noOrder: true}, 300},
+	{"handovers", plan{nodes: 3, steps: 1500, crashes: 3, drift: 0.05, yields: true}, mutation{}, 400},
+	{"handovers and restarts that find the state file", plan{nodes: 4, steps: 1500, crashes: 6, yields: true}, mutation{keepVoter: true}, 300},
 	{"restarts that find the state file", plan{nodes: 3, steps: 1500, crashes: 8, drift: 0.05}, mutation{keepVoter: true}, 600},
 	{"addresses that move and restarts that find the state file", plan{nodes: 3, steps: 1500, crashes: 8, moves: true}, mutation{keepVoter: true}, 300},
 	{"restarts that keep nonce and count", plan{nodes: 3, steps: 1500, crashes: 6}, mutation{sameBoot: true}, 600},
@@ -269,7 +291,7 @@ func survive(t *testing.T, pl plan, mut mutation, seeds int) {
 	if n, err := strconv.Atoi(os.Getenv("LEASE_SEEDS")); err == nil {
 		seeds *= n // for a long night
 	}
-	opened := 0
+	opened, handed := 0, 0
 	for seed := range uint64(seeds) {
 		a := newAdversary(seed, pl, mut)
 		if bad := a.run(pl.steps); bad != "" {
@@ -277,6 +299,10 @@ func survive(t *testing.T, pl plan, mut mutation, seeds int) {
 			t.Fatalf("seed %d: %s", seed, bad)
 		}
 		opened += a.opened
+		handed += a.handed
+	}
+	if pl.yields && handed < seeds/2 {
+		t.Errorf("only %d handovers in %d runs", handed, seeds)
 	}
 	if opened < 2*seeds {
 		t.Errorf("only %d times was a gate armed in %d runs: they prove little", opened, seeds)

@@ -237,6 +237,30 @@ func TestVotersRestartUnderAHolder(t *testing.T) {
 	}
 }
 
+// Every number that the holder uses was reserved in the file before (R4).
+func TestRoundsAreReserved(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g, paths := keepGroup(t, 1)
+		g.start(one)
+		for range 4 {
+			g.sleep(time.Minute)
+			b, err := os.ReadFile(paths[0])
+			if err != nil {
+				t.Fatal(err)
+			}
+			s, err := decodeState(b, stateOwner{thisBoot, clusterHash("c1"), "m1"})
+			st := g.members[0].Status().Holder
+			if used := st.Rounds + st.Probes; err != nil || s.seq < used || s.seq > used+seqStep+1 {
+				t.Errorf("%v: %d numbers used, up to %d reserved", err, used, s.seq)
+			}
+		}
+		if st := g.members[0].Status().Holder; st.Rounds < seqStep {
+			t.Errorf("%d rounds prove nothing", st.Rounds)
+		}
+		g.stop()
+	})
+}
+
 // A promise that cannot be written down is not given.
 func TestUnsavedPromiseIsNotGiven(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -397,6 +397,9 @@ func (n *node) deliver(m Message) {
 	switch m.Kind {
 	case Probe, Ask, Release:
 		n.vote(m)
+		if m.Kind == Release && m.Hint == n.id {
+			n.step(Received{m})
+		}
 	default:
 		n.step(Received{m})
 	}
