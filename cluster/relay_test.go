@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -152,6 +153,7 @@ func TestRelayToAStuckMember(t *testing.T) {
 			}
 			time.Sleep(50 * time.Millisecond)
 		}
+		synctest.Wait()
 		if box.len() != n {
 			t.Errorf("m3 got %d of %d packets while m2 was stuck", box.len(), n)
 		}
@@ -171,10 +173,10 @@ func TestRelayToAStuckMember(t *testing.T) {
 // packet that had to wait too long is not sent any more.
 func TestRelayRedials(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		box, dials, up := &inbox{}, 0, false
+		box, dials, up := &inbox{}, atomic.Int32{}, atomic.Bool{}
 		reader := &relay{deliver: box.take, log: slog.New(slog.DiscardHandler)}
 		r, stop := bubbleRelay(t.Context(), func(_ context.Context, to fsm.MemberID) (net.Conn, error) {
-			if dials++; !up {
+			if dials.Add(1); !up.Load() {
 				return nil, errors.New("connection refused")
 			}
 			here, there := net.Pipe()
@@ -185,10 +187,11 @@ func TestRelayRedials(t *testing.T) {
 			r.send("m2", []byte("old"))
 			time.Sleep(50 * time.Millisecond)
 		}
-		if dials < 4 || dials > 12 {
-			t.Errorf("%d attempts in 20 s", dials)
+		synctest.Wait()
+		if n := dials.Load(); n < 4 || n > 12 {
+			t.Errorf("%d attempts in 20 s", n)
 		}
-		up = true
+		up.Store(true)
 		time.Sleep(2 * relayMaxPause)
 		r.send("m2", []byte("new"))
 		time.Sleep(2 * relayMaxPause)
@@ -204,10 +207,10 @@ func TestRelayRedials(t *testing.T) {
 // The sender learns that the other end hung up, and dials again for the next packet.
 func TestRelayAfterAHangUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		box, dials := &inbox{}, 0
+		box, dials := &inbox{}, atomic.Int32{}
 		reader := &relay{deliver: box.take, log: slog.New(slog.DiscardHandler)}
 		r, stop := bubbleRelay(t.Context(), func(_ context.Context, to fsm.MemberID) (net.Conn, error) {
-			dials++
+			dials.Add(1)
 			here, there := net.Pipe()
 			go func() { _ = reader.read(there, "m1"); there.Close() }() // hangs up when idle
 			return here, nil
@@ -216,8 +219,9 @@ func TestRelayAfterAHangUp(t *testing.T) {
 		time.Sleep(relayIdle + time.Second)
 		r.send("m2", []byte("two"))
 		time.Sleep(time.Second)
-		if dials != 2 || !box.has("m1: two") {
-			t.Errorf("%d dials, got %v", dials, box.got)
+		synctest.Wait()
+		if dials.Load() != 2 || !box.has("m1: two") {
+			t.Errorf("%d dials, got %v", dials.Load(), box.got)
 		}
 		stop()
 	})

@@ -106,20 +106,24 @@ func TestNetworksTellTheTable(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error)
 		go func() { done <- n.run(ctx) }()
+		reports := func() []string { mu.Lock(); defer mu.Unlock(); return slices.Clone(told) }
 		set := func(h []hostAddr) { mu.Lock(); defer mu.Unlock(); have = h }
 		time.Sleep(1500 * time.Millisecond)
-		if l := n.locals(); len(l) != 1 || len(n.changed) != 1 || len(told) != 0 {
-			t.Errorf("after a moment: locals %v, told %v", l, told)
+		synctest.Wait()
+		if l := n.locals(); len(l) != 1 || len(n.changed) != 1 || len(reports()) != 0 {
+			t.Errorf("after a moment: locals %v, told %v", l, reports())
 		}
 		time.Sleep(time.Minute)
-		if len(told) != 2 || told[1] != "[{172.25.88.11/24 02:00:00:00:00:01}]" {
+		synctest.Wait()
+		if told := reports(); len(told) != 2 || told[1] != "[{172.25.88.11/24 02:00:00:00:00:01}]" {
 			t.Errorf("told %v; one failure and one more wanted", told)
 		}
 		for i := range 30 { // flaps each look
 			set(host("eth0", "02:00:00:00:00:01", []string{"172.25.88.11/24", "172.25.88.21/24"}[:1+i%2]...))
 			time.Sleep(networksPoll)
 		}
-		if len(told) != 2 {
+		synctest.Wait()
+		if told := reports(); len(told) != 2 {
 			t.Errorf("told %v while the addresses flap", told)
 		}
 		set(nil)
