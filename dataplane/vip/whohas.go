@@ -10,8 +10,11 @@ import (
 	"time"
 
 	"github.com/mdlayher/arp"
+	"github.com/mdlayher/ethernet"
 	"github.com/mdlayher/ndp"
+	"github.com/mdlayher/packet"
 	"golang.org/x/net/ipv6"
+	"golang.org/x/sys/unix"
 )
 
 // probeEvery is how often the question is repeated within a WhoHas.
@@ -41,42 +44,69 @@ func WhoHas(ctx context.Context, l Link, addr netip.Addr, wait time.Duration) (n
 }
 
 func whoHas4(ctx context.Context, ifi *net.Interface, addr netip.Addr) (net.HardwareAddr, error) {
-	c, err := arp.Dial(ifi)
+	c, err := packet.Listen(ifi, packet.Raw, int(ethernet.EtherTypeARP), nil)
 	if err != nil {
 		return nil, err
 	}
 	defer c.Close()
-	broadcast := net.HardwareAddr{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
-	none := net.HardwareAddr{0, 0, 0, 0, 0, 0}
+	question, err := arpProbe(ifi.HardwareAddr, addr)
+	if err != nil {
+		return nil, err
+	}
+	buf := make([]byte, 2048)
 	for ctx.Err() == nil {
-		p, err := arp.NewPacket(arp.OperationRequest, ifi.HardwareAddr, netip.IPv4Unspecified(), none, addr)
-		if err != nil {
-			return nil, err
-		}
-		if err := c.WriteTo(p, broadcast); err != nil {
+		if _, err := c.WriteTo(question, &packet.Addr{HardwareAddr: ethernet.Broadcast}); err != nil {
 			return nil, err
 		}
 		if err := c.SetReadDeadline(time.Now().Add(probeEvery)); err != nil {
 			return nil, err
 		}
 		for {
-			p, _, err := c.Read()
+			n, _, err := c.ReadFrom(buf)
 			if errors.Is(err, os.ErrDeadlineExceeded) {
 				break
 			}
 			if err != nil {
 				return nil, err
 			}
-			if p.SenderIP == addr && p.SenderHardwareAddr.String() != ifi.HardwareAddr.String() {
-				return p.SenderHardwareAddr, nil
+			if mac := claimant(buf[:n], addr); mac != nil && mac.String() != ifi.HardwareAddr.String() {
+				return mac, nil
 			}
 		}
 	}
 	return nil, nil
 }
 
+// arpProbe is the frame that asks who has addr, as a host without an address.
+func arpProbe(from net.HardwareAddr, addr netip.Addr) ([]byte, error) {
+	p, err := arp.NewPacket(arp.OperationRequest, from, netip.IPv4Unspecified(), net.HardwareAddr{0, 0, 0, 0, 0, 0}, addr)
+	if err != nil {
+		return nil, err
+	}
+	payload, err := p.MarshalBinary()
+	if err != nil {
+		return nil, err
+	}
+	f := ethernet.Frame{Destination: ethernet.Broadcast, Source: from, EtherType: ethernet.EtherTypeARP, Payload: payload}
+	return f.MarshalBinary()
+}
+
+// claimant is who says in an ARP frame that addr is his; nil: nobody.
+func claimant(frame []byte, addr netip.Addr) net.HardwareAddr {
+	var f ethernet.Frame
+	var p arp.Packet
+	if f.UnmarshalBinary(frame) != nil || p.UnmarshalBinary(f.Payload) != nil || p.SenderIP != addr {
+		return nil
+	}
+	return p.SenderHardwareAddr
+}
+
 func whoHas6(ctx context.Context, ifi *net.Interface, addr netip.Addr) (net.HardwareAddr, error) {
 	c, _, err := ndp.Listen(ifi, ndp.LinkLocal)
+	for errors.Is(err, unix.EADDRNOTAVAIL) && ctx.Err() == nil {
+		time.Sleep(probeEvery / 4) // the link-local address is still being tried
+		c, _, err = ndp.Listen(ifi, ndp.LinkLocal)
+	}
 	if err != nil {
 		return nil, err
 	}
