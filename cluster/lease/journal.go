@@ -15,7 +15,6 @@ const (
 	EntryAcquired EntryKind = "acquired"    // this member holds the unit now
 	EntryLost     EntryKind = "lost"        // it does not any more; Cause says why
 	EntryClosed   EntryKind = "gate-closed" // the gate of a unit that was held closed
-	EntryHandover EntryKind = "handover"    // the unit is handed to Peers[0]
 	EntryRound    EntryKind = "round-lost"  // a holder's round found no majority in time; Peers did not grant
 	EntryDenied   EntryKind = "denied"      // the voter Peers[0] refused an Ask; Cause is its reason
 	EntryPathDead EntryKind = "path-dead"   // nothing comes from Peers[0] that way any more
