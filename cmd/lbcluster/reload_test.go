@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -31,17 +32,33 @@ type liveDaemon struct {
 // startLive runs the test binary as lbcluster run, in a folder of its own.
 func startLive(t *testing.T) *liveDaemon {
 	t.Helper()
-	dir := t.TempDir()
+	return startLiveAs(t, os.Geteuid())
+}
+
+// startLiveAs does so as a user, who owns the folder.
+func startLiveAs(t *testing.T, uid int) *liveDaemon {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "lbcluster-live") // its parent is everybody's, unlike t.TempDir's
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	if err := os.Chown(dir, uid, -1); err != nil {
+		t.Fatal(err)
+	}
 	program := filepath.Join(dir, "lbcluster")
 	copyFile(t, os.Args[0], program)
 	config := filepath.Join(dir, "lbcluster.yaml")
 	text := fmt.Sprintf("name: dir1\naddr: 127.0.0.1:%d\ndata_dir: %s/data\nsocket: %s/run/s\nbpf_pin_dir: %s/none\n", freePort(t), dir, dir, dir)
-	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	d := &liveDaemon{t: t, dir: dir, client: api.NewClient(filepath.Join(dir, "run", "s"))}
 	d.cmd = exec.Command(program, "run", "--config", config)
 	d.cmd.Env = append(os.Environ(), "PATH="+dir+":/usr/bin:/bin") // the program, not the scripts' one
+	if uid != os.Geteuid() {
+		d.cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(uid)}}
+	}
 	stderr, err := d.cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
