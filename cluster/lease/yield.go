@@ -73,7 +73,7 @@ func (h *Holder) offered(now int64, m Message) {
 	}
 	c.poll, c.phase = nil, asking
 	h.startRound(now, c, int64(h.p.Acquire), c.want)
-	c.round.eager = true
+	c.round.eager, c.round.repeatAt = true, now+int64(h.p.Round)/4
 }
 
 // ready reports whether a member said a moment ago that it could hold the

@@ -183,3 +183,37 @@ func TestOnlyAnOfferToUsStartsARound(t *testing.T) {
 		t.Error("a copy that comes after the reserve starts a round")
 	}
 }
+
+// Voters that have not heard the Release yet refuse; the round goes on and asks
+// them again within a quarter of its time, until they have.
+func TestOfferedRoundOutlivesRefusals(t *testing.T) {
+	h := NewHolder("m1", Nonce{1}, profile(t, "default"), testRand())
+	h.Step(0, Wanted{Committed: voterSet(1, 1, "m1", "m2", "m3"), Routers: []Router{{ID: 1, Addrs: one.Addrs, Rank: 2}}})
+	h.Step(0, GateClosed{1, one.Addrs, true})
+	h.Step(0, Fit{OK: true})
+	h.Step(0, Received{Message{Kind: Release, Router: 1, From: "m2", Boot: Nonce{2}, Seq: 7, Hint: "m1"}})
+	seq := h.routers[1].round.seq
+	answer := func(k Kind, from fsm.MemberID) []Output {
+		return h.Step(1, Received{Message{Kind: k, Router: 1, From: from, Seq: seq, Echo: Nonce{1}, Reason: Taken, Holder: "m2", Remaining: 1e8}})
+	}
+	for _, v := range h.quorum.voters() {
+		answer(Deny, v)
+	}
+	if c := h.routers[1]; c.phase != asking || c.round == nil || c.round.seq != seq {
+		t.Fatalf("the round is over: %v", c.phase)
+	}
+	again := 0
+	for _, o := range h.Step(int64(h.p.Round)/4, Tick{}) {
+		if s, ok := o.(Send); ok && s.Msg.Kind == Ask && s.Msg.Seq == seq {
+			again++
+		}
+	}
+	if again != 3 {
+		t.Errorf("%d voters are asked again", again)
+	}
+	answer(Grant, "m2")
+	answer(Grant, "m3")
+	if c := h.routers[1]; c.phase != holding {
+		t.Errorf("not won: %v", c.phase)
+	}
+}
