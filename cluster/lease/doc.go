@@ -45,6 +45,8 @@
 // all profiles, since members change their profile one by one; it must not
 // shrink while promises of a larger one may live: a member that restarts with
 // a smaller one would end its embargo too early.
+// Before its process is replaced (Driver.Stretch) a holder asks for TTLMax, so
+// that its promises outlast the replacement.
 //
 // R4 (Holder.next, Holder.receive, stateFile.reserve). An identity is a nonce,
 // each of its rounds has a number, and the pair is never used twice. An answer
