@@ -3,8 +3,10 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
+	"net"
 	"net/url"
 	"slices"
 	"strconv"
@@ -210,16 +212,24 @@ func (d *theDaemon) askRecord(ctx context.Context, m fsm.Member, from, to time.T
 		err = json.Unmarshal(b, &r)
 	}
 	if err != nil {
-		why := err.Error()
-		if ctx.Err() != nil {
-			why = fmt.Sprintf("no answer within %v", journalLimit)
-		}
-		return journal.Record{Node: m.ID, Name: m.Name, Error: why}
+		return journal.Record{Node: m.ID, Name: m.Name, Error: noAnswer(ctx, err)}
 	}
 	r.Node, r.Name = m.ID, m.Name
 	r.Margin = took / 2
 	r.Offset = r.Now.Sub(asked.Add(r.Margin))
 	return r
+}
+
+// noAnswer says in few words why a member gave none.
+func noAnswer(ctx context.Context, err error) string {
+	var op *net.OpError
+	switch {
+	case ctx.Err() != nil:
+		return fmt.Sprintf("no answer within %v", journalLimit)
+	case errors.As(err, &op):
+		return op.Err.Error() // without the request that it was
+	}
+	return err.Error()
 }
 
 // noteFit passes a judgement of fitness on and records each change of it.

@@ -1,7 +1,11 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -156,6 +160,25 @@ func TestEveryKindHasWords(t *testing.T) {
 		text := eventText(journal.Event{Entry: journal.Entry{Kind: k, Peers: []fsm.MemberID{"m2"}, For: time.Second, Times: 2}}, map[fsm.MemberID]string{"m2": "dir2"})
 		if text == "" || strings.Contains(text, "-") || strings.Contains(text, "m2") || !strings.Contains(text, "1.0 s (2 times)") {
 			t.Errorf("%s: %q", k, text)
+		}
+	}
+}
+
+func TestNoAnswer(t *testing.T) {
+	ended, stop := context.WithCancel(t.Context())
+	stop()
+	refused := &net.OpError{Op: "dial", Net: "tcp", Err: errors.New("connection refused")}
+	for _, c := range []struct {
+		ctx  context.Context
+		err  error
+		want string
+	}{
+		{t.Context(), fmt.Errorf("asking m2: Get %q: %w", "http://m2/v1/ask/journal", refused), "connection refused"},
+		{t.Context(), errors.New("halted"), "halted"},
+		{ended, refused, "no answer within 3s"},
+	} {
+		if got := noAnswer(c.ctx, c.err); got != c.want {
+			t.Errorf("%v: %q, want %q", c.err, got, c.want)
 		}
 	}
 }
