@@ -88,7 +88,9 @@ func cmdDaemon(ts *testscript.TestScript, neg bool, args []string) {
 		fake.Grow("dir2", fsm.Director)
 		fake.Grow("dir3", fsm.Director)
 	case "dead": // ID: the member does not answer
-		fake.Dead = map[fsm.MemberID]string{fsm.MemberID(args[1]): "no answer within 1s"}
+		fake.Set(func(f *apitest.Fake) {
+			f.Dead = map[fsm.MemberID]string{fsm.MemberID(args[1]): "no answer within 1s"}
+		})
 	case "vote": // ID SERVER up|down: one director's opinion
 		castVote(ts, fake, fsm.MemberID(args[1]), netip.MustParseAddrPort(args[2]), args[3] == "up")
 	case "rival": // somebody applies the same set right before the next apply
@@ -116,7 +118,7 @@ func cmdDaemon(ts *testscript.TestScript, neg bool, args []string) {
 		u, _ := fake.Table().UnitByName(args[2])
 		fake.Must(fsm.Command{Ownership: &fsm.Ownership{Router: u.ID, Member: fsm.MemberID(args[1]), Owns: true, Why: "test"}})
 	case "noquorum": // nothing can be committed
-		fake.Fail = fmt.Errorf("commit: %w", api.ErrNoQuorum)
+		fake.Set(func(f *apitest.Fake) { f.Fail = fmt.Errorf("commit: %w", api.ErrNoQuorum) })
 	default:
 		ts.Fatalf("daemon: unknown %q", args[0])
 	}

@@ -36,7 +36,7 @@ func (f *Fake) Others(context.Context) map[fsm.MemberID]api.DirectorReply {
 		if m.ID == self {
 			continue
 		}
-		if why, dead := f.Dead[m.ID]; dead {
+		if why, dead := f.dead(m.ID); dead {
 			replies[m.ID] = api.DirectorReply{Error: why}
 			continue
 		}
@@ -79,12 +79,12 @@ func (f *Fake) addRouter(s *api.DirectorStatus, t *fsm.Table, r fsm.Router) {
 	rank := 0
 	u, _ := t.UnitOf(r.ID)
 	if reported, ok := t.Owners[u.ID]; ok {
-		if _, dead := f.Dead[reported]; !dead {
+		if _, dead := f.dead(reported); !dead {
 			owner = reported
 		}
 	}
 	for i, id := range t.Order(u.ID) {
-		if _, dead := f.Dead[id]; owner == "" && !dead {
+		if _, dead := f.dead(id); owner == "" && !dead {
 			owner = id
 		}
 		if id == s.ID {
@@ -119,4 +119,12 @@ func sourceOf(t *fsm.Table, id fsm.MemberID) netip.Addr {
 	m, _ := t.Member(id)
 	b := m.Addr.Addr().As4()
 	return netip.AddrFrom4([4]byte{172, 25, 88, b[3]})
+}
+
+// dead is why a member does not answer; false: it does.
+func (f *Fake) dead(id fsm.MemberID) (string, bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	why, dead := f.Dead[id]
+	return why, dead
 }
