@@ -38,6 +38,15 @@ test: need-lab check ## all tests: here, then those that need IPVS in the lab
 	$(GO) test ./...
 	$(LAB) test $(LAB_PACKAGES)
 
+DURATION ?= 10m
+SEED     ?= 0
+
+# STEPS=file does the steps in the file, as a soak printed them, one a line or
+# divided by semicolons.
+.PHONY: soak
+soak: need-lab ## random faults for DURATION (10m), SEED=n to repeat, STEPS=file to replay
+	$(LAB) test -timeout 24h -run '^TestSoak$$' -arg=-soak.seed=$(SEED) $(if $(STEPS),"-arg=-soak.steps=$$(grep -v '^ *#' $(STEPS) | tr '\n' ';')",-arg=-soak.for=$(DURATION)) ./e2e
+
 .PHONY: demo
 demo: need-lab ## show a cluster serve and survive, on the terminal
 	@$(LAB) demo

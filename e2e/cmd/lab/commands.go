@@ -35,6 +35,11 @@ func testCommand(ctx context.Context, args []string) error {
 	run := fs.String("run", "", "run only the tests that match this `regexp`")
 	count := fs.Int("count", 1, "run each test this many times")
 	timeout := fs.Duration("timeout", 20*time.Minute, "stop the guest after this time")
+	var more []string
+	fs.Func("arg", "give the test binaries this `flag` too (may be repeated)", func(s string) error {
+		more = append(more, s)
+		return nil
+	})
 	if err := fs.Parse(args); err != nil {
 		return err
 	}
@@ -46,6 +51,7 @@ func testCommand(ctx context.Context, args []string) error {
 	if *run != "" {
 		testArgs = append(testArgs, "-test.run="+*run)
 	}
+	testArgs = append(testArgs, more...)
 	ctx, cancel := context.WithTimeoutCause(ctx, *timeout, fmt.Errorf("the tests took longer than %v", *timeout))
 	defer cancel()
 	return runTests(ctx, patterns, testArgs)
