@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 )
@@ -33,6 +35,45 @@ type Director struct {
 // a Director started again on the same host finds its state.
 func (h *Host) StartDirector(args ...string) *Director {
 	h.lab.t.Helper()
+	return h.startDirector(nil, nil, args)
+}
+
+// StartDirectorAs is StartDirector as a user without any right, whose folders
+// the host's become.
+func (h *Host) StartDirectorAs(user uint32, args ...string) *Director {
+	h.lab.t.Helper()
+	err := h.do(func() error {
+		errs := []error{os.MkdirAll("/run/lbcluster", 0o755)}
+		for _, dir := range []string{"/run/lbcluster", "/var/lib/lbcluster"} {
+			errs = append(errs, os.Chown(dir, int(user), int(user)))
+		}
+		return errors.Join(errs...)
+	})
+	if err != nil {
+		h.lab.t.Fatalf("lab: %s: folders for user %d: %v", h.Name, user, err)
+	}
+	return h.startDirector(func(a *syscall.SysProcAttr) {
+		a.Credential = &syscall.Credential{Uid: user, Gid: user}
+	}, nil, args)
+}
+
+// StartDirectorApart is StartDirector with process ids of its own: it sees, as
+// on a machine of its own, only processes that it or Beside started.
+func (h *Host) StartDirectorApart(args ...string) *Director {
+	h.lab.t.Helper()
+	return h.startDirector(func(a *syscall.SysProcAttr) {
+		a.Cloneflags = syscall.CLONE_NEWPID | syscall.CLONE_NEWNS
+	}, []string{"sh", "-c", `mount -t proc proc /proc && exec "$@"`, "sh"}, args)
+}
+
+// Beside starts a program among the processes of a director that runs apart.
+func (d *Director) Beside(name string, argv ...string) *Proc {
+	d.host.lab.t.Helper()
+	return d.host.Start(name, append([]string{"nsenter", "-t", strconv.Itoa(d.Pid()), "-p"}, argv...)...)
+}
+
+func (h *Host) startDirector(attr func(*syscall.SysProcAttr), under, args []string) *Director {
+	h.lab.t.Helper()
 	unit := Unit{Start: []string{"lbcluster", "run"}}
 	text, err := os.ReadFile(unitFile)
 	if err == nil {
@@ -48,7 +89,11 @@ func (h *Host) StartDirector(args ...string) *Director {
 	if err := h.do(func() error { return os.MkdirAll("/run/lbcluster", 0o750) }); err != nil {
 		h.lab.t.Fatalf("lab: %s: %v", h.Name, err)
 	}
-	return &Director{Proc: h.StartEnv("lbcluster", unit.Env, append(argv, args...)...), host: h, unit: unit}
+	p, err := h.start("lbcluster", unit.Env, slices.Concat(under, argv, args), attr)
+	if err != nil {
+		h.lab.t.Fatalf("lab: starting lbcluster on %s: %v", h.Name, err)
+	}
+	return &Director{Proc: p, host: h, unit: unit}
 }
 
 // Stop ends the director as systemd would: SIGTERM, then what the unit runs
@@ -83,7 +128,7 @@ func (d *Director) stopPost() error {
 	var errs []error
 	for i, argv := range d.unit.StopPost {
 		argv = append([]string{filepath.Base(argv[0])}, argv[1:]...)
-		p, err := d.host.start(fmt.Sprintf("stop-post%d", i+1), d.unit.Env, argv)
+		p, err := d.host.start(fmt.Sprintf("stop-post%d", i+1), d.unit.Env, argv, nil)
 		if err == nil {
 			err = p.Wait()
 		}

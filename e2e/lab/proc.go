@@ -30,14 +30,15 @@ func (h *Host) Start(name string, argv ...string) *Proc {
 // StartEnv is Start with more environment variables.
 func (h *Host) StartEnv(name string, env []string, argv ...string) *Proc {
 	h.lab.t.Helper()
-	p, err := h.start(name, env, argv)
+	p, err := h.start(name, env, argv, nil)
 	if err != nil {
 		h.lab.t.Fatalf("lab: starting %s on %s: %v", name, h.Name, err)
 	}
 	return p
 }
 
-func (h *Host) start(name string, env, argv []string) (*Proc, error) {
+// start starts a program; attr, if there is one, changes how.
+func (h *Host) start(name string, env, argv []string, attr func(*syscall.SysProcAttr)) (*Proc, error) {
 	h.lab.mu.Lock()
 	key := h.Name + "-" + name
 	n := h.lab.procs[key]
@@ -53,6 +54,9 @@ func (h *Host) start(name string, env, argv []string) (*Proc, error) {
 	p.cmd.Env = append(os.Environ(), env...)
 	p.cmd.Stdout, p.cmd.Stderr = log, log
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if attr != nil {
+		attr(p.cmd.SysProcAttr)
+	}
 	if err := h.do(p.cmd.Start); err != nil {
 		return nil, err
 	}

@@ -48,7 +48,12 @@ func New(t lab.T, directors int) *Site {
 // Start starts the daemon on a director and waits for its socket.
 func (s *Site) Start(h *lab.Host, args ...string) *lab.Director {
 	s.T.Helper()
-	d := h.StartDirector(args...)
+	return s.Started(h, h.StartDirector(args...))
+}
+
+// Started waits for the socket of a daemon that was started on a director.
+func (s *Site) Started(h *lab.Host, d *lab.Director) *lab.Director {
+	s.T.Helper()
 	s.Daemons[h] = d
 	s.Eventually(20*time.Second, h.Name+"'s daemon answers", func() error {
 		select {
@@ -64,22 +69,11 @@ func (s *Site) Start(h *lab.Host, args ...string) *lab.Director {
 
 var tokenWord = regexp.MustCompile(`lbc1-[A-Za-z0-9_-]+`)
 
-// Form starts all directors, founds the cluster on the first, enrols the
-// others, and waits until all of them vote.
+// Form starts all directors, an odd number, founds the cluster on the first,
+// enrols the others, and waits until all of them vote.
 func (s *Site) Form() {
 	s.T.Helper()
-	for _, h := range s.Dirs {
-		s.Start(h)
-	}
-	out := s.Dirs[0].MustRun("lbcluster", "init", "--guard", "0s")
-	token := tokenWord.FindString(out)
-	if token == "" {
-		s.T.Fatalf("init printed no token:\n%s", out)
-	}
-	for _, h := range s.Dirs[1:] {
-		h.MustRun("lbcluster", "join", s.Dirs[0].Addr.String(), "--token", token)
-	}
-	s.AwaitVoters(len(s.Dirs))
+	s.Found()
 }
 
 // AwaitVoters waits until every director counts n voters.
