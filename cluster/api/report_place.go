@@ -74,16 +74,16 @@ func (v *view) notHome(out *RouterReport) string {
 	auto, after := v.table.Settings.FailsBack()
 	switch {
 	case home.Drained:
-		return fmt.Sprintf("its home %s is drained: lbcluster director fit %s", home.Name, home.Name)
+		return fmt.Sprintf("%s is drained: lbcluster director fit %s", home.Name, home.Name)
 	case s == nil:
-		return fmt.Sprintf("its home %s does not answer", home.Name)
+		return fmt.Sprintf("%s does not answer", home.Name)
 	case l.Unfit != "":
-		return fmt.Sprintf("its home %s is not fit: %s", home.Name, l.Unfit)
+		return fmt.Sprintf("%s is not fit: %s", home.Name, l.Unfit)
 	case auto && v.waits(out) != "":
-		return fmt.Sprintf("it goes home to %s by itself, but not now: %s", home.Name, v.waits(out))
+		return v.waits(out)
 	case auto:
-		return fmt.Sprintf("it goes home to %s once that has been well for %v", home.Name, after)
+		return fmt.Sprintf("it goes home by itself once %s has been well for %v", home.Name, after)
 	}
-	return fmt.Sprintf("its home %s can have it again, and fail-back is manual: lbcluster router move %s --home",
+	return fmt.Sprintf("%s can have it again, and fail-back is manual: lbcluster router move %s --home",
 		home.Name, out.Name)
 }

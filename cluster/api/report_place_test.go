@@ -30,20 +30,20 @@ func TestWhyARouterIsAway(t *testing.T) {
 		{"at home", func(f *apitest.Fake) { owns(f, "m1", 1) }, ""},
 		{"nobody knows", func(f *apitest.Fake) { f.Dead = map[fsm.MemberID]string{"m1": "x", "m2": "x", "m3": "x"} }, ""},
 		{"manual", func(f *apitest.Fake) { owns(f, "m2", 1) },
-			"its home dir1 can have it again, and fail-back is manual: lbcluster router move VI_1 --home"},
+			"dir1 can have it again, and fail-back is manual: lbcluster router move VI_1 --home"},
 		{"automatic", func(f *apitest.Fake) {
 			owns(f, "m2", 1)
 			f.Must(fsm.Command{Settings: &fsm.SetSettings{FailBack: fsm.FailBackAuto}})
-		}, "it goes home to dir1 once that has been well for 1m0s"},
+		}, "it goes home by itself once dir1 has been well for 1m0s"},
 		{"automatic, held up", func(f *apitest.Fake) {
 			owns(f, "m2", 1)
 			f.Must(fsm.Command{Settings: &fsm.SetSettings{FailBack: fsm.FailBackAuto}})
 			waits(f, "m2", "dir1 is behind the table")
-		}, "it goes home to dir1 by itself, but not now: dir1 is behind the table"},
+		}, "dir1 is behind the table"},
 		{"drained", func(f *apitest.Fake) {
 			owns(f, "m2", 1)
 			f.Must(fsm.Command{Member: &fsm.SetMember{ID: "m1", Drained: &yes}})
-		}, "its home dir1 is drained: lbcluster director fit dir1"},
+		}, "dir1 is drained: lbcluster director fit dir1"},
 		{"to be moved to a dead one", func(f *apitest.Fake) {
 			owns(f, "m1", 1)
 			f.Must(fsm.Command{Move: &fsm.Move{Unit: 1, To: "m2"}})
@@ -58,7 +58,7 @@ func TestWhyARouterIsAway(t *testing.T) {
 					}
 				}
 			}
-		}, "its home dir1 is not fit: eth0 has no carrier"},
+		}, "dir1 is not fit: eth0 has no carrier"},
 		{"moved", func(f *apitest.Fake) {
 			owns(f, "m1", 1)
 			f.Must(fsm.Command{Move: &fsm.Move{Unit: 1, To: "m2"}})
@@ -125,7 +125,7 @@ func TestGroupedRoutersShareTheirOwner(t *testing.T) {
 	}
 	f.Dead = map[fsm.MemberID]string{"m2": "no answer within 1s"}
 	r = api.BuildReport(f.Table(), f.Local(), f.Others(t.Context()), apitest.Now)
-	if got := r.Routers[1].Away; got != "its home dir2 does not answer" {
+	if got := r.Routers[1].Away; got != "dir2 does not answer" {
 		t.Errorf("with a dead home: %q", got)
 	}
 }

@@ -116,14 +116,29 @@ func renderFindings(r api.StatusReport) string {
 // renderRouter says who owns it and why the others do not.
 func renderRouter(r api.RouterReport, all api.StatusReport) string {
 	t := newTable(ownerLine(r, all.At)...)
-	if r.Away != "" {
-		t.row("home", fmt.Sprintf("%s: %s", r.HomeName, r.Away))
+	if r.HomeName != "" {
+		t.row("home", homeText(r))
 	}
 	for _, s := range r.StandBy {
 		t.row(s.Name, s.Why)
 	}
 	t.row("VRRP", vrrpLine(r))
 	return fmt.Sprintf("Virtual router %s (VRID %d): %s\n", r.Name, r.VRID, joinPrefixes(r.Addresses)) + t.indented("  ")
+}
+
+// homeText says where it belongs, and why it is elsewhere or soon will be.
+func homeText(r api.RouterReport) string {
+	text := r.HomeName
+	if r.Pinned {
+		text += ", pinned"
+	}
+	switch {
+	case r.Away == "":
+		return text
+	case r.Owner == r.Home:
+		return text + "; " + r.Away
+	}
+	return text + ", but not there: " + r.Away
 }
 
 func ownerLine(r api.RouterReport, at time.Time) []any {
