@@ -205,5 +205,6 @@ func (l *loop) tellFit() {
 	if f.OK && l.rate.stopped {
 		f = Fit{Reason: l.rate.status.Alarm}
 	}
+	l.heirs()
 	l.queue = append(l.queue, f)
 }

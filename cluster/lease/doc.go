@@ -149,6 +149,9 @@
 // until the round is over. If it does not take it, whoever stands does after
 // the reserve.
 //
+// A holder that gives up by itself, because its process ends or it became unfit,
+// names the first of Router.Next that says it is ready in the same way (heirs).
+//
 // # Force
 //
 // (Driver.Force, quorum.absent.) When a majority of the voters is gone for good,

@@ -18,6 +18,10 @@ type Router struct {
 	Unfit string
 	// Yield, when set, asks for a planned handover: see [Yield].
 	Yield *Yield
+	// Next are the other members that stand for the router, best first: the
+	// first of them that says that it is ready is named to the voters when this
+	// member gives the router up by itself.
+	Next []fsm.MemberID
 }
 
 // Yield says that whoever holds a router should hand it over to another member,
@@ -57,6 +61,12 @@ type (
 		Absent []fsm.MemberID
 		Until  int64
 	}
+	// Heir says who is named as the next holder when the router is given up; To
+	// "": nobody.
+	Heir struct {
+		Router uint64
+		To     fsm.MemberID
+	}
 	// Stretch has renewals ask for TTLMax from now on, and do so at once.
 	Stretch struct{}
 	// Alive says that an authentic packet came from a member.
@@ -94,6 +104,7 @@ func (Tick) isEvent()       {}
 func (Wanted) isEvent()     {}
 func (Yielding) isEvent()   {}
 func (Forced) isEvent()     {}
+func (Heir) isEvent()       {}
 func (Stretch) isEvent()    {}
 func (Alive) isEvent()      {}
 func (Received) isEvent()   {}

@@ -113,6 +113,7 @@ type candidacy struct {
 
 	hint    fsm.MemberID // of giving up: whom it is handed over to
 	yield   *Yield       // to whom it may be handed over now
+	heir    fsm.MemberID // whom giving up names, if nobody else is named
 	began   int64        // when the tenure began
 	handed  handed       // the last handover to us
 	force   force
@@ -183,6 +184,10 @@ func (h *Holder) event(now int64, ev Event) {
 			return
 		}
 		h.receive(now, e.Msg)
+	case Heir:
+		if c := h.routers[e.Router]; c != nil {
+			c.heir = e.To
+		}
 	case Yielding:
 		if c := h.routers[e.Router]; c != nil {
 			c.yield = nil

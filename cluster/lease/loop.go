@@ -117,6 +117,7 @@ func (l *loop) run(ctx context.Context) error {
 				return nil
 			}
 			done, end = nil, l.clocks.Boot()+int64(resignWait) // now is from before the wait
+			l.heirs()
 			l.queue = append(l.queue, Resign{})
 		case p := <-l.packets:
 			l.take(p)
@@ -288,6 +289,7 @@ func (l *loop) adopt(w Want) {
 		}
 		routers = append(routers, r)
 	}
+	l.heirs()
 	l.queue = append(l.queue, Wanted{w.Committed, w.Appended, routers})
 	l.yields(true)
 	l.keepPeers(w)

@@ -26,6 +26,9 @@ func (h *Holder) giveUp(now int64, c *candidacy, why string) {
 		c.phase, c.poll = waiting, nil
 	case asking, holding:
 		c.tell, c.why = c.phase == holding, why
+		if c.tell && c.wanted && c.hint == "" {
+			c.hint = c.heir
+		}
 		addrs := c.held
 		if c.round != nil {
 			addrs = append(slices.Clone(addrs), without(c.round.addrs, addrs)...)

@@ -106,3 +106,16 @@ func (l *loop) yields(anew bool) {
 		}
 	}
 }
+
+// heirs tells the holder who is ready to take each router, should it be given up
+// now: because the process ends, or because this member became unfit.
+func (l *loop) heirs() {
+	for _, r := range l.want.Routers {
+		i := slices.IndexFunc(r.Next, func(id fsm.MemberID) bool { return l.ready(id, r.ID) })
+		var to fsm.MemberID
+		if i >= 0 {
+			to = r.Next[i]
+		}
+		l.queue = append(l.queue, Heir{r.ID, to})
+	}
+}

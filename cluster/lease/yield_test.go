@@ -217,3 +217,34 @@ func TestOfferedRoundOutlivesRefusals(t *testing.T) {
 		t.Errorf("not won: %v", c.phase)
 	}
 }
+
+// A daemon that ends names who is ready: that one takes over at once, whatever
+// its rank, and nobody has to find out that the router is free.
+func TestAStoppingHolderNamesItsHeir(t *testing.T) {
+	for _, isReady := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			g := newGroup(t, 3, nil)
+			g.start(one)
+			first, _ := g.holder(nil, 2*time.Second)
+			others := []*member{g.members[(g.index(first)+1)%3], g.members[(g.index(first)+2)%3]}
+			w := g.want(g.index(first), one)
+			w.Routers[0].Next = []fsm.MemberID{others[0].id, others[1].id}
+			first.Update(w)
+			if isReady {
+				g.ready(others[1].id)
+			} else {
+				g.ready()
+			}
+			g.sleep(time.Second)
+			first.stop()
+			next, took := g.holder(first, 2*time.Second)
+			if next == nil {
+				t.Fatal("nobody took over")
+			}
+			if isReady && (next != others[1] || took > 10*time.Millisecond) {
+				t.Errorf("%s took over after %v, want the one that was ready, %s, at once", next.id, took, others[1].id)
+			}
+			g.stop()
+		})
+	}
+}

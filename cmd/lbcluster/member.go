@@ -299,6 +299,7 @@ func leaseWant(self fsm.MemberID, t *fsm.Table, committed fsm.VoterSet, guards f
 		if len(lr.Addrs) > 0 {
 			lr.Rank = rankOf(self, t.Order(u.ID))
 		}
+		lr.Next = slices.DeleteFunc(t.Order(u.ID), func(id fsm.MemberID) bool { return id == self })
 		w.Routers = append(w.Routers, lr)
 	}
 	return w
