@@ -56,8 +56,8 @@ lab: need-lab ## a shell in the lab
 	@$(LAB) shell
 
 .PHONY: bench
-bench: need-lab ## measure failover beside keepalived
-	@$(LAB) bench
+bench: need-lab ## measure failover beside keepalived (BENCH=list: what; BENCH="cut frozen": only these)
+	@$(LAB) bench $(BENCH)
 
 .PHONY: fetch
 fetch: need-lab ## download and unpack what the lab is made of (about 100 MB)

@@ -6,194 +6,171 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
+	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"lbcluster/e2e/lab"
+	"lbcluster/e2e/lab/guest"
 	"lbcluster/e2e/lab/probe"
-	"lbcluster/e2e/site"
 )
 
-// How often, and how long.
-const (
-	cuts      = 10
-	freezes   = 5
-	frozen    = 10 * time.Second
-	afterward = 2 * time.Second // looked at after the change of owner
-)
-
-// contestant is a running load balancer.
-type contestant struct {
-	name    string
-	site    *site.Site
-	owner   func() (*lab.Host, error)
-	freeze  func(*lab.Host) error
-	thaw    func(*lab.Host) error
-	settled time.Duration // after a trial, before the next
+// Run is the benchmark: a guest.Entry. Its arguments name events; "trials=N" sets
+// the trials of each, "list" lists the events.
+func Run(ctx context.Context, _ io.Reader, out io.Writer) error {
+	plan, err := readPlan(strings.Fields(os.Getenv(guest.EntryArgs)))
+	if err != nil {
+		return err
+	}
+	if plan.list {
+		_, err := io.WriteString(out, list())
+		return err
+	}
+	r := &runner{out: out, plan: plan, results: results{}, began: time.Now()}
+	var errs []error
+	for _, st := range stages {
+		errs = append(errs, r.stage(ctx, st))
+	}
+	fmt.Fprintf(out, "\n%s\nThis took %v. Figures are milliseconds unless a line says else; a trial in which the machine\nstood still for over %v is marked and not counted.\n",
+		r.results.table(), time.Since(r.began).Round(time.Second), stallLimit)
+	for _, b := range r.results.broken() {
+		errs = append(errs, errors.New("what must never be: "+b))
+	}
+	return errors.Join(errs...)
 }
 
-// Run is the benchmark: a guest.Entry.
-func Run(_ context.Context, _ io.Reader, out io.Writer) error {
-	say := func(format string, args ...any) { fmt.Fprintf(out, format+"\n", args...) }
-	var results [2][2][]trial // [lbcluster, keepalived][cut, freeze]
-	var errs []error
-	for i, start := range []func(lab.T) *contestant{lbcluster, keepalived} {
-		errs = append(errs, lab.Main("bench", say, func(t lab.T) {
-			c := start(t)
-			say("%s serves; %d cuts of the owner's link, %d freezes of its daemon for %v", c.name, cuts, freezes, frozen)
-			results[i][0] = c.measure(say, cuts, "cut", cut)
-			results[i][1] = c.measure(say, freezes, "freeze", freeze)
-		}))
-	}
-	say("")
-	say("%s", table("Owner's link is cut: the client is without an answer for (ms)", results[0][0], results[1][0]))
-	say("%s", table("Owner's daemon is frozen for 10 s: two MACs answer ARP for (ms)", results[0][1], results[1][1]))
-	return errors.Join(append(errs, judge(results[0]))...)
+// plan is what is asked for.
+type plan struct {
+	names  []string // of events; empty: all
+	trials int      // of each event with each system; 0: as the events say
+	list   bool
 }
 
-// judge holds what must be so on any machine that did not stall: the order of
-// the two programs is the reader's to see, the invariant is ours to keep.
-func judge(ours [2][]trial) error {
-	var errs []error
-	if s := summarise(ours[0]); s.n > 0 && s.worst >= time.Second {
-		errs = append(errs, fmt.Errorf("link cut: the worst outage was %v, not below 1 s", s.worst))
+func readPlan(args []string) (plan, error) {
+	var p plan
+	for _, arg := range args {
+		n, ok := strings.CutPrefix(arg, "trials=")
+		if !ok {
+			p.names = append(p.names, arg)
+			continue
+		}
+		var err error
+		if p.trials, err = strconv.Atoi(n); err != nil || p.trials < 1 {
+			return p, fmt.Errorf("%q is no number of trials", arg)
+		}
 	}
-	for _, t := range ours[1] {
-		if t.value > 0 {
-			errs = append(errs, fmt.Errorf("freeze: two MACs answered for %v", t.value))
+	if slices.Equal(p.names, []string{"list"}) {
+		p.list = true
+		return p, nil
+	}
+	for _, n := range p.names {
+		if !slices.ContainsFunc(events, func(e event) bool { return e.name == n }) {
+			return p, fmt.Errorf("there is no event %q; these are there:\n%s", n, list())
+		}
+	}
+	return p, nil
+}
+
+// list names the events.
+func list() string {
+	var b strings.Builder
+	for _, e := range events {
+		fmt.Fprintf(&b, "  %-9s %s\n", e.name, e.title)
+	}
+	return b.String()
+}
+
+// of is how many trials of the event the system gets.
+func (p plan) of(e *event, s system) int {
+	n := e.trials[s]
+	if len(p.names) > 0 && !slices.Contains(p.names, e.name) || n == 0 {
+		return 0
+	}
+	if p.trials > 0 {
+		return p.trials
+	}
+	return n
+}
+
+// runner runs the plan.
+type runner struct {
+	out     io.Writer
+	plan    plan
+	results results
+	began   time.Time
+}
+
+func (r *runner) say(format string, args ...any) {
+	fmt.Fprintf(r.out, "%4.0f s  %s\n", time.Since(r.began).Seconds(), fmt.Sprintf(format, args...))
+}
+
+// stage brings a system up and lets its events happen. Where one cannot be
+// measured to its end, the rest goes on with the system brought up anew.
+func (r *runner) stage(ctx context.Context, st stage) error {
+	var todo []*event
+	for i := range events {
+		if r.plan.of(&events[i], st.system) > 0 {
+			todo = append(todo, &events[i])
+		}
+	}
+	var errs []error
+	for len(todo) > 0 && ctx.Err() == nil {
+		up := false
+		err := lab.Main("bench", r.say, func(t lab.T) {
+			r.say("%s", st.system)
+			c := st.start(t)
+			c.calm()
+			up = true
+			for len(todo) > 0 && ctx.Err() == nil {
+				e := todo[0]
+				todo = todo[1:]
+				r.event(c, st.system, e)
+			}
+		})
+		if err != nil {
+			r.say("  %s: %v", st.system, err)
+			errs = append(errs, fmt.Errorf("%s: %w", st.system, err))
+		}
+		if !up {
+			break
 		}
 	}
 	return errors.Join(errs...)
 }
 
-func lbcluster(t lab.T) *contestant {
-	s := site.Up(t, 3)
-	return &contestant{
-		name: "lbcluster", site: s, owner: s.Owner, settled: 2 * time.Second,
-		freeze: func(h *lab.Host) error { return s.Daemons[h].Freeze() },
-		thaw:   func(h *lab.Host) error { return s.Daemons[h].Thaw() },
-	}
-}
-
-func keepalived(t lab.T) *contestant {
-	s := site.New(t, 2)
-	b, err := os.ReadFile(site.Example)
-	if err != nil {
-		t.Fatalf("%v", err)
-	}
-	conf := string(b)
-	s.Dirs[0].StartKeepalived(conf)
-	s.Dirs[1].StartKeepalived(strings.NewReplacer("state MASTER", "state BACKUP", "priority 100", "priority 50").Replace(conf))
-	c := &contestant{name: "keepalived", site: s, settled: 6 * time.Second}
-	c.owner = func() (*lab.Host, error) {
-		a, b := s.Dirs[0].HasAddress(site.VIP), s.Dirs[1].HasAddress(site.VIP)
-		switch {
-		case a && !b:
-			return s.Dirs[0], nil
-		case b && !a:
-			return s.Dirs[1], nil
+// event lets one happen as often as planned.
+func (r *runner) event(c *contestant, s system, e *event) {
+	base, stop := e.asks(c.site)
+	defer stop()
+	for i := range r.plan.of(e, s) {
+		a := base
+		a.contestant, a.owner = c, c.calm()
+		e.try(&a)
+		t := a.measure(e.counted)
+		if e.missed(s, t) && a.http != nil {
+			t.story = a.tell()
 		}
-		return nil, fmt.Errorf("on dir1: %v, on dir2: %v", a, b)
+		r.results.add(e, s, t)
+		r.say("  %s %d: %s", e.name, i+1, e.line(t))
 	}
-	c.freeze = func(h *lab.Host) error { return signalKeepalived(h, syscall.SIGSTOP) }
-	c.thaw = func(h *lab.Host) error { return signalKeepalived(h, syscall.SIGCONT) }
-	s.Eventually(30*time.Second, "keepalived serves", func() error { _, err := c.owner(); return err })
-	return c
+	if base.arp == nil || !s.ours() {
+		return
+	}
+	if all := probe.Overlaps(base.arp.Records(), probe.Window); len(all) > 0 {
+		c.site.T.Errorf("%s: two MACs answered for %v in all, between trials too", e.name, probe.Total(all))
+	}
 }
 
-// signalKeepalived reaches all its processes.
-func signalKeepalived(h *lab.Host, sig syscall.Signal) error {
-	n := 0
-	for _, pid := range h.Pids() {
-		if strings.HasPrefix(lab.CommandOf(pid), "keepalived") {
-			if err := syscall.Kill(pid, sig); err != nil {
-				return err
-			}
-			n++
-		}
+// line is a trial in one line.
+func (e *event) line(t trial) string {
+	var parts []string
+	for _, q := range e.counted {
+		parts = append(parts, fmt.Sprintf("%s %s", q, q.format(t.values[q])))
 	}
-	if n == 0 {
-		return errors.New("no keepalived runs on " + h.Name)
+	text := strings.Join(parts, "; ")
+	if t.marked() {
+		text += fmt.Sprintf("  (marked: the machine stalled for %d ms)", t.stalled.Milliseconds())
 	}
-	return nil
-}
-
-// watch is what measures.
-type watch struct {
-	http *lab.HTTPProber
-	arp  *lab.ARPProber
-}
-
-// worstStall is the prober's worst lateness between from and to.
-func (w watch) worstStall(from, to probe.Time) time.Duration {
-	worst := time.Duration(0)
-	for _, s := range probe.Stalls(w.arp.Records(), stallLimit) {
-		if s.At >= from && s.At <= to {
-			worst = max(worst, s.Late)
-		}
-	}
-	return worst
-}
-
-// measure repeats one kind of trial.
-func (c *contestant) measure(say func(string, ...any), n int, what string, try func(*contestant, *lab.Host, watch) trial) []trial {
-	s := c.site
-	w := watch{s.ProbeHTTP(s.Client, site.Target, 10*time.Millisecond), s.ProbeARP(s.Watcher, site.VIP, 5*time.Millisecond)}
-	defer w.http.Stop()
-	defer w.arp.Stop()
-	var trials []trial
-	for i := range n {
-		time.Sleep(c.settled)
-		var owner *lab.Host
-		s.Eventually(30*time.Second, "one owner", func() (err error) { owner, err = c.owner(); return err })
-		t := try(c, owner, w)
-		mark := ""
-		if t.marked() {
-			mark = fmt.Sprintf("  (the machine stalled for %d ms: not counted)", t.stalled.Milliseconds())
-		}
-		say("  %s, %s %d: %d ms%s", c.name, what, i+1, t.value.Milliseconds(), mark)
-		trials = append(trials, t)
-	}
-	return trials
-}
-
-// cut pulls the owner's cable until another answers: the client's outage.
-func cut(c *contestant, owner *lab.Host, w watch) trial {
-	from := probe.Now()
-	owner.CutLink()
-	defer owner.RestoreLink()
-	c.site.Eventually(20*time.Second, "the client is served again", func() error {
-		for _, h := range probe.Holders(w.arp.Records(), from, probe.Now()) {
-			if h.MAC != probe.ToMAC(owner.MAC) {
-				return nil
-			}
-		}
-		return errors.New("no other MAC answers")
-	})
-	time.Sleep(afterward)
-	to := probe.Now()
-	return trial{probe.Summarise(w.http.Records(), from, to).Outage.Length(), w.worstStall(from, to)}
-}
-
-// freeze stops the owner's daemon: the time in which two MACs answered, until
-// it has run again for a moment.
-func freeze(c *contestant, owner *lab.Host, w watch) trial {
-	from := probe.Now()
-	if err := c.freeze(owner); err != nil {
-		c.site.T.Fatalf("freeze: %v", err)
-	}
-	time.Sleep(frozen)
-	if err := c.thaw(owner); err != nil {
-		c.site.T.Fatalf("thaw: %v", err)
-	}
-	time.Sleep(afterward)
-	to := probe.Now()
-	var seen []probe.ARP
-	for _, r := range w.arp.Records() {
-		if r.At >= from && r.At <= to {
-			seen = append(seen, r)
-		}
-	}
-	return trial{probe.Total(probe.Overlaps(seen, probe.Window)), w.worstStall(from, to)}
+	return text
 }

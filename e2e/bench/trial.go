@@ -4,14 +4,40 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 )
 
+// quantity is something that is counted in a trial.
+type quantity string
+
+// The quantities.
+const (
+	outage quantity = "client without an answer, ms"       // the longest stretch without a good answer
+	twoMAC quantity = "two MACs answer ARP for, ms"        // see probe.Overlaps
+	failed quantity = "requests that failed"               // of those that ended in the trial
+	sent   quantity = "packets sent each second"           // by the busiest director
+	heard  quantity = "packets received each second"       // likewise
+	cpu    quantity = "CPU of the daemon, % of one core"   // likewise
+	cpuAll quantity = "CPU of all directors' daemons, %"   // the sum
+	pktAll quantity = "packets sent by all, each second"   // the sum
+	rss    quantity = "memory of the daemon, MB, resident" // of the busiest director
+)
+
+// invariant quantities must hold on any machine, a stalled one too.
+func (q quantity) invariant() bool { return q == twoMAC }
+
+func (q quantity) format(v float64) string {
+	if q == cpu || q == cpuAll {
+		return fmt.Sprintf("%.1f", v)
+	}
+	return fmt.Sprintf("%.0f", v)
+}
+
 // trial is one measurement.
 type trial struct {
-	value   time.Duration
+	values  map[quantity]float64
 	stalled time.Duration // worst lateness of the prober; above the limit: marked
+	story   string        // where the time went; only if a target was missed
 }
 
 // stallLimit marks a trial.
@@ -19,66 +45,61 @@ const stallLimit = 60 * time.Millisecond
 
 func (t trial) marked() bool { return t.stalled > stallLimit }
 
-// stats are the trials that count.
-type stats struct {
-	n, marked        int
-	best, mid, worst time.Duration
+// counts says whether the trial counts for q.
+func (t trial) counts(q quantity) bool { return q.invariant() || !t.marked() }
+
+// limit is a target: the worst trial must be below it, or 0 if it is 0.
+type limit float64
+
+func (l limit) met(v float64) bool {
+	if l == 0 {
+		return v == 0
+	}
+	return v < float64(l)
 }
 
-// summarise leaves marked trials out.
-func summarise(trials []trial) stats {
-	var s stats
-	var values []time.Duration
-	for _, t := range trials {
-		if t.marked() {
-			s.marked++
-			continue
-		}
-		values = append(values, t.value)
+func (l limit) String() string {
+	if l == 0 {
+		return "0"
 	}
-	s.n = len(values)
-	if s.n == 0 {
+	return fmt.Sprintf("< %.0f", float64(l))
+}
+
+// stats are the trials that count for a quantity.
+type stats struct {
+	n, marked        int
+	best, mid, worst float64
+}
+
+// summarise leaves out the trials that do not count.
+func summarise(trials []trial, q quantity) stats {
+	var s stats
+	var values []float64
+	for _, t := range trials {
+		v, ok := t.values[q]
+		switch {
+		case !ok:
+		case t.counts(q):
+			values = append(values, v)
+		default:
+			s.marked++
+		}
+	}
+	if s.n = len(values); s.n == 0 {
 		return s
 	}
 	slices.SortFunc(values, cmp.Compare)
-	s.best, s.mid, s.worst = values[0], values[s.n/2], values[s.n-1]
+	s.best, s.worst = values[0], values[s.n-1]
+	s.mid = (values[(s.n-1)/2] + values[s.n/2]) / 2
 	return s
 }
 
-// row writes the stats for the table, in milliseconds.
-func (s stats) row(who string) string {
-	if s.n == 0 {
-		return fmt.Sprintf("  %-24s no clean trial (%d marked)", who, s.marked)
+// worstOf is the trial with the worst value that counts.
+func worstOf(trials []trial, q quantity) (worst trial) {
+	for _, t := range trials {
+		if t.counts(q) && (worst.values == nil || t.values[q] > worst.values[q]) {
+			worst = t
+		}
 	}
-	text := fmt.Sprintf("  %-24s %6d / %6d / %6d   %d", who, s.best.Milliseconds(), s.mid.Milliseconds(), s.worst.Milliseconds(), s.n)
-	if s.marked > 0 {
-		text += fmt.Sprintf(" (+%d marked: the machine stalled)", s.marked)
-	}
-	return text
-}
-
-// ratio says how many times longer b's median is than a's.
-func ratio(a, b stats) string {
-	switch {
-	case a.n == 0 || b.n == 0:
-		return "no ratio: a side has no clean trial"
-	case a.mid == 0 && b.mid == 0:
-		return "both 0"
-	case a.mid == 0:
-		return fmt.Sprintf("0 against %d ms", b.mid.Milliseconds())
-	}
-	return fmt.Sprintf("%.1f times", float64(b.mid)/float64(a.mid))
-}
-
-// table is one comparison as printed.
-func table(title string, ours, theirs []trial) string {
-	a, b := summarise(ours), summarise(theirs)
-	lines := []string{
-		title,
-		fmt.Sprintf("  %-24s %6s / %6s / %6s   trials", "", "best", "median", "worst"),
-		a.row("lbcluster (default)"),
-		b.row("keepalived (advert 1 s)"),
-		"  keepalived / lbcluster   " + ratio(a, b),
-	}
-	return strings.Join(lines, "\n") + "\n"
+	return worst
 }

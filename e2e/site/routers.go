@@ -63,7 +63,7 @@ func (s *Site) Found(witnesses ...*lab.Host) {
 			s.Start(h)
 		}
 	}
-	out := s.Dirs[0].MustRun("lbcluster", "init", "--guard", "0s")
+	out := s.Dirs[0].MustRun(append([]string{"lbcluster", "init", "--guard", "0s"}, s.initArgs...)...)
 	token := tokenWord.FindString(out)
 	if token == "" {
 		s.T.Fatalf("init printed no token:\n%s", out)

@@ -29,6 +29,8 @@ type Site struct {
 	Web2    *lab.Host
 	Client  *lab.Host
 	Watcher *lab.Host
+
+	initArgs []string // for init, in addition
 }
 
 // New makes the hosts; the real servers serve, nothing else runs.
@@ -70,9 +72,11 @@ func (s *Site) Started(h *lab.Host, d *lab.Director) *lab.Director {
 var tokenWord = regexp.MustCompile(`lbc1-[A-Za-z0-9_-]+`)
 
 // Form starts all directors, an odd number, founds the cluster on the first,
-// enrols the others, and waits until all of them vote.
-func (s *Site) Form() {
+// enrols the others, and waits until all of them vote. initArgs are given to
+// init in addition ("--profile", "fast").
+func (s *Site) Form(initArgs ...string) {
 	s.T.Helper()
+	s.initArgs = initArgs
 	s.Found()
 }
 
@@ -102,11 +106,11 @@ func (s *Site) Serve() {
 	s.AwaitTables(func(rules string) bool { return strings.Count(rules, "-a ") == 2 })
 }
 
-// Up is all of it: a cluster that serves.
-func Up(t lab.T, directors int) *Site {
+// Up is all of it: a cluster that serves; see Form for initArgs.
+func Up(t lab.T, directors int, initArgs ...string) *Site {
 	t.Helper()
 	s := New(t, directors)
-	s.Form()
+	s.Form(initArgs...)
 	s.Serve()
 	return s
 }

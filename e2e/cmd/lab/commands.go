@@ -91,6 +91,7 @@ func runTests(ctx context.Context, patterns, testArgs []string) error {
 }
 
 // entryCommand runs a named entry in the guest with the terminal connected.
+// Arguments behind the flags are for the entry.
 func entryCommand(ctx context.Context, name string, args []string) error {
 	fs := flag.NewFlagSet("lab "+name, flag.ContinueOnError)
 	timeout := fs.Duration("timeout", 0, "stop the guest after this time (0: never)")
@@ -114,7 +115,7 @@ func entryCommand(ctx context.Context, name string, args []string) error {
 	if err != nil {
 		return err
 	}
-	job := &guest.Job{Entry: name}
+	job := &guest.Job{Entry: name, Env: []string{guest.EntryArgs + "=" + strings.Join(fs.Args(), " ")}}
 	c, restore := console{out: os.Stdout}, func() {}
 	job.Interactive = interactive[name]
 	if job.Interactive && !native() {

@@ -21,7 +21,7 @@ const usage = `usage: lab COMMAND
   test [-run RE] [PACKAGE...]    run the packages' tests in the lab
   demo                           show the product on a terminal
   shell                          a shell in the lab
-  bench                          measure, beside keepalived
+  bench [EVENT...]               measure, beside keepalived; "bench list" names the events
 
 Flags come before packages; "lab COMMAND -h" lists them. LBCLUSTER_LAB_DIR is
 the folder the lab is kept in (default: .lab in the repository).

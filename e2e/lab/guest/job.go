@@ -17,6 +17,10 @@ const (
 	Director   = "/usr/sbin/lbcluster"
 )
 
+// EntryArgs is the environment variable with an entry's arguments, separated by
+// blanks.
+const EntryArgs = "LBCLUSTER_LAB_ARGS"
+
 // Job is what a guest does.
 type Job struct {
 	Tests []Test `json:"tests,omitempty"` // run these, or
