@@ -2,6 +2,7 @@ package bench
 
 import (
 	"errors"
+	"strings"
 	"time"
 
 	"lbcluster/e2e/lab"
@@ -77,7 +78,9 @@ func (a *attempt) measure(counted []quantity) trial {
 		case outage:
 			t.values[q] = ms(sum.Outage.Length())
 		case failed:
-			t.values[q] = float64(sum.Failed)
+			t.values[q] = float64(sum.Failed - sum.ByResult[probe.Reset])
+		case reset:
+			t.values[q] = float64(sum.ByResult[probe.Reset])
 		case twoMAC:
 			t.values[q] = ms(probe.Total(probe.Overlaps(between(a.arp.Records(), a.from, a.to), probe.Window)))
 		}
@@ -103,11 +106,13 @@ func (a *attempt) tell() string {
 	for _, h := range a.site.Hosts() {
 		names[probe.ToMAC(h.MAC)] = h.Name
 	}
-	text := timeline(a.what, a.http.Records(), between(a.arp.Records(), a.from, a.to), a.from, a.to, names)
-	if a.why != nil {
-		text += "the members' own records (" + a.wall.Format("15:04:05.000") + " is 0 ms above):\n" + a.why()
+	ms := seen(a.what, a.http.Records(), between(a.arp.Records(), a.from, a.to), a.from, a.to, names)
+	if a.why == nil {
+		return timeline(ms, a.from)
 	}
-	return text
+	why := a.why()
+	sentence, _, _ := strings.Cut(why, "\n")
+	return "lbcluster why: " + sentence + "\n" + timeline(append(ms, recorded(why, a.wall, a.from, a.to)...), a.from)
 }
 
 // asks starts the probers for the event.
@@ -116,6 +121,6 @@ func (e *event) asks(s *site.Site) (a attempt, stop func()) {
 	if e.pace == 0 {
 		return a, a.stalls.Stop
 	}
-	a.http, a.arp = s.ProbeHTTP(s.Client, site.Target, e.pace), s.ProbeARP(s.Watcher, site.VIP, 5*time.Millisecond)
+	a.http, a.arp = s.ProbeHTTPFor(s.Client, site.Target, e.pace, max(e.patience, time.Second)), s.ProbeARP(s.Watcher, site.VIP, 5*time.Millisecond)
 	return a, func() { a.http.Stop(); a.arp.Stop(); a.stalls.Stop() }
 }

@@ -66,6 +66,7 @@ func move(a *attempt) {
 	a.begin("the VIP is to leave " + a.owner.Name)
 	a.must(a.hand(a.owner))
 	a.awaitSuccessor()
+	time.Sleep(time.Second) // until the last request was answered or given up
 	a.end()
 	a.back(a.owner)
 }

@@ -74,7 +74,7 @@ func (e *event) row(s system, q quantity, trials []trial) string {
 // story tells of each target that was missed where the time went, once for the
 // trial that missed it the most.
 func (e *event) story(s system, trials []trial) string {
-	told := ""
+	text, told := "", map[string]bool{}
 	for _, q := range e.counted {
 		l, ok := e.target(s, q)
 		sum := summarise(trials, q)
@@ -82,12 +82,13 @@ func (e *event) story(s system, trials []trial) string {
 			continue
 		}
 		w := worstOf(trials, q)
-		if w.story == "" || strings.Contains(told, w.story) {
+		if w.story == "" || told[w.story] {
 			continue
 		}
-		told += fmt.Sprintf("  Where it went, %s, worst trial (%s: %s):\n%s", s, q, q.format(w.values[q]), indent(w.story))
+		told[w.story] = true
+		text += fmt.Sprintf("  Where it went, %s, worst trial (%s: %s):\n%s", s, q, q.format(w.values[q]), indent(w.story))
 	}
-	return told
+	return text
 }
 
 func indent(text string) string {

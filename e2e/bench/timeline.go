@@ -3,6 +3,7 @@ package bench
 import (
 	"cmp"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -16,10 +17,10 @@ type moment struct {
 	text string
 }
 
-// timeline tells in a few lines what the probers saw between from and to: the
+// seen tells in a few lines what the probers saw between from and to: the
 // longest time without an answer, who answered ARP from when to when, who
 // announced the VIP first.
-func timeline(what string, http []probe.HTTP, arp []probe.ARP, from, to probe.Time, names map[probe.MAC]string) string {
+func seen(what string, http []probe.HTTP, arp []probe.ARP, from, to probe.Time, names map[probe.MAC]string) []moment {
 	ms := []moment{{from, what}}
 	gap := probe.Summarise(http, from, to).Outage
 	before := "the last good answer before the longest gap"
@@ -51,6 +52,38 @@ func timeline(what string, http []probe.HTTP, arp []probe.ARP, from, to probe.Ti
 			break
 		}
 	}
+	return ms
+}
+
+// recordLine is a line of lbcluster why: when, where, what.
+var recordLine = regexp.MustCompile(`^(\d\d:\d\d:\d\d\.\d{3})  (\S+) +(.*)$`)
+
+// recorded takes from what lbcluster why printed the lines of the trial; wall is
+// from by the wall clock. Who hears whom again is left out.
+func recorded(why string, wall time.Time, from, to probe.Time) []moment {
+	var ms []moment
+	for line := range strings.Lines(why) {
+		m := recordLine.FindStringSubmatch(strings.TrimRight(line, "\n"))
+		if m == nil || strings.HasPrefix(m[3], "hears ") {
+			continue
+		}
+		at, err := time.ParseInLocation("2006-01-02 15:04:05.000", wall.Format("2006-01-02 ")+m[1], wall.Location())
+		if err != nil {
+			continue
+		}
+		since := at.Sub(wall)
+		if since < -12*time.Hour { // midnight came between
+			since += 24 * time.Hour
+		}
+		if when := from.Add(since); since > -100*time.Millisecond && when <= to {
+			ms = append(ms, moment{when, m[2] + " notes: " + m[3]})
+		}
+	}
+	return ms
+}
+
+// timeline writes the moments in their order, in milliseconds after from.
+func timeline(ms []moment, from probe.Time) string {
 	slices.SortStableFunc(ms, func(a, b moment) int { return cmp.Compare(a.at, b.at) })
 	var b strings.Builder
 	for _, m := range ms {

@@ -14,7 +14,8 @@ type quantity string
 const (
 	outage quantity = "client without an answer, ms"       // the longest stretch without a good answer
 	twoMAC quantity = "two MACs answer ARP for, ms"        // see probe.Overlaps
-	failed quantity = "requests that failed"               // of those that ended in the trial
+	failed quantity = "connections that failed"            // of those that ended in the trial, but
+	reset  quantity = "connections under way, then reset"  // those
 	sent   quantity = "packets sent each second"           // by the busiest director
 	heard  quantity = "packets received each second"       // likewise
 	cpu    quantity = "CPU of the daemon, % of one core"   // likewise

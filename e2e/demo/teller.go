@@ -45,6 +45,20 @@ func (t *teller) typed(h *lab.Host, argv ...string) string {
 	return out
 }
 
+// typedWithout is typed that leaves the lines with a word out.
+func (t *teller) typedWithout(h *lab.Host, word string, argv ...string) {
+	fmt.Fprintf(t.out, "         %s# %s | grep -v '%s'\n", h.Name, strings.Join(argv, " "), word)
+	out, err := h.Run(context.Background(), argv...)
+	for line := range strings.Lines(out) {
+		if !strings.Contains(line, word) {
+			t.show(line)
+		}
+	}
+	if err != nil {
+		t.expect(false, "%s on %s: %v", argv[0], h.Name, err)
+	}
+}
+
 // shorten cuts tokens, which nobody reads.
 func shorten(s string) string {
 	words := strings.SplitAfter(s, "lbc1-")

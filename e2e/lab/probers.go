@@ -31,6 +31,13 @@ type StallRecorder struct{ Prober }
 // connection each period, each given up after a second.
 func (l *Lab) ProbeHTTP(from *Host, target string, every time.Duration) *HTTPProber {
 	l.t.Helper()
+	return l.ProbeHTTPFor(from, target, every, time.Second)
+}
+
+// ProbeHTTPFor is ProbeHTTP with another patience. From a little over a second
+// on, TCP has sent a lost SYN again.
+func (l *Lab) ProbeHTTPFor(from *Host, target string, every, patience time.Duration) *HTTPProber {
+	l.t.Helper()
 	var sources []string
 	for _, a := range from.Sources {
 		sources = append(sources, a.String())
@@ -38,7 +45,7 @@ func (l *Lab) ProbeHTTP(from *Host, target string, every time.Duration) *HTTPPro
 	if len(sources) == 0 {
 		sources = []string{from.Addr.String()}
 	}
-	return &HTTPProber{l.probe(from, "http", every, "-target", target, "-sources", strings.Join(sources, ","))}
+	return &HTTPProber{l.probe(from, "http", every, "-target", target, "-timeout", patience.String(), "-sources", strings.Join(sources, ","))}
 }
 
 // ProbeARP asks who has vip. The host must serve no other purpose: asking
