@@ -37,6 +37,14 @@ func TestSpareDirector(t *testing.T) {
 	}
 }
 
+// A client that waits longer than TCP does before it repeats a lost SYN has no
+// request fail in a planned handover: between the old owner's last packet and
+// the new one's first lie some milliseconds. After settled all of them ended.
+const (
+	patience = 2 * time.Second
+	settled  = 2200 * time.Millisecond
+)
+
 func newNPlus(t *testing.T) *nplus {
 	t.Helper()
 	s := site.New(t, 4)
@@ -53,7 +61,7 @@ func newNPlus(t *testing.T) *nplus {
 	n.AwaitTables(func(rules string) bool { return strings.Count(rules, "-a ") == 6 })
 	n.await("each router has an owner", 30*time.Second, allOwned)
 	for i, vip := range nplusVIPs {
-		n.eyes[fmt.Sprintf("VI_%d", i+1)] = &eyes{s, s.ProbeHTTP(s.Client, vip+":80", 20*time.Millisecond), s.ProbeARP(s.Watcher, vip, 10*time.Millisecond)}
+		n.eyes[fmt.Sprintf("VI_%d", i+1)] = &eyes{s, s.ProbeHTTPFor(s.Client, vip+":80", 20*time.Millisecond, patience), s.ProbeARP(s.Watcher, vip, 10*time.Millisecond)}
 	}
 	return n
 }
@@ -222,7 +230,7 @@ func (n *nplus) allGoHome(t *testing.T) {
 	for _, name := range []string{"VI_1", "VI_2"} {
 		from := probe.Now()
 		n.ordered(t, "router", "move", name, "--home")
-		n.wantServed(t, from, pause(time.Second), "VI_1", "VI_2", "VI_3")
+		n.wantServed(t, from, pause(settled), "VI_1", "VI_2", "VI_3")
 	}
 	n.await("all at home", 5*time.Second, allHome)
 }
@@ -241,7 +249,7 @@ func (n *nplus) failsBack(t *testing.T) {
 	n.AwaitVoter(home)
 	from := probe.Now()
 	n.await("it goes home by itself", 30*time.Second, allHome)
-	n.wantServed(t, from, pause(time.Second), "VI_1", "VI_2", "VI_3")
+	n.wantServed(t, from, pause(settled), "VI_1", "VI_2", "VI_3")
 	n.ordered(t, "settings", "set", "fail-back=manual")
 }
 
@@ -250,7 +258,7 @@ func (n *nplus) isPinned(t *testing.T) {
 	spare := n.spare(before)
 	from := probe.Now()
 	n.ordered(t, "router", "move", "VI_2", spare.Name, "--pin")
-	n.wantServed(t, from, pause(time.Second), "VI_1", "VI_2", "VI_3")
+	n.wantServed(t, from, pause(settled), "VI_1", "VI_2", "VI_3")
 	after := n.await("it is at its new home", 5*time.Second, allHome)
 	if r := after["VI_2"]; r.Home != spare.Name || !r.Pinned {
 		t.Errorf("pinned to %s: %+v", spare.Name, r)
@@ -270,7 +278,7 @@ func (n *nplus) isDrained(t *testing.T) {
 	home := n.Named(n.await("all at home", time.Second, allHome)["VI_3"].Home)
 	from := probe.Now()
 	out := n.ordered(t, "director", "drain", home.Name)
-	n.wantServed(t, from, pause(time.Second), "VI_1", "VI_2", "VI_3")
+	n.wantServed(t, from, pause(settled), "VI_1", "VI_2", "VI_3")
 	if !strings.Contains(out, "VI_3 went to ") {
 		t.Errorf("drain does not say where VI_3 went")
 	}
@@ -284,6 +292,6 @@ func (n *nplus) isDrained(t *testing.T) {
 		t.Errorf("VI_3 went home by itself: fail-back is manual")
 	}
 	n.ordered(t, "router", "move", "VI_3", "--home")
-	n.wantServed(t, from, pause(time.Second), "VI_1", "VI_2", "VI_3")
+	n.wantServed(t, from, pause(settled), "VI_1", "VI_2", "VI_3")
 	n.await("all at home", 5*time.Second, allHome)
 }

@@ -19,7 +19,7 @@ func TestMovesCausesAndForce(t *testing.T) {
 	lab.Need(t)
 	s := site.Up(t, 3)
 	// 200 new connections a second.
-	e := &eyes{s, s.ProbeHTTP(s.Client, site.Target, 5*time.Millisecond), s.ProbeARP(s.Watcher, site.VIP, 5*time.Millisecond)}
+	e := &eyes{s, s.ProbeHTTPFor(s.Client, site.Target, 5*time.Millisecond, patience), s.ProbeARP(s.Watcher, site.VIP, 5*time.Millisecond)}
 	t.Run("moved under load", func(t *testing.T) { e.movedUnderLoad(t) })
 	t.Run("why: a move, a freeze, a cut", func(t *testing.T) { e.causes(t) })
 	t.Run("two of three lose power", func(t *testing.T) { e.forced(t) })
@@ -35,7 +35,7 @@ const calm = 50 * time.Millisecond
 func (e *eyes) movedUnderLoad(t *testing.T) {
 	e.AwaitCalm()
 	counted := 0
-	for trial := range 6 {
+	for trial := range 5 {
 		old := e.AwaitOwner()
 		next := e.Others(old)[trial%2]
 		time.Sleep(time.Second)
@@ -44,7 +44,7 @@ func (e *eyes) movedUnderLoad(t *testing.T) {
 		if status != 0 {
 			t.Fatalf("move: exit status %d: %s", status, out)
 		}
-		to := pause(1500 * time.Millisecond)
+		to := pause(settled)
 		sum, late := probe.Summarise(e.http.Records(), from, to), e.worst(from, to)
 		t.Logf("%s: %d answers, %d failures, longest gap %v; the machine was late by %v",
 			strings.TrimSpace(out), sum.OK, sum.Failed, sum.Outage.Length().Round(time.Millisecond), late)

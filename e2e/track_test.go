@@ -131,7 +131,7 @@ func newTracked(t *testing.T) *tracked {
 	t.Log(out)
 	w.eyes = &eyes{Site: s}
 	w.await("owners", func(rs map[string]site.Router) bool { return rs["WEB"].Owner != "" && rs["LEFT"].Owner != "" })
-	w.eyes = open(s)
+	w.eyes = &eyes{s, s.ProbeHTTPFor(s.Client, site.Target, 20*time.Millisecond, patience), s.ProbeARP(s.Watcher, site.VIP, 5*time.Millisecond)}
 	return w
 }
 
@@ -223,7 +223,7 @@ func (w *tracked) fitterGetsIt(t *testing.T) {
 		return rs["WEB"].Owner != "" && rs["WEB"].Owner != old.Name
 	})
 	next := w.Named(rs["WEB"].Owner)
-	w.wantPlanned(t, next, from, pause(time.Second))
+	w.wantPlanned(t, next, from, pause(settled))
 	if why, _ := w.Command(next, "why", "WEB"); !strings.Contains(why, next.Name+" was fitter than "+old.Name) || !strings.Contains(why, "-5") {
 		t.Errorf("why does not name the cause:\n%s", why)
 	}
@@ -250,7 +250,7 @@ func (w *tracked) interfaceDies(t *testing.T) {
 	rs := w.await("a director with all its interfaces owns WEB", func(rs map[string]site.Router) bool {
 		return rs["WEB"].Owner != "" && rs["WEB"].Owner != old.Name
 	})
-	w.wantPlanned(t, w.Named(rs["WEB"].Owner), from, pause(time.Second))
+	w.wantPlanned(t, w.Named(rs["WEB"].Owner), from, pause(settled))
 	old.MustRun("ip", "link", "set", lab.SecondInterface, "up")
 }
 

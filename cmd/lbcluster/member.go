@@ -204,7 +204,9 @@ func (m *member) run(ctx context.Context) error {
 		part("handover", restCtx, m.judge)
 		part("track", restCtx, m.watch.track.Run)
 		part("notify", restCtx, m.tell)
-		part("history", restCtx, func(ctx context.Context) error { return m.tenure.report(ctx, m.id.ID, m.d.node.Propose) })
+		part("history", restCtx, func(ctx context.Context) error {
+			return m.tenure.report(ctx, m.id.ID, m.d.node.Table, m.d.node.Propose)
+		})
 	}
 	if m.broken != nil {
 		part("kernel", restCtx, m.awaitKernel)

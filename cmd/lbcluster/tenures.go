@@ -109,17 +109,60 @@ func (t *tenures) of(router uint64) (since time.Time, n tally) {
 // reportLimit bounds one report: history waits for nobody.
 const reportLimit = 10 * time.Second
 
+// reportAgain is how often what the table says of owners is compared with what
+// this member holds: a report is lost with the leader that it went to, which
+// often was the former owner.
+const reportAgain = time.Second
+
+// reportFirst is how long after the start that begins: by then what the process
+// before this one held is adopted or gone.
+const reportFirst = 3 * time.Second
+
 // report tells the history what happened, until ctx ends.
-func (t *tenures) report(ctx context.Context, self fsm.MemberID, propose func(context.Context, fsm.Command) (fsm.Result, error)) error {
+func (t *tenures) report(ctx context.Context, self fsm.MemberID, table func() *fsm.Table, propose func(context.Context, fsm.Command) (fsm.Result, error)) error {
+	tell := func(o fsm.Ownership) {
+		o.Member = self
+		limited, cancel := context.WithTimeout(ctx, reportLimit)
+		defer cancel()
+		_, _ = propose(limited, fsm.Command{Ownership: &o}) // the lease stands without it
+	}
+	tick := time.NewTicker(reportAgain)
+	defer tick.Stop()
+	first := time.Now().Add(reportFirst)
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case o := <-t.reports:
-			o.Member = self
-			limited, cancel := context.WithTimeout(ctx, reportLimit)
-			_, _ = propose(limited, fsm.Command{Ownership: &o}) // the lease stands without it
-			cancel()
+			tell(o)
+		case <-tick.C:
+			if time.Now().Before(first) {
+				continue
+			}
+			for _, o := range t.untold(self, table()) {
+				tell(o)
+			}
 		}
 	}
+}
+
+// untold are the reports that would bring the table in line with what this
+// member holds. What is queued comes first.
+func (t *tenures) untold(self fsm.MemberID, table *fsm.Table) []fsm.Ownership {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.reports) > 0 {
+		return nil
+	}
+	var out []fsm.Ownership
+	for _, u := range table.Units() {
+		_, owns := t.since[u.ID]
+		switch says := table.Owners[u.ID] == self; {
+		case owns && !says:
+			out = append(out, fsm.Ownership{Router: u.ID, Owns: true, Why: "a majority granted the lease"})
+		case !owns && says:
+			out = append(out, fsm.Ownership{Router: u.ID, Why: "it no longer holds the lease"})
+		}
+	}
+	return out
 }
