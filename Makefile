@@ -10,7 +10,7 @@ LAB  = $(GO) run ./e2e/cmd/lab
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # Debian 12's own Go is too old, and cannot fetch a newer one by itself.
 .PHONY: need-go
@@ -46,6 +46,12 @@ SEED     ?= 0
 .PHONY: soak
 soak: need-lab ## random faults for DURATION (10m), SEED=n to repeat, STEPS=file to replay
 	$(LAB) test -timeout 24h -run '^TestSoak$$' -arg=-soak.seed=$(SEED) $(if $(STEPS),"-arg=-soak.steps=$$(grep -v '^ *#' $(STEPS) | tr '\n' ';')",-arg=-soak.for=$(DURATION)) ./e2e
+
+LEASE_SEEDS ?= 20
+
+.PHONY: soak-lease
+soak-lease: need-go ## the lease's simulator for LEASE_SEEDS (20) times as many schedules
+	LEASE_SEEDS=$(LEASE_SEEDS) $(GO) test -timeout 24h -count=1 -v -run 'Open|Caught|Every' ./cluster/lease
 
 .PHONY: demo
 demo: need-lab ## show a cluster serve and survive, on the terminal

@@ -16,8 +16,10 @@ type script struct {
 	soup []packet
 }
 
-func newScript(nodes int, mut mutation) *script {
-	s := &script{world: newWorld(1, nodes, simParams(), mut)}
+func newScript(nodes int, mut mutation) *script { return newScriptOf(nodes, simParams(), mut) }
+
+func newScriptOf(nodes int, p Params, mut mutation) *script {
+	s := &script{world: newWorld(1, nodes, p, mut)}
 	s.only1, s.trail = true, true
 	s.send = func(_ *node, p packet) { s.soup = append(s.soup, p) }
 	for _, n := range s.nodes {

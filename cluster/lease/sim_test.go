@@ -43,11 +43,15 @@ type mutation struct {
 	noOrder   bool // keeper M15
 	asyncArm  bool // gate writes happen in a thread of their own, late (not a bug: R7 covers it)
 	relative  bool // M05: the gate is armed for a span from when it is written
-	keepVoter bool // a restart finds the state file: promises, identity, tenures (not a bug: R2)
-	halfVoter bool // likewise, but an old state of the promises: they were written after the Grant left
+	keepVoter bool // each restart finds the state file: promises, identity, tenures (not a bug: R2)
+	halfVoter bool // promises are written to it after the Grant has left
 	sameBoot  bool // a restart keeps the nonce and goes on counting (not a bug: R4 allows it)
 	seqBack   bool // M10: and counts from 1 again
 	noEps     bool // M04
+
+	// Files, boots and guards: see lifeMutants.
+	kernelEmbargo, trustTorn, trustForeign, freshTwice, noReserve bool
+	liveMap, fenceEarly, embargoNoGuard, noGuard, longPauses      bool
 
 	joint, requesterAppended, floorCommitted, noSpacing, twoAtOnce bool // membership
 }
@@ -112,6 +116,14 @@ type node struct {
 	committed fsm.VoterSet
 	appended  fsm.VoterSet
 	between   []fsm.VoterSet // appended and later than committed, but the last
+
+	file     *memory // in memory: nil: there is none
+	bootID   BootID
+	lastBoot string // as the data folder remembers it
+	epoch    int64  // real time of the kernel's start
+	zombies  []zombie
+	// Pauses of the machine: what its clocks lost by earlier ones, and the present one.
+	lost, pausedAt, pauseFor, pauseAgain int64
 }
 
 func newWorld(seed uint64, n int, p Params, mut mutation) *world {
@@ -126,7 +138,7 @@ func newWorld(seed uint64, n int, p Params, mut mutation) *world {
 	}
 	set := fsm.VoterSet{Tag: fsm.ConfigTag{Term: 1, Index: 1}, Voters: ids}
 	for _, id := range ids {
-		nd := &node{w: w, id: id, bootRate: 1, rawRate: 1, gate: map[netip.Addr]int64{}, committed: set, appended: set,
+		nd := &node{w: w, id: id, bootID: BootID{2, id[1]}, bootRate: 1, rawRate: 1, gate: map[netip.Addr]int64{}, committed: set, appended: set,
 			routers: map[uint64][]netip.Addr{}}
 		w.nodes = append(w.nodes, nd)
 		nd.start(true)
@@ -155,90 +167,74 @@ func (w *world) violate(rule, format string, args ...any) {
 }
 
 // nanos since kernel boot, by the node's clocks.
-func (n *node) bootNow() int64 { return int64(float64(n.w.now) * n.bootRate) }
-func (n *node) rawNow() int64  { return int64(float64(n.w.now) * n.rawRate) }
+func (n *node) bootNow() int64 { return int64(float64(n.up()) * n.bootRate) }
+func (n *node) rawNow() int64  { return int64(float64(n.up()) * n.rawRate) }
+func (n *node) up() int64      { return n.w.now - n.epoch - n.lost - n.pausedFor() }
 
-// start begins a process; what the last one knew is gone.
+// start begins a process: a new member's, or one that knows what mutation
+// lets it know of the last one.
 func (n *node) start(fresh bool) {
+	switch {
+	case fresh:
+		n.file = nil
+		n.begin(newMember)
+	case n.w.mut.keepVoter || n.w.mut.halfVoter:
+		n.begin(foundFile)
+	default:
+		n.file = nil
+		n.begin(lostFile)
+	}
+}
+
+// begin begins a process on what is in the file.
+func (n *node) begin(how restart) {
 	w, old := n.w, n.holder
-	w.starts++
-	remember := (w.mut.keepVoter || w.mut.halfVoter) && old != nil && !fresh
-	keep := (w.mut.sameBoot || w.mut.seqBack) && old != nil || remember
-	if !keep {
-		n.boot = Nonce{byte(w.starts), byte(w.starts >> 8), n.id[1]}
+	st := n.recall(how)
+	keep := (w.mut.sameBoot || w.mut.seqBack) && old != nil
+	if keep {
+		st.identity = n.boot
+	}
+	if st.identity != n.boot {
 		n.released = map[uint64]uint64{}
 	}
-	seats := n.saved(remember)
-	n.voter = NewVoter(n.id, n.boot, w.p, n.rawNow(), fresh)
-	if remember {
-		n.voter = newVoter(n.id, n.boot, w.p, n.embargo, seats)
+	n.boot, n.embargo = st.identity, st.embargo
+	if w.mut.embargoNoGuard && how != newMember {
+		n.embargo += int64(w.p.Guard) // as it should be
 	}
+	n.voter = newVoter(n.id, n.boot, w.p, st.embargo, st.seats)
 	n.voter.bug = w.mut.voter
+	if w.mut.noGuard {
+		n.voter.p.Guard = 0
+	}
 	n.voter.SetFloor(n.floor())
-	if !remember {
-		n.embargo = n.rawNow()
-	}
-	if !fresh && !remember {
-		n.embargo += int64(w.p.Embargo())
-	}
 	n.holder = NewHolder(n.id, n.boot, w.p, rand.New(rand.NewPCG(w.starts, 2)))
 	n.holder.bug = w.mut.holder
-	if keep && !w.mut.seqBack {
-		n.holder.seq = old.seq + 1000
-	}
-	inherited := maps.Clone(n.gate)
 	if old != nil {
 		n.holder.ttlOf = old.ttlOf
+	}
+	if keep && !w.mut.seqBack {
+		n.holder.seq = old.seq + 1000
 	}
 	n.keeper = newKeeper(n)
 	n.keeper.bug.noOrder = w.mut.noOrder
 	n.pending, n.events, n.arms, n.armAt, n.owns = nil, nil, nil, nil, map[uint64]bool{}
-	if remember {
-		n.adopt(old, inherited)
+	if st.seq > 0 {
+		n.adopt(st)
 	}
 	n.step(Fit{OK: true})
 	n.wanted()
 }
 
-// saved is what the voter's file says: every promise, since each is written
-// before its Grant leaves, through the very code of the file.
-func (n *node) saved(remember bool) map[uint64]*seat {
-	if !remember {
-		return nil
-	}
-	out := map[uint64]*seat{}
-	for id, s := range n.voter.seats {
-		if n.w.mut.halfVoter && n.w.rng.IntN(2) == 0 {
-			continue // it was to be written a moment later
-		}
-		d := decoder{b: appendSeat(id, s)[1:]}
-		_, out[id] = d.seat()
-	}
-	return out
-}
-
 // adopt goes on with what the process before this one held, or gives it back.
-func (n *node) adopt(old *Holder, inherited map[netip.Addr]int64) {
-	tenures := map[uint64]tenure{}
-	for id, c := range old.routers {
-		t := tenure{id, slices.Clone(c.held), slices.Clone(c.asked)}
-		if c.round != nil {
-			t.addrs = append(t.addrs, without(c.round.addrs, c.held)...)
-		}
-		if len(t.asked) > 0 {
-			if len(t.addrs) == 0 {
-				t.addrs = slices.Clone(c.want)
-			}
-			tenures[id] = t
-		}
-	}
+func (n *node) adopt(st recalled) {
+	var inherited map[netip.Addr]int64
 	if n.w.rng.IntN(2) == 0 {
-		inherited = nil
+		inherited = maps.Clone(n.gate)
 	}
 	for a, until := range inherited {
 		n.keeper.slot(a).deadline = until
 	}
-	n.step(resumed{n.holder.seq, tenures, inherited})
+	n.step(resumed{st.seq, st.tenures, inherited})
 }
 
 func (n *node) floor() fsm.ConfigTag {
@@ -288,7 +284,7 @@ func (n *node) Close(addrs []netip.Addr) error {
 func (w *world) check1(a netip.Addr) {
 	var open []string
 	for _, n := range w.nodes {
-		if n.gate[a] > n.bootNow() {
+		if n.gate[a] > n.bootNow() && !n.paused() {
 			open = append(open, string(n.id))
 		}
 	}
@@ -303,6 +299,7 @@ func (n *node) step(ev Event) {
 	n.stepNow = n.bootNow()
 	n.w.logf("%s %s", n.id, showEvent(ev))
 	n.pending = append(n.pending, n.holder.Step(n.stepNow, ev)...)
+	n.keepRounds()
 }
 
 // carry carries out the first pending output.
@@ -340,6 +337,7 @@ func (n *node) sent(o Send) {
 	w := n.w
 	switch o.Msg.Kind {
 	case Ask:
+		n.keepTenure(o.Msg)
 		k, text := askKey{n.boot, o.Msg.Seq}, fmt.Sprint(o.Msg.Router, o.Msg.TTL, o.Msg.Addrs, o.Msg.Tag)
 		r := w.rounds[k]
 		if r == nil {
@@ -413,6 +411,7 @@ func (n *node) vote(m Message) {
 		was = *s
 	}
 	outs := n.voter.Step(raw, m)
+	n.keepSeats()
 	now := n.voter.seats[m.Router]
 	if who := (identity{m.From, m.Boot}); now != nil && raw < was.until && (now.until < was.until || now.to != was.to) {
 		if m.Kind != Release || who != was.to || m.Seq < was.seq {
