@@ -171,9 +171,9 @@ func (c *chaos) write(h *lab.Host) {
 }
 
 // forwards matches the frames that directors send on to the real servers.
-func (c *chaos) forwards() string {
+func (e *eyes) forwards() string {
 	var from []string
-	for _, h := range c.Dirs {
+	for _, h := range e.Dirs {
 		from = append(from, "ether src "+h.MAC.String())
 	}
 	return "(" + strings.Join(from, " or ") + ") and dst host " + site.VIP + " and tcp dst port 80"
@@ -186,13 +186,7 @@ var weightOfWeb2 = regexp.MustCompile(`-r 172\.25\.88\.3:80 -g -w (\d+)\n`)
 func (c *chaos) judge(t *testing.T, frames string) {
 	t.Helper()
 	c.wantNoOverlap(t)
-	moved := forwarded(frames)
-	if len(moved) == 0 {
-		t.Error("no frame was seen on its way to a real server: then this judges nothing")
-	}
-	if s := probe.Overlaps(moved, probe.Window); len(s) > 0 {
-		t.Errorf("two directors forwarded in %v", s)
-	}
+	wantOneForwarder(t, frames)
 	rules := c.AwaitTables(func(rules string) bool { return strings.Count(rules, "-a ") == 2 })
 	m := weightOfWeb2.FindStringSubmatch(rules)
 	if m == nil {
@@ -200,6 +194,30 @@ func (c *chaos) judge(t *testing.T, frames string) {
 	}
 	if w, _ := strconv.Atoi(m[1]); w < c.acked || w > c.tried {
 		t.Errorf("the kernel has weight %d; %d was acknowledged, %d tried", w, c.acked, c.tried)
+	}
+}
+
+// wantOneForwarder fails the test if two directors forwarded at a time.
+func wantOneForwarder(t *testing.T, frames string) {
+	t.Helper()
+	moved := forwarded(frames)
+	if len(moved) == 0 {
+		t.Error("no frame was seen on its way to a real server: then this judges nothing")
+	}
+	if s := probe.Overlaps(moved, probe.Window); len(s) > 0 {
+		t.Errorf("two directors forwarded in %v", s)
+	}
+}
+
+// judged watches from now on who forwards and who answers; the function returned
+// fails the test if two ever did at a time.
+func (e *eyes) judged(t *testing.T) (end func()) {
+	t.Helper()
+	stop := e.Capture(nil, "forwarded", e.forwards())
+	return func() {
+		t.Helper()
+		wantOneForwarder(t, stop())
+		e.wantNoOverlap(t)
 	}
 }
 

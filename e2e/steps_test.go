@@ -120,6 +120,16 @@ func (e *eyes) wantUndisturbed(t *testing.T, owner *lab.Host, from, to probe.Tim
 	}
 }
 
+// tenants are the MACs that answered between from and to, each time it changed.
+func (e *eyes) tenants(from, to probe.Time) (macs []probe.MAC) {
+	for _, r := range e.arp.Records() {
+		if r.Kind == probe.Answered && r.At >= from && r.At <= to && (len(macs) == 0 || macs[len(macs)-1] != r.MAC) {
+			macs = append(macs, r.MAC)
+		}
+	}
+	return macs
+}
+
 // await waits until the condition holds.
 func (e *eyes) await(what string, patience time.Duration, ok func() bool) {
 	e.T.Helper()

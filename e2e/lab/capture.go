@@ -28,7 +28,7 @@ func (l *Lab) Capture(h *Host, name, filter string) (stop func() string) {
 	}
 	sw := &Host{Name: "switch", lab: l, space: l.sw}
 	c := &capture{file: filepath.Join(l.results, name+".pcap")}
-	c.proc = sw.Start("tcpdump-"+name, "tcpdump", "-Z", "root", "-n", "-s", "256", "-U", "--immediate-mode", "-i", dev, "-w", c.file, filter)
+	c.proc = sw.Start("tcpdump-"+name, "tcpdump", "-Z", "root", "-n", "-s", "1600", "-U", "--immediate-mode", "-i", dev, "-w", c.file, filter)
 	l.captures = append(l.captures, c)
 	for deadline := time.Now().Add(10 * time.Second); !strings.Contains(c.proc.Output(), "listening on"); time.Sleep(20 * time.Millisecond) {
 		select {
