@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -19,7 +20,8 @@ import (
 const tryLimit = 10 * time.Second
 
 // awaitReload waits for SIGHUP, and then for an image that can run: a binary
-// that can't is an error in the log and changes nothing. It returns false when
+// that can't, or that rejects its configuration, is an error in the log and
+// changes nothing. It returns false when
 // ctx ends.
 func (d *theDaemon) awaitReload(ctx context.Context) bool {
 	for {
@@ -32,7 +34,7 @@ func (d *theDaemon) awaitReload(ctx context.Context) bool {
 		if err == nil {
 			return true
 		}
-		d.log.Error("not reloaded: what is installed cannot run; this daemon goes on", "err", err)
+		d.log.Error("not reloaded: what is installed cannot run, or not with its configuration; this daemon goes on", "err", err)
 	}
 }
 
@@ -47,7 +49,9 @@ func image() (string, error) {
 	return path, nil
 }
 
-// tryImage runs the program on disk once, for its help.
+// tryImage runs the program on disk once, as it would be executed but for
+// --check: a fault in lbcluster.yaml would end the next image at its start, and
+// with it all that is owned.
 func tryImage(ctx context.Context) error {
 	path, err := image()
 	if err != nil {
@@ -55,8 +59,9 @@ func tryImage(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, tryLimit)
 	defer cancel()
-	if out, err := exec.CommandContext(ctx, path, "help").CombinedOutput(); err != nil {
-		return fmt.Errorf("try %s: %w: %.200s", path, err, out)
+	args := append(slices.Clone(os.Args[1:]), "--check")
+	if out, err := exec.CommandContext(ctx, path, args...).CombinedOutput(); err != nil {
+		return fmt.Errorf("try %s: %w: %.500s", path, err, out)
 	}
 	return nil
 }

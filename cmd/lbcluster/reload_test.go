@@ -150,7 +150,7 @@ func (d *liveDaemon) starts() []journal.Cause {
 
 // TestReload: on SIGHUP the daemon executes what is installed in its own
 // process and holds its lock all the time; a program that cannot run is
-// refused, and the daemon goes on.
+// refused, and so is a configuration that it cannot read, and the daemon goes on.
 func TestReload(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts processes")
@@ -172,6 +172,15 @@ func TestReload(t *testing.T) {
 	if err := os.Rename(good, program); err != nil {
 		t.Fatal(err)
 	}
+	config := filepath.Join(d.dir, "lbcluster.yaml")
+	text, err := os.ReadFile(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.configure(append([]byte("adr: 10.0.0.1\n"), text...))
+	d.signal(unix.SIGHUP)
+	d.wantLine("field adr not found") // said in the refusal
+	d.configure(text)
 	d.signal(unix.SIGHUP)
 	d.wantLine("executing itself again")
 	d.signal(unix.SIGHUP) // one too many in the middle
@@ -188,6 +197,14 @@ func TestReload(t *testing.T) {
 	}
 	if got := fmt.Sprint(d.starts()); got != "[first-start after-reload]" {
 		t.Errorf("starts: %s", got)
+	}
+}
+
+// configure replaces the machine's own configuration.
+func (d *liveDaemon) configure(text []byte) {
+	d.t.Helper()
+	if err := os.WriteFile(filepath.Join(d.dir, "lbcluster.yaml"), text, 0o644); err != nil {
+		d.t.Fatal(err)
 	}
 }
 

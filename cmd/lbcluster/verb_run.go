@@ -10,14 +10,19 @@ import (
 
 func (a *app) runCommand() *cobra.Command {
 	var flags nodeFile
+	var check bool
 	cmd := &cobra.Command{
 		Use:   "run",
 		Short: "Run the daemon (systemd does this)",
 		Long: `Run the daemon. It waits, unenrolled, until lbcluster init or lbcluster join is
 said on this machine; afterwards it carries on where it was. Stopping it lets
-go of its VIPs and leaves IPVS as it is.`,
+go of its VIPs and leaves IPVS as it is.
+
+With --check it reads its configuration, says what is wrong with it, and starts
+nothing. A reload begins with that.`,
 		Example: `  lbcluster run
-  lbcluster run --name dir1 --addr 10.0.0.11`,
+  lbcluster run --name dir1 --addr 10.0.0.11
+  lbcluster run --check`,
 		Args:    cobra.NoArgs,
 		GroupID: groupCluster,
 		RunE: a.verb(func(cmd *cobra.Command, _ []string) error {
@@ -26,11 +31,15 @@ go of its VIPs and leaves IPVS as it is.`,
 			if err != nil {
 				return &hinted{err, "correct " + a.config + " or the flags"}
 			}
+			if check {
+				return nil
+			}
 			return runDaemon(cmd.Context(), cfg)
 		}),
 	}
 	cmd.Flags().StringVar(&flags.Name, "name", "", "this member's `NAME` (default: the host name)")
 	cmd.Flags().StringVar(&flags.Addr, "addr", "", "`IP[:PORT]` where the other members reach this one (default: the only IPv4 address, port 7500)")
+	cmd.Flags().BoolVar(&check, "check", false, "only read the configuration and say what is wrong with it")
 	cmd.Flags().StringVar(&flags.DataDir, "data-dir", "", "`FOLDER` for identity, log and snapshots (default "+defaultDataDir+")")
 	return cmd
 }
