@@ -36,7 +36,7 @@ check: need-go ## gofmt and go vet
 .PHONY: test
 test: need-lab check ## all tests: here, then those that need IPVS in the lab
 	$(GO) test ./...
-	$(LAB) test $(LAB_PACKAGES)
+	$(LAB) test -timeout 45m $(LAB_PACKAGES)
 
 DURATION ?= 10m
 SEED     ?= 0

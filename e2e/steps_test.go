@@ -130,6 +130,21 @@ func (e *eyes) tenants(from, to probe.Time) (macs []probe.MAC) {
 	return macs
 }
 
+// wantStayed fails the test if another than the owner answered between from and
+// to, whatever the client got.
+func (e *eyes) wantStayed(t *testing.T, owner *lab.Host, from, to probe.Time) {
+	t.Helper()
+	macs, late := e.tenants(from, to), e.worst(from, to)
+	if len(macs) == 1 && macs[0] == probe.ToMAC(owner.MAC) {
+		return
+	}
+	report := t.Errorf
+	if late > stood {
+		report = t.Logf
+	}
+	report("the VIP was answered for by %v in turn, want only %v; the machine was late by %v", macs, owner.MAC, late)
+}
+
 // await waits until the condition holds.
 func (e *eyes) await(what string, patience time.Duration, ok func() bool) {
 	e.T.Helper()
