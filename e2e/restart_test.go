@@ -15,6 +15,7 @@ func TestDaemonRestarts(t *testing.T) {
 	lab.Need(t)
 	e := open(site.Up(t, 3))
 	t.Run("it is reloaded", func(t *testing.T) { e.daemonReloads(t) })
+	t.Run("it is killed and started again at once", func(t *testing.T) { e.daemonStartsAtOnce(t) })
 	t.Run("it is killed and fenced", func(t *testing.T) { e.daemonIsFenced(t) })
 	e.wantNoOverlap(t)
 }
@@ -39,6 +40,35 @@ func (e *eyes) daemonReloads(t *testing.T) {
 	}
 	if out, status := e.Command(owner, "fence"); status != 0 || !strings.Contains(out, "nothing to fence") {
 		t.Errorf("fence beside the daemon: exit status %d, %s", status, out)
+	}
+}
+
+// Killed without a fence and started again while its lease still runs, the owner
+// adopts what it held: it stays the owner, IPVS is as it was, and no client
+// notices. Where the start takes longer than the rest of the lease another
+// director may take over; then only safety is wanted, and the times are told.
+func (e *eyes) daemonStartsAtOnce(t *testing.T) {
+	owner := e.AwaitOwner()
+	e.await("connections through "+owner.Name, 5*time.Second, func() bool { return strings.Contains(stats(e, owner), "172.25.88.2:80") })
+	rules, from := e.Rules(owner), probe.Now()
+	e.Daemons[owner].Kill()
+	d := e.Start(owner)
+	answers := probe.Now().Sub(from)
+	e.AwaitCalm()
+	to := pause(2 * time.Second)
+	out, status := e.Command(owner, "why", "VI_1", "--since", "1m")
+	if !strings.Contains(out, "adopted from the process before") {
+		t.Logf("not adopted: the daemon answered %v after the kill; why (exit status %d): %s\nlog:\n%s", answers, status, out, d.Output())
+		return // who owns it, and that nobody else did meanwhile, the probes say at the end
+	}
+	t.Logf("adopted; the daemon answered %v after the kill", answers)
+	e.wantUndisturbed(t, owner, from, to)
+	e.wantOwnerAlone(t, owner)
+	if now := e.Rules(owner); now != rules {
+		t.Errorf("the IPVS table changed from\n%sto\n%s", rules, now)
+	}
+	if log := d.Output(); strings.Contains(log, `ipvsadm="`) { // an entry made anew loses its counters
+		t.Errorf("operations on a table that was as it should be:\n%s", log)
 	}
 }
 

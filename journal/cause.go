@@ -28,7 +28,7 @@ func (x *explainer) cause() verdict {
 	case end.Cause == Unable:
 		return x.unfit(name)
 	case end.Cause == Stopping:
-		return verdict{"stopped", fmt.Sprintf("the daemon on %s was stopped", name)}
+		return x.stopped(name)
 	case end.Cause == NoGate:
 		return verdict{"gate", fmt.Sprintf("the kernel's gate on %s could not be opened%s", name, x.detail(GateFailed))}
 	case end.Cause == Unwanted:
@@ -104,28 +104,58 @@ func (x *explainer) expired(name string) verdict {
 }
 
 func (x *explainer) frozen(name string, p Event) verdict {
-	return verdict{"frozen", fmt.Sprintf("%s stood still for %s from %s (frozen, paused or starved of CPU)%s",
-		name, Seconds(p.For), clock(p.Time.Add(-p.For)), withText(p.Text))}
+	gate := ""
+	if at := x.closedItself(); !at.IsZero() {
+		gate = fmt.Sprintf("; its gate closed by itself at %s", clock(at))
+	}
+	return verdict{"frozen", fmt.Sprintf("%s stood still for %s, from %s to %s (frozen, paused or starved of CPU%s)%s",
+		name, Seconds(p.For), clock(p.Time.Add(-p.For)), clock(p.Time), colon(p.Text), gate)}
+}
+
+// stopped tells of a daemon that ended in order, which names who is ready to
+// take over, if anybody is.
+func (x *explainer) stopped(name string) verdict {
+	text := fmt.Sprintf("the daemon on %s was stopped", name)
+	if h := x.handover(); h != nil && h.Cause == ByStop && peer(*h) != "" {
+		text += " and handed it over to " + x.q.name(peer(*h))
+	}
+	return verdict{"stopped", text}
+}
+
+// handover is what was said when the handover that ended the tenure began.
+func (x *explainer) handover() *Event {
+	from := x.c.from
+	return x.last(from.node, from.end.Time.Add(noteSkew), func(e Event) bool {
+		return e.Kind == Handover && e.Unit == x.q.Unit && !e.Time.Before(from.from.Time)
+	})
 }
 
 // handedOver looks for what was said when the handover began.
 func (x *explainer) handedOver(name string) verdict {
 	end := x.c.from.end
-	h := x.last(x.c.from.node, end.Time, func(e Event) bool { return e.Kind == Handover && e.Unit == x.q.Unit })
+	h := x.handover()
 	if h == nil {
 		return verdict{"handover", fmt.Sprintf("%s handed it over%s", name, withText(end.Text))}
 	}
 	switch h.Cause {
 	case ByMove:
-		return verdict{"moved", fmt.Sprintf("an operator moved it%s", withText(h.Text))}
+		return verdict{"moved", "an operator moved it" + withText(h.Text)}
 	case ByDrain:
 		return verdict{"drained", fmt.Sprintf("an operator drained %s%s", name, withText(h.Text))}
 	case GoHome:
 		return verdict{"went home", "its home could hold it again" + withText(h.Text)}
 	case ToFitter:
 		return verdict{"fitter", fmt.Sprintf("%s was fitter than %s%s", x.q.name(peer(*h)), name, withText(h.Text))}
+	case ByCutOff:
+		if h.Text != "" {
+			return verdict{"cut off", h.Text}
+		}
+		return verdict{"cut off", name + " was cut off on the network of the VIP"}
 	case ByStop:
-		return verdict{"stopped", fmt.Sprintf("the daemon on %s was stopped and handed it over", name)}
+		if h.Text != "" {
+			return verdict{"left", h.Text}
+		}
+		return x.stopped(name)
 	}
 	return verdict{"handover", fmt.Sprintf("%s handed it over%s", name, withText(h.Text))}
 }

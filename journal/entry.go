@@ -83,11 +83,12 @@ const (
 
 // Causes of Handover.
 const (
-	ByMove   Cause = "move"   // an operator said so
-	ByDrain  Cause = "drain"  // an operator drained the director
-	GoHome   Cause = "home"   // its home can hold it again
-	ToFitter Cause = "fitter" // another director is fitter
-	ByStop   Cause = "leave"  // the director stops or leaves
+	ByMove   Cause = "move"    // an operator said so
+	ByDrain  Cause = "drain"   // an operator drained the director
+	GoHome   Cause = "home"    // its home can hold it again
+	ToFitter Cause = "fitter"  // another director is fitter
+	ByCutOff Cause = "cut-off" // the director is cut off on the network of the VIP
+	ByStop   Cause = "leave"   // the director stops or leaves
 )
 
 // Causes of Started: how the process before this one ended.

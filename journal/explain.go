@@ -52,6 +52,10 @@ const (
 	WindowAfter  = 3 * time.Second
 )
 
+// noteSkew is how much later than what it caused something may stand in a
+// member's record: its parts do not wait for each other.
+const noteSkew = 100 * time.Millisecond
+
 // Explain finds the change that was asked for and names its cause.
 func Explain(events []Event, q Question) Answer {
 	c, ok := nearest(changes(tenures(events, q.Unit)), q.At)
@@ -179,8 +183,8 @@ func (x *explainer) dark() (time.Time, Knowledge) {
 	if end == nil {
 		return time.Time{}, Unknown
 	}
-	if end.Deadline > 0 && end.Boot > end.Deadline {
-		return end.Time.Add(-time.Duration(end.Boot - end.Deadline)), Exact
+	if at := x.closedItself(); !at.IsZero() {
+		return at, Exact
 	}
 	if p := x.pause(); p != nil {
 		return p.Time.Add(-p.For), AtMost
@@ -189,4 +193,33 @@ func (x *explainer) dark() (time.Time, Knowledge) {
 		return time.Time{}, Unknown
 	}
 	return end.Time, Exact
+}
+
+// closedItself is when the kernel closed the old owner's gate because nobody
+// put its deadline off; zero: it was closed before that, or nothing is noted.
+func (x *explainer) closedItself() time.Time {
+	end := x.c.from.end
+	if end == nil {
+		return time.Time{}
+	}
+	e := *end
+	if e.Deadline == 0 {
+		c := x.closing()
+		if c == nil {
+			return time.Time{}
+		}
+		e = *c
+	}
+	if e.Deadline == 0 || e.Boot <= e.Deadline {
+		return time.Time{}
+	}
+	return e.Time.Add(-time.Duration(e.Boot - e.Deadline))
+}
+
+// closing is what the old owner noted of closing its gate when it lost the unit.
+func (x *explainer) closing() *Event {
+	from := x.c.from
+	return x.last(from.node, from.end.Time.Add(time.Second), func(e Event) bool {
+		return e.Kind == GateClosed && e.Unit == x.q.Unit && !e.Time.Before(from.from.Time) && e.Time.After(from.end.Time.Add(-time.Second))
+	})
 }

@@ -29,8 +29,11 @@ type Entry struct {
 	Unit  uint64    // 0: not about one unit
 	Kind  EntryKind
 	Cause string         // in few words, the same each time
-	Peers []fsm.MemberID // whom it is about, beside this member
-	Text  string         // a sentence for people
+	Peers []fsm.MemberID // whom it is about, beside this member; of EntryClosed: who is to be next
+	// Deadline is, of EntryClosed, until when the kernel had been told to let the
+	// unit's packets through, CLOCK_BOOTTIME in ns; 0: not known.
+	Deadline int64
+	Text     string // a sentence for people
 }
 
 // said remembers when an entry was last made, so that what goes on for hours is

@@ -120,6 +120,12 @@ func (l *loop) recordClosing(o CloseGate, began int64, err error) {
 		return
 	}
 	e := Entry{Unit: o.Router, Kind: EntryClosed, Cause: c.why}
+	if m := l.margins[o.Router]; m != nil {
+		e.Deadline = m.deadline
+	}
+	if c.hint != "" {
+		e.Peers = []fsm.MemberID{c.hint}
+	}
 	if err != nil {
 		e.Cause = "not read back" // and tried again, often
 		e.Text = fmt.Sprintf("its gate does not read back as closed (%v); it closes by itself at its deadline: %s", err, c.why)

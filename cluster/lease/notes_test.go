@@ -43,7 +43,7 @@ func TestJournalOfALostLease(t *testing.T) {
 		if r := rec.of(EntryRound)[0]; r.Cause != "no answer from m2, m3" || !strings.HasPrefix(r.Text, "a renewal got 1 of 3 voters, 2 wanted; no answer from m2, m3; ") {
 			t.Errorf("%+v", r)
 		}
-		if r := rec.of(EntryClosed)[0]; !strings.Contains(r.Cause, "ran out") {
+		if r := rec.of(EntryClosed)[0]; !strings.Contains(r.Cause, "ran out") || r.Deadline == 0 || r.Boot-r.Deadline > int64(p.Round) || r.Deadline-r.Boot > int64(p.TTL) {
 			t.Errorf("%+v", r)
 		}
 		if d := rec.of(EntryPathDead); len(d) != 2 || !strings.Contains(d[0].Text, "nor any other way") {

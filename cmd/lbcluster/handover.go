@@ -4,6 +4,8 @@ import (
 	"context"
 	"net/netip"
 	"reflect"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -219,7 +221,35 @@ func reportOf(p lease.PeerStatus, unit uint64) (handover.Report, bool) {
 // handoverCauses are the journal's words for the reasons.
 var handoverCauses = map[handover.Reason]journal.Cause{
 	handover.Leaving: journal.ByDrain, handover.Moved: journal.ByMove, handover.FailBack: journal.GoHome,
-	handover.Unfit: journal.ToFitter, handover.CutOff: journal.ToFitter,
+	handover.Unfit: journal.ToFitter, handover.CutOff: journal.ByCutOff,
+}
+
+// handoverEntry records a decision: with who asked for it, where that was a
+// person, or else with the reason in a sentence.
+func handoverEntry(unit uint64, d handover.Decision, t *fsm.Table, self fsm.MemberID) journal.Entry {
+	e := journal.Entry{Kind: journal.Handover, Unit: unit, Cause: handoverCauses[d.Reason], Peers: []fsm.MemberID{d.To}, Text: d.Why}
+	me, _ := t.Member(self)
+	switch {
+	case d.Reason == handover.Moved:
+		u, _ := t.Unit(unit)
+		e.Text = orderedBy(t, "move", u.Name+" ")
+	case d.Reason == handover.Leaving && me.Drained:
+		e.Text = orderedBy(t, "member", me.Name+" ")
+	case d.Reason == handover.Leaving:
+		e.Cause = journal.ByStop
+	}
+	return e
+}
+
+// orderedBy is who was the last to change something that the history's text
+// begins with; empty: the history does not go back so far.
+func orderedBy(t *fsm.Table, kind, start string) string {
+	for _, e := range slices.Backward(t.Events) {
+		if e.Kind == kind && strings.HasPrefix(e.Text, start) {
+			return e.By
+		}
+	}
+	return ""
 }
 
 // decide takes the facts of all units, and records each new decision.
@@ -251,7 +281,7 @@ func (j *judges) decide(all []handover.Facts, note func(journal.Entry)) {
 			continue
 		}
 		changed = true
-		note(journal.Entry{Kind: journal.Handover, Unit: id, Cause: handoverCauses[d.Reason], Peers: []fsm.MemberID{d.To}, Text: d.Why})
+		note(handoverEntry(id, d, all[0].Table, all[0].Self))
 	}
 	if changed {
 		poke(j.changed)

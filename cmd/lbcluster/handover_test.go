@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"lbcluster/cluster/handover"
 	"lbcluster/cluster/lease"
 	"lbcluster/fsm"
 	"lbcluster/journal"
@@ -89,6 +90,60 @@ func TestJudgesDecide(t *testing.T) {
 	}
 	if (*judges)(nil).yield(1) != nil {
 		t.Error("a witness hands something over")
+	}
+}
+
+// What an operator ordered is recorded with who he was, the rest with its reason.
+func TestHandoverEntry(t *testing.T) {
+	table := threeMembers()
+	u := table.Units()[0]
+	table.Events = []fsm.Event{
+		{Kind: "move", By: "eve@dir3", Text: u.Name + " is to go to dir3"},
+		{Kind: "move", By: "root@dir1", Text: u.Name + " is to go to dir2"},
+		{Kind: "move", By: "eve@dir3", Text: u.Name + "0 is to go to dir3"},
+		{Kind: "member", By: "ann@dir2", Text: "dir1 (m1) is drained: it hands over what it holds and takes nothing"},
+	}
+	for _, c := range []struct {
+		reason  handover.Reason
+		drained bool
+		cause   journal.Cause
+		text    string
+	}{
+		{handover.Moved, false, journal.ByMove, "root@dir1"},
+		{handover.Leaving, true, journal.ByDrain, "ann@dir2"},
+		{handover.Leaving, false, journal.ByStop, "why"},
+		{handover.FailBack, false, journal.GoHome, "why"},
+		{handover.Unfit, false, journal.ToFitter, "why"},
+		{handover.CutOff, false, journal.ByCutOff, "why"},
+	} {
+		table.Members[0].Drained = c.drained
+		e := handoverEntry(u.ID, handover.Decision{To: "m2", Reason: c.reason, Why: "why"}, table, "m1")
+		if e.Kind != journal.Handover || e.Unit != u.ID || e.Cause != c.cause || e.Text != c.text || len(e.Peers) != 1 || e.Peers[0] != "m2" {
+			t.Errorf("%v: %+v", c.reason, e)
+		}
+	}
+}
+
+// What is given up with somebody ready for it is a handover too, unless a
+// planned one was recorded before.
+func TestPassedOn(t *testing.T) {
+	closed := func(cause string, peers ...fsm.MemberID) journal.Entry {
+		n, ok := leaseEntry(lease.Entry{Kind: lease.EntryClosed, Unit: 7, Cause: cause, Peers: peers, Deadline: 5, Boot: 4})
+		if !ok || n.Deadline != 5 {
+			t.Fatalf("%+v", n)
+		}
+		return n
+	}
+	if h, ok := passedOn(closed("the daemon stops", "m2")); !ok || h.Kind != journal.Handover || h.Cause != journal.ByStop || h.Unit != 7 || h.Boot != 4 || h.Peers[0] != "m2" {
+		t.Errorf("%+v, %v", h, ok)
+	}
+	if h, ok := passedOn(closed("not fit for it: eth0 has no carrier", "m2")); !ok || h.Cause != journal.ToFitter {
+		t.Errorf("%+v, %v", h, ok)
+	}
+	for _, none := range []journal.Entry{closed("the daemon stops"), closed("handed over to m2: an operator moved it", "m2"), {Kind: journal.Lost, Cause: journal.Stopping, Peers: []fsm.MemberID{"m2"}}} {
+		if h, ok := passedOn(none); ok {
+			t.Errorf("%+v", h)
+		}
 	}
 }
 

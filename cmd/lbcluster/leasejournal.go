@@ -26,15 +26,34 @@ var leaseKinds = map[lease.EntryKind]journal.Kind{
 
 // noteLease records what the lease has to say.
 func (d *theDaemon) noteLease(e lease.Entry) {
-	if n, ok := leaseEntry(e); ok {
-		d.note(n)
+	n, ok := leaseEntry(e)
+	if !ok {
+		return
 	}
+	if given, ok := passedOn(n); ok {
+		d.note(given)
+	}
+	d.note(n)
+}
+
+// passedOn is the handover that a closing begins when somebody is ready to take
+// what this member gives up by itself. Of a planned one judges has told already.
+func passedOn(closed journal.Entry) (journal.Entry, bool) {
+	to := closed.Peers
+	if closed.Kind != journal.GateClosed || len(to) == 0 || closed.Cause == journal.Yielded || closed.Cause == "" {
+		return journal.Entry{}, false
+	}
+	n := journal.Entry{At: closed.At, Boot: closed.Boot, Unit: closed.Unit, Kind: journal.Handover, Cause: journal.ToFitter, Peers: to}
+	if closed.Cause == journal.Stopping {
+		n.Cause = journal.ByStop
+	}
+	return n, true
 }
 
 // leaseEntry translates an entry; false: somebody else records that.
 func leaseEntry(e lease.Entry) (journal.Entry, bool) {
 	kind, ok := leaseKinds[e.Kind]
-	n := journal.Entry{At: e.At, Boot: e.Boot, Unit: e.Unit, Kind: kind, Peers: e.Peers, Text: e.Text}
+	n := journal.Entry{At: e.At, Boot: e.Boot, Unit: e.Unit, Kind: kind, Peers: e.Peers, Deadline: e.Deadline, Text: e.Text}
 	switch e.Kind {
 	case lease.EntryPathDead, lease.EntryPathBack:
 		n.Text = e.Cause // the way

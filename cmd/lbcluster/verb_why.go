@@ -237,6 +237,7 @@ func eventWords(e journal.Event, who string) string {
 	case journal.Lost:
 		return with("lost it")
 	case journal.Handover:
+		why = handoverWords(e)
 		return with("hands it to " + who)
 	case journal.RoundLost:
 		return "renewal got no answer from " + who
@@ -256,6 +257,10 @@ func eventWords(e journal.Event, who string) string {
 		return with("unfit")
 	case journal.Fit:
 		return "fit"
+	case journal.GateClosed:
+		if late := time.Duration(e.Boot - e.Deadline); e.Deadline > 0 && late > 0 {
+			return fmt.Sprintf("the gate had closed by itself at %s: %s", e.Time.Add(-late).Format("15:04:05.000"), why)
+		}
 	case journal.Link:
 		return fmt.Sprintf("link %s: %s", e.Cause, e.Text)
 	case journal.PathDead:
@@ -264,6 +269,28 @@ func eventWords(e journal.Event, who string) string {
 		return fmt.Sprintf("hears %s again by %s", who, e.Text)
 	}
 	return with(strings.ReplaceAll(string(e.Kind), "-", " "))
+}
+
+// handoverWords says why a handover began; of what an operator ordered the entry
+// has his name.
+func handoverWords(e journal.Event) string {
+	by := ""
+	if e.Text != "" {
+		by = " by " + e.Text
+	}
+	switch e.Cause {
+	case journal.ByMove:
+		return "moved" + by
+	case journal.ByDrain:
+		return "drained" + by
+	case journal.ByStop:
+		return or(e.Text, "the daemon stops")
+	}
+	return or(e.Text, handoverCauseWords[e.Cause])
+}
+
+var handoverCauseWords = map[journal.Cause]string{
+	journal.GoHome: "it goes home", journal.ToFitter: "it is fitter", journal.ByCutOff: "this director is cut off there",
 }
 
 var startWords = map[journal.Cause]string{
