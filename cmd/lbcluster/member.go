@@ -196,6 +196,7 @@ func (m *member) run(ctx context.Context) error {
 	})
 	part("feed", restCtx, m.feed)
 	part("networks", restCtx, m.nets.run)
+	part("links", restCtx, m.watchLinks)
 	if m.plane != nil {
 		part("gate", restCtx, m.gate.Run)
 		part("vrrp", restCtx, m.vrrp.Run)
