@@ -100,7 +100,7 @@ var kinds = []struct {
 	{ErrEnrolled, http.StatusConflict, CodeEnrolled, ErrEnrolled.Error(),
 		"lbcluster status shows which; lbcluster leave takes the machine out of it"},
 	{ErrNoQuorum, http.StatusServiceUnavailable, CodeNoQuorum, ErrNoQuorum.Error(),
-		"VIPs stay where they are; lbcluster status shows which members do not answer; check afterwards whether the change was made"},
+		"lbcluster status shows which members do not answer, and which VIPs are still served; check afterwards whether the change was made"},
 	{context.DeadlineExceeded, http.StatusGatewayTimeout, CodeTimeout, "no answer in time",
 		"lbcluster status shows whether the cluster has a leader; check whether the change was made before repeating it"},
 }

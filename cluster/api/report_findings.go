@@ -44,7 +44,8 @@ func (v *view) quorumFindings(r StatusReport) []Finding {
 	s := r.Survival
 	if s.Voters > 0 && s.Answering < s.Majority {
 		fs = append(fs, Finding{Severity: Bad, Text: fmt.Sprintf(
-			"only %d of %d voters answer, %d are needed: no VIP can be held and no change can be made", s.Answering, s.Voters, s.Majority)})
+			"only %d of %d voters answer, %d are needed: no VIP can be held and no change can be made", s.Answering, s.Voters, s.Majority),
+			Fix: "bring any of the silent ones back; if all are powered off for good: lbcluster force-own --help"})
 	} else if s.Leader == "" {
 		fs = append(fs, Finding{Severity: Warn, Text: "no leader is known: VIPs stay served, but nothing can be changed and failed real servers stay in the tables"})
 	}

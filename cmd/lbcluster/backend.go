@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/netip"
 	"sync"
 	"time"
@@ -105,7 +106,11 @@ func withPort(addr string) string {
 func (d *theDaemon) tryKernel() error {
 	probe := &member{d: d}
 	if err := probe.buildDataPlane(nil, false); err != nil {
-		return fmt.Errorf("this machine cannot be a director (it can be a witness: lbcluster join --witness): %w", err)
+		return &api.Problem{
+			Status: http.StatusForbidden, Code: api.CodeDenied, Title: "refused",
+			Detail: "this machine cannot be a director: " + err.Error(),
+			Hint:   "put that right and repeat the command; as it is, the machine can be a witness: lbcluster join ADDR --token T --witness",
+		}
 	}
 	probe.close()
 	return nil

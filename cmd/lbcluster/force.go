@@ -12,6 +12,7 @@ import (
 
 	"lbcluster/cluster/api"
 	"lbcluster/cluster/lease"
+	"lbcluster/dataplane"
 	"lbcluster/dataplane/vip"
 	"lbcluster/fsm"
 	"lbcluster/journal"
@@ -167,25 +168,50 @@ func (d *theDaemon) claims(ctx context.Context, m *member, t *fsm.Table, unit ui
 	if err != nil {
 		return nil, fmt.Errorf("read this machine's interfaces: %w", err)
 	}
-	u, _ := t.Unit(unit)
+	places, err := placesOf(t, unit, m.plane.Status().VIPs)
+	if err != nil {
+		return nil, err
+	}
 	claimed := map[netip.Addr]string{}
-	for _, v := range m.plane.Status().VIPs {
-		if !slices.Contains(u.Routers, v.Router) {
-			continue
-		}
-		link, ok := snap.Named(v.Interface)
+	for addr, name := range places {
+		link, ok := snap.Named(name)
 		if !ok {
-			return nil, fmt.Errorf("%w: %s fits no interface of this machine", fsm.ErrDenied, v.Prefix.Addr())
+			return nil, fmt.Errorf("%w: %s belongs on %s, and this machine has no such interface", fsm.ErrDenied, addr, name)
 		}
-		mac, err := vip.WhoHas(ctx, link, v.Prefix.Addr(), claimWait)
+		mac, err := vip.WhoHas(ctx, link, addr, claimWait)
 		if err != nil {
-			return nil, fmt.Errorf("look for somebody else with %s: %w", v.Prefix.Addr(), err)
+			return nil, fmt.Errorf("look for somebody else with %s: %w", addr, err)
 		}
 		if mac != nil {
-			claimed[v.Prefix.Addr()] = mac.String() + " on " + link.Name
+			claimed[addr] = mac.String() + " on " + link.Name
 		}
 	}
 	return claimed, nil
+}
+
+// placesOf is the interface of each VIP of a unit. One without is refused:
+// nobody can be asked for it, and silence would pass for "nobody has it".
+func placesOf(t *fsm.Table, unit uint64, known []dataplane.VIPStatus) (map[netip.Addr]string, error) {
+	u, _ := t.Unit(unit)
+	places := map[netip.Addr]string{}
+	for _, id := range u.Routers {
+		r, _ := t.Router(id)
+		for _, a := range r.Addresses {
+			addr := a.Prefix.Addr()
+			for _, v := range known {
+				if v.Router == id && v.Prefix.Addr() == addr && v.Interface != "" {
+					places[addr] = v.Interface
+				}
+			}
+			if places[addr] == "" {
+				return nil, fmt.Errorf("%w: %s has no interface on this machine (yet), so nobody can be asked whether he has it: lbcluster status", fsm.ErrDenied, addr)
+			}
+		}
+	}
+	if len(places) == 0 {
+		return nil, fmt.Errorf("%w: it has no address", fsm.ErrDenied)
+	}
+	return places, nil
 }
 
 func namesOf(members []fsm.Member, ids []fsm.MemberID) []string {

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"lbcluster/dataplane"
 	"lbcluster/fsm"
 	"lbcluster/journal"
 )
@@ -45,6 +46,35 @@ func TestForceCheckCountsNonVoters(t *testing.T) {
 	}
 	if err := c.check(); err == nil || !strings.Contains(err.Error(), "dir4") {
 		t.Errorf("%v", err)
+	}
+}
+
+// TestForceAsksForEachVIP: a VIP for which nobody can be asked is no VIP that
+// nobody has.
+func TestForceAsksForEachVIP(t *testing.T) {
+	at := func(a netip.Addr) fsm.Address { return fsm.Address{Prefix: netip.PrefixFrom(a, 32)} }
+	other := vipA.Next()
+	table := &fsm.Table{Routers: []fsm.Router{{ID: 1, Name: "VI_1", Addresses: []fsm.Address{at(vipA), at(other)}}}}
+	known := func(router uint64, a netip.Addr, dev string) dataplane.VIPStatus {
+		return dataplane.VIPStatus{Router: router, Prefix: at(a).Prefix, Interface: dev}
+	}
+	for name, c := range map[string]struct {
+		known []dataplane.VIPStatus
+		want  int // places; 0: refused
+	}{
+		"all are known":               {[]dataplane.VIPStatus{known(1, vipA, "eth0"), known(1, other, "eth1")}, 2},
+		"the data plane knows none":   {nil, 0},
+		"one is missing":              {[]dataplane.VIPStatus{known(1, vipA, "eth0")}, 0},
+		"one fits no interface":       {[]dataplane.VIPStatus{known(1, vipA, "eth0"), known(1, other, "")}, 0},
+		"one is that of another unit": {[]dataplane.VIPStatus{known(1, vipA, "eth0"), known(2, other, "eth0")}, 0},
+	} {
+		got, err := placesOf(table, 1, c.known)
+		if len(got) != c.want || errors.Is(err, fsm.ErrDenied) != (c.want == 0) {
+			t.Errorf("%s: %v, %v", name, got, err)
+		}
+	}
+	if _, err := placesOf(table, 9, nil); !errors.Is(err, fsm.ErrDenied) {
+		t.Errorf("a unit that is gone: %v", err)
 	}
 }
 

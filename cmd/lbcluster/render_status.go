@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"net/netip"
+	"regexp"
 	"strings"
 	"time"
 
@@ -57,11 +58,23 @@ func renderForced(r api.StatusReport) string {
 			if l.State == api.LeaseHolder {
 				does = "OWNS"
 			}
-			fmt.Fprintf(&b, "BY FORCE: %s %s %s %s. If one of them runs, two machines may answer.\n", m.Name, does, name, l.Forced)
+			fmt.Fprintf(&b, "BY FORCE: %s %s %s %s. If one of them runs, two machines may answer.\n", m.Name, does, name, named(r, l.Forced))
 		}
 	}
 	return b.String()
 }
+
+// named puts members' names in a text in place of their identifiers.
+func named(r api.StatusReport, text string) string {
+	names := map[string]string{}
+	for _, m := range r.Members {
+		names[string(m.ID)] = m.Name
+	}
+	return memberWord.ReplaceAllStringFunc(text, func(id string) string { return or(names[id], id) })
+}
+
+// memberWord is what may be a member's identifier.
+var memberWord = regexp.MustCompile(`\bm[0-9]+\b`)
 
 // renderSurvival is the first thing to know.
 func renderSurvival(r api.StatusReport) string {

@@ -1,6 +1,7 @@
 package ipvs
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"math/bits"
@@ -81,7 +82,7 @@ func load() error {
 	// or modprobe missing.
 	out, modErr := exec.Command("modprobe", "ip_vs").CombinedOutput()
 	if _, err := netlink.GenlFamilyGet("IPVS"); err != nil {
-		return fmt.Errorf("%w: %v %s", ErrModule, errors.Join(err, modErr), out)
+		return fmt.Errorf("%w: netlink: %v; modprobe: %v %s", ErrModule, err, modErr, bytes.TrimSpace(out))
 	}
 	return nil
 }
