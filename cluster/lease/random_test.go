@@ -23,8 +23,8 @@ type adversary struct {
 	moved   bool
 	yields  bool
 	lives   bool
-	handed  int // handovers begun
-	members *membership
+	handed  int                // handovers begun
+	members interface{ act() } // of Raft
 	// focus is the node that things go well for at the moment; frozen does not
 	// run at all. Both change now and then.
 	focus, frozen *node
@@ -37,6 +37,7 @@ type plan struct {
 	ttls                  int64         // rounds have any ttl up to so many TTLMax; 0: the usual
 	members               bool          // configurations change
 	yields                bool          // routers are handed over
+	leaders               bool          // configurations change, and leaders
 	lives                 bool          // processes begin in every way there is: see restart
 	guard                 time.Duration // machines pause, for up to as long
 	drift                 float64
@@ -75,7 +76,10 @@ func newAdversary(seed uint64, pl plan, mut mutation) *adversary {
 		}
 		n.wanted()
 	}
-	if pl.members {
+	switch {
+	case pl.leaders:
+		a.members = newLeaders(a)
+	case pl.members:
 		a.members = newMembership(a)
 	}
 	return a
