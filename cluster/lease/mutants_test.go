@@ -33,6 +33,7 @@ var mutants = []struct {
 	{"M15 a late gate write beats the Release (R7)", plan{nodes: 3, steps: 1500}, mutation{asyncArm: true, noOrder: true}, 400},
 	{"M18 a ttl above TTLMax (R3)", plan{nodes: 3, steps: 1500, ttls: 12, crashes: 6}, mutation{voter: voterBugs{anyTTL: true}}, 400},
 	{"promises written down after the Grant (R2)", plan{nodes: 3, steps: 1500, crashes: 8}, mutation{halfVoter: true}, 400},
+	{"a handover's Release before the gate is closed (R8)", plan{nodes: 3, steps: 1500, yields: true}, mutation{holder: holderBugs{releaseFirst: true}}, 400},
 	{"addresses ignored between routers (R18)", plan{nodes: 3, steps: 1500, moves: true}, mutation{voter: voterBugs{noAddrs: true}}, 400},
 }
 

@@ -51,6 +51,7 @@ type voterBugs struct {
 	noFloor                 bool
 	noAddrs                 bool // R18
 	noCookie                bool // an Ask needs no cookie
+	longReserve, oldHint    bool // a handover reserves for as long as a promise; with each copy anew
 }
 
 // identity is a node and one start of its process (R4).
@@ -324,8 +325,11 @@ func (v *Voter) release(now int64, m Message) {
 		v.index(m.Router, s.addrs, nil)
 		s.to, s.seq, s.until, s.addrs = identity{}, 0, never, nil
 	}
-	if m.Hint != "" && now >= s.until && (s.hint.who != who || s.hint.seq < m.Seq) {
+	if m.Hint != "" && now >= s.until && (s.hint.who != who || s.hint.seq < m.Seq || v.bug.oldHint) {
 		s.reserved, s.reservedUntil, s.hint = m.Hint, now+int64(v.p.reserve()), lastRound{who, m.Seq}
+		if v.bug.longReserve {
+			s.reservedUntil = now + int64(v.p.Embargo())
+		}
 	}
 	s.remember(who, m.Seq)
 	v.dirty = append(v.dirty, m.Router)
