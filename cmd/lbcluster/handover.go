@@ -127,7 +127,7 @@ func (m *member) standing(t *fsm.Table) lease.Standing {
 	for _, u := range t.Units() {
 		us := lease.UnitStanding{Unit: u.ID, Ready: true}
 		us.Score, us.Why = m.watch.score(u.ID)
-		switch why := m.unfit(u.ID); {
+		switch why := m.unfitFor(t, u); {
 		case !fit:
 			us.Ready, us.Why = false, unfit
 		case why != "":

@@ -54,11 +54,19 @@ func (w *watchers) score(unit uint64) (int, string) {
 
 // unfit says why this director cannot hold a unit; "": it can.
 func (m *member) unfit(unit uint64) string {
-	if why := m.units.why(unit); why != "" || m.watch == nil {
+	t := m.d.node.Table()
+	u, ok := t.Unit(unit)
+	if !ok {
+		u.ID = unit
+	}
+	return m.unfitFor(t, u)
+}
+
+// unfitFor is unfit for those who have the unit at hand, many times a second.
+func (m *member) unfitFor(t *fsm.Table, u fsm.Unit) string {
+	if why := m.units.why(u.ID); why != "" || m.watch == nil {
 		return why
 	}
-	t := m.d.node.Table()
-	u, _ := t.Unit(unit)
 	s, known := m.watch.state(t, u)
 	switch {
 	case !known:
@@ -104,7 +112,7 @@ func (m *member) tellNow(t *fsm.Table, told map[string]notify.Subject) {
 			continue
 		}
 		since, _ := m.tenure.of(u.ID)
-		state := notify.StateOf(!since.IsZero(), m.unfit(u.ID) != "")
+		state := notify.StateOf(!since.IsZero(), m.unfitFor(t, u) != "")
 		for key, s := range subjects(t, u, m.watch) {
 			now[key], told[key] = true, s
 			m.watch.notify.Set(s, state)
