@@ -48,7 +48,7 @@ func held(h *lab.Host) int {
 // returns the first director.
 func awaitPlaced(s *site.Site) *lab.Host {
 	since := time.Now()
-	s.Eventually(90*time.Second, "all VIPs are placed", func() error {
+	s.Eventually(60*time.Second, "all VIPs are placed", func() error {
 		var on []int
 		sum := 0
 		for _, h := range s.Dirs {
@@ -59,11 +59,20 @@ func awaitPlaced(s *site.Site) *lab.Host {
 			since = time.Now()
 		}
 		if time.Since(since) < 5*time.Second {
-			return fmt.Errorf("VIPs on the directors: %v", on)
+			return fmt.Errorf("VIPs on the directors: %v%s", on, said(s))
 		}
 		return nil
 	})
 	return s.Dirs[0]
+}
+
+// said is how status begins, where there is one.
+func said(s *site.Site) string {
+	if len(s.Daemons) == 0 {
+		return ""
+	}
+	out, _ := s.Command(s.Dirs[0], "status")
+	return "\n" + out[:min(len(out), 600)]
 }
 
 // manyLbcluster is a cluster with 64 virtual routers.
