@@ -43,8 +43,11 @@ type Survival struct {
 	// Embargoed are the answering voters that have just restarted and grant no
 	// lease for some seconds; until then they help nobody.
 	Embargoed int `json:"embargoed,omitempty"`
-	// Directors answer now and could hold a VIP.
+	// Directors answer now.
 	Directors int `json:"directors"`
+	// Able of them hold the unit that has the fewest such directors, or could take
+	// it: they are not drained, and nothing makes them unfit.
+	Able int `json:"able"`
 	// Failures is how many more members may fail, whichever they are, before
 	// no VIP is served; -1: there is no majority now.
 	Failures int          `json:"failures"`
@@ -212,54 +215,6 @@ func (v *view) name(id fsm.MemberID) string {
 		}
 	}
 	return string(id)
-}
-
-// survival counts voters and directors that answer.
-func (v *view) survival() Survival {
-	local := v.statuses[v.self]
-	s := Survival{Voters: len(local.Raft.Voters), Leader: local.Raft.Leader}
-	s.Majority = s.Voters/2 + 1
-	for _, id := range local.Raft.Voters {
-		if st := v.statuses[id]; st != nil {
-			s.Answering++
-			if slices.ContainsFunc(st.Leases, func(l LeaseStatus) bool { return l.EmbargoMS > 0 }) {
-				s.Embargoed++
-			}
-		}
-	}
-	for _, m := range v.table.Members {
-		if m.Role == fsm.Director && v.statuses[m.ID] != nil {
-			s.Directors++
-		}
-	}
-	s.Failures = max(min(s.Answering-s.Majority, s.Directors-1), -1)
-	if s.Failures > 0 {
-		s.Failures = max(0, min(s.Failures, s.Answering-s.Embargoed-s.Majority))
-	}
-	s.Advice = v.advice(s)
-	return s
-}
-
-// advice says what would let the cluster survive more than it does.
-func (v *view) advice(s Survival) string {
-	switch {
-	case s.Voters == 0:
-		return "this member does not know the voters yet"
-	case s.Failures < 0:
-		return "bring back members that do not answer; without a majority no VIP can be held"
-	case s.Failures > 0:
-		return ""
-	case s.Embargoed > 0:
-		return "wait: a voter that has just restarted grants no lease for some seconds"
-	case s.Answering < s.Voters:
-		return "bring back the members that do not answer"
-	case len(v.table.Members) == 1:
-		return "add two directors, or a director and a witness"
-	case len(v.table.Members) == s.Voters:
-		return "add a witness or a director"
-	default:
-		return "members that have not caught up become voters when their number makes it odd; add a witness or a director"
-	}
 }
 
 // latest is the newest revision that any member has.

@@ -3,6 +3,7 @@ package api
 import (
 	"fmt"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -64,6 +65,44 @@ func TestSurvivalCountsWhoCanHelp(t *testing.T) {
 			}
 			if c.failures < 1 && got.Advice == "" {
 				t.Error("no advice although nothing may fail")
+			}
+		})
+	}
+}
+
+// TestSurvivalCountsWhoCanHold: a majority that answers helps nobody if no
+// second director can hold a VIP.
+func TestSurvivalCountsWhoCanHold(t *testing.T) {
+	idle, holder, unfit := LeaseStatus{Router: 1}, LeaseStatus{Router: 1, State: LeaseHolder}, LeaseStatus{Router: 1, Unfit: "eth0 has no carrier"}
+	for _, c := range []struct {
+		name     string
+		drained  string // members, by number
+		leases   [3]LeaseStatus
+		able     int
+		failures int
+		advice   string
+	}{
+		{"all can", "", [3]LeaseStatus{holder, idle, idle}, 3, 1, ""},
+		{"one is drained", "3", [3]LeaseStatus{holder, idle, idle}, 2, 1, ""},
+		{"the others are drained", "23", [3]LeaseStatus{holder, idle, idle}, 1, 0, "only 1 of the 3 directors that answer can hold VI_1, and below stands what the others lack; drained: dir2, dir3 (lbcluster director fit dir2)"},
+		{"the others are unfit", "", [3]LeaseStatus{holder, unfit, unfit}, 1, 0, "can hold VI_1"},
+		{"a drained one keeps it, for want of a better", "1", [3]LeaseStatus{holder, unfit, unfit}, 1, 0, "drained: dir1"},
+		{"nobody can", "", [3]LeaseStatus{unfit, unfit, unfit}, 0, 0, "only 0 of the 3 directors"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			table, ids := voters(3)
+			table.Routers = []fsm.Router{{ID: 1, Name: "VI_1", VRID: 51}}
+			others, own := map[fsm.MemberID]DirectorReply{}, DirectorStatus{}
+			for i := range ids {
+				table.Members[i].Drained = strings.Contains(c.drained, fmt.Sprint(i+1))
+				s := DirectorStatus{Enrolled: true, ID: ids[i], Role: fsm.Director, Raft: RaftStatus{Voters: ids, Leader: "m1"}, Leases: []LeaseStatus{c.leases[i]}}
+				if others[ids[i]] = (DirectorReply{Status: &s}); i == 0 {
+					own = s
+				}
+			}
+			got := BuildReport(table, own, others, time.Now()).Survival
+			if got.Able != c.able || got.Failures != c.failures || !strings.Contains(got.Advice, c.advice) || (c.advice == "") != (got.Advice == "") {
+				t.Errorf("got %+v, want %d able, %d failures, advice %q", got, c.able, c.failures, c.advice)
 			}
 		})
 	}
