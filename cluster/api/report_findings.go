@@ -16,6 +16,8 @@ const (
 	recentDrop  = 5 * time.Second  // a packet that came to the wrong director
 	recentDrift = time.Hour
 	voiceLost   = 30 * time.Second // a VRRP speaker that has gone silent
+
+	littleLeft = 0.25 // of a lease's deadline, at a renewal; a quiet one leaves 0.7 or more
 )
 
 // findings lists what a person should look at.
@@ -154,18 +156,40 @@ func (v *view) memberFindings(m MemberReport) []Finding {
 	if s.Raft.Halted != "" {
 		add(Bad, "install the version of lbcluster that the others run", "has stopped applying the log: %s", s.Raft.Halted)
 	}
-	if s.Raft.DiskErrors > 0 {
+	if s.Raft.Stalled != "" {
+		add(Warn, "make room on its disk, or replace it", "its disk takes no Raft log (%s). It neither leads nor stores changes; its VIPs, its leases and its checks need no disk and go on", s.Raft.Stalled)
+	} else if s.Raft.DiskErrors > 0 {
 		add(Warn, "", "%d disk errors, the last: %s", s.Raft.DiskErrors, orUnknown(s.Raft.DiskError))
 	}
 	if m.Role == fsm.Director {
 		directorFindings(s, add)
 	}
+	fs = append(fs, v.marginFindings(m)...)
 	if s.Kernel.Repairs > 0 && v.at.Sub(s.Kernel.RepairedAt) < recentDrift {
 		add(Note, "", "somebody else changed its IPVS table; repaired %d times, the last at %s: %s",
 			s.Kernel.Repairs, s.Kernel.RepairedAt.Format(time.TimeOnly), s.Kernel.LastRepair)
 	}
 	for _, f := range s.Kernel.Foreign {
 		add(foreignSeverity(f), f.Fix, "%s %s was not made by lbcluster and is left alone", f.Kind, f.What)
+	}
+	return fs
+}
+
+// marginFindings: a lease that once came close to its end is lost with the next
+// stall that is a little longer.
+func (v *view) marginFindings(m MemberReport) []Finding {
+	var fs []Finding
+	for _, l := range m.Status.Leases {
+		if l.State != LeaseHolder || l.Renewals == 0 || l.LeastLeft >= littleLeft {
+			continue
+		}
+		u, ok := v.table.Unit(l.Router)
+		if !ok {
+			continue
+		}
+		fs = append(fs, Finding{Severity: Note, Member: m.Name, Text: fmt.Sprintf(
+			"%s: the lease of %s was once renewed with only %.0f %% of its time left (%.0f %% in the mean): the machine, the network or the voters were slow",
+			m.Name, u.Name, 100*l.LeastLeft, 100*l.MeanLeft)})
 	}
 	return fs
 }

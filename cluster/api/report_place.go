@@ -23,10 +23,13 @@ func (v *view) place(out *RouterReport, u fsm.Unit) {
 }
 
 // away says why a unit is not at home, and what would bring it there; empty
-// if it is, or if nobody owns it.
+// if it is and may stay, or if nobody owns it.
 func (v *view) away(out *RouterReport, p fsm.Place) string {
-	if out.Owner == "" || out.Owner == out.Home && p.Moved == "" {
+	if out.Owner == "" {
 		return ""
+	}
+	if out.Owner == out.Home && p.Moved == "" {
+		return v.waits(out) // it should leave: its director is drained, say
 	}
 	if to, asked := v.table.Asked(out.Unit); asked && to != out.Owner {
 		return v.pending(out, to)

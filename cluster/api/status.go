@@ -26,6 +26,9 @@ type DirectorStatus struct {
 	VRRP      []VRRPStatus    `json:"vrrp"`
 	Addresses []AddressStatus `json:"addresses"`
 	Checks    []CheckStatus   `json:"checks"`
+	// Peers are the other members as this one's lease hears them.
+	Peers []PeerStatus `json:"peers"`
+	Clock ClockStatus  `json:"clock"`
 	// Dropped counts what came in from the network and was not for us, was
 	// broken, or was no member's: "lease_key", "vrrp_unknown_vrid",
 	// "members_connection". Adverts that concern a router are in VRRP's Rejected.
@@ -61,7 +64,10 @@ type RaftStatus struct {
 	Voters []fsm.MemberID `json:"voters"`
 	// Halted says why the member stopped applying the log (a command that is
 	// too new for it); empty: it did not.
-	Halted     string `json:"halted,omitempty"`
+	Halted string `json:"halted,omitempty"`
+	// Stalled says why this member's Raft log takes nothing now: its disk is
+	// full, hangs or fails. Empty: it does.
+	Stalled    string `json:"stalled,omitempty"`
 	DiskErrors uint64 `json:"disk_errors"`
 	DiskError  string `json:"disk_error,omitempty"` // the last one
 }
@@ -121,9 +127,43 @@ type LeaseStatus struct {
 	// Forced says that a person had it stand without members that he said are
 	// powered off, and without which: "without m2, m3, by an operator's word".
 	Forced string `json:"forced,omitempty"`
+	// Renewals counts those of the present tenure, after the first one.
+	// LeastLeft and MeanLeft are the part of the whole deadline, 0 to 1, that was
+	// left when they were granted; 0 without renewals.
+	Renewals  uint64  `json:"renewals,omitempty"`
+	LeastLeft float64 `json:"least_left,omitempty"`
+	MeanLeft  float64 `json:"mean_left,omitempty"`
 	// Acquired and Lost count tenures since the process started.
 	Acquired uint64 `json:"acquired"`
 	Lost     uint64 `json:"lost"`
+}
+
+// PeerStatus is another member as a member's lease hears it.
+type PeerStatus struct {
+	Member fsm.MemberID `json:"member"`
+	Ways   []WayStatus  `json:"ways"`
+}
+
+// WayStatus is one way on which lease packets come from a peer.
+type WayStatus struct {
+	Way string `json:"way"` // "UDP 10.0.0.1 to 10.0.0.2", "the members' TLS connection"
+	// HeardMS is how long ago a packet came; -1: never since the process started.
+	HeardMS int64 `json:"heard_ms"`
+	Alive   bool  `json:"alive"` // it came lately enough to count
+}
+
+// ClockStatus compares a member's CLOCK_MONOTONIC with the hardware's clock.
+type ClockStatus struct {
+	// RatePPM is how much faster it runs, in millionths, and WorstPPM the value
+	// furthest from 0 since the process started.
+	RatePPM  float64 `json:"rate_ppm"`
+	WorstPPM float64 `json:"worst_ppm"`
+	// AllowedPPM is how far two members' clocks may be apart before a lease is
+	// no longer safe.
+	AllowedPPM float64 `json:"allowed_ppm"`
+	// SuspendedMS is how long the machine was suspended since the process started.
+	SuspendedMS int64  `json:"suspended_ms,omitempty"`
+	Alarm       string `json:"alarm,omitempty"` // a sentence; empty: all is well
 }
 
 // Modes of the gate.

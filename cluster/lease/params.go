@@ -87,6 +87,10 @@ func (p Params) Validate() error {
 	return nil
 }
 
+// Usable is how long a holder may use a grant that it has just got: the whole
+// deadline.
+func (p Params) Usable() time.Duration { return time.Duration(p.usable(int64(p.TTL))) }
+
 // usable is the part of a ttl (ns) that the holder may use: ttl(1-eps),
 // rounded down. R7.
 func (p Params) usable(ttl int64) int64 { return int64(float64(ttl) * (1 - p.Eps)) }

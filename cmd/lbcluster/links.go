@@ -70,8 +70,9 @@ func linkDown(flags uint32) string {
 // watchLinks records what becomes of this machine's interfaces until ctx ends.
 func (m *member) watchLinks(ctx context.Context) error {
 	l := &linkLog{matters: m.usesLink, note: m.d.note, links: map[int]linkState{}}
-	for {
-		if err := l.follow(ctx); err != nil {
+	for said := ""; ; {
+		if err := l.follow(ctx); err != nil && err.Error() != said {
+			said = err.Error()
 			m.d.log.Warn("the interfaces cannot be watched for the journal", "err", err)
 		}
 		if !pause(ctx, linkRetry) {

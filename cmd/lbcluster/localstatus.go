@@ -1,6 +1,7 @@
 package main
 
 import (
+	"math"
 	"net/netip"
 	"slices"
 	"strings"
@@ -24,7 +25,7 @@ func (d *theDaemon) Local() api.DirectorStatus {
 		out.Role = id.Role
 	}
 	for _, w := range []string{st.Trouble, st.Gossip} {
-		if w != "" {
+		if w != "" && w != out.Raft.Stalled {
 			out.Warnings = append(out.Warnings, w)
 		}
 	}
@@ -48,15 +49,29 @@ func raftStatus(st cluster.Status) api.RaftStatus {
 	return api.RaftStatus{
 		State: state, Leader: st.Leader, Term: st.Term, Applied: st.Applied, LastContactMS: contact,
 		Voters: st.Voters, Halted: st.Halted,
+		Stalled:    stalled(st),
 		DiskErrors: st.Disk.AppendErrors + st.Disk.AppendTimeouts + st.Disk.Retries,
 		DiskError:  st.Disk.LastError,
 	}
+}
+
+// stalled says why the Raft log takes nothing now; empty: it does. A log that
+// failed is opened again before long; until then Raft does not run.
+func stalled(st cluster.Status) string {
+	switch {
+	case st.Disk.Waiting > 0:
+		return or(st.Disk.LastError, "an operation does not end")
+	case st.Disk.AppendErrors+st.Disk.AppendTimeouts > 0:
+		return st.Trouble // empty: it was opened again
+	}
+	return ""
 }
 
 // fill adds what the member's parts know.
 func (m *member) fill(out *api.DirectorStatus) {
 	ls := m.lease.Status()
 	out.Leases = m.leaseStatus(ls)
+	out.Peers, out.Clock = peerStatus(ls.Peers), clockStatus(ls.Clock)
 	addDropped(out.Dropped, "lease_", ls.Dropped)
 	out.Warnings = append(out.Warnings, leaseWarnings(ls, m.d.node.Table())...)
 	if m.broken != nil {
@@ -98,6 +113,10 @@ func (m *member) leaseStatus(ls lease.Status) []api.LeaseStatus {
 		if r.Own && m.judges != nil {
 			s.Waits = m.judges.waiting(r.ID)
 		}
+		if n := r.Margin.Renewals; r.Own && n > 0 {
+			whole := float64(m.lease.Params().Usable())
+			s.Renewals, s.LeastLeft, s.MeanLeft = n, part(r.Margin.Min, whole), part(r.Margin.Avg, whole)
+		}
 		if r.Denied != "" {
 			s.Denial = string(r.By) + ": " + r.Denied
 		}
@@ -108,6 +127,35 @@ func (m *member) leaseStatus(ls lease.Status) []api.LeaseStatus {
 		out = append(out, s)
 	}
 	return out
+}
+
+// part is what d is of the whole, in hundredths, between 0 and 1.
+func part(d time.Duration, whole float64) float64 {
+	return math.Round(100*min(1, max(0, float64(d)/whole))) / 100
+}
+
+func peerStatus(peers []lease.PeerStatus) []api.PeerStatus {
+	out := []api.PeerStatus{}
+	for _, p := range peers {
+		s := api.PeerStatus{Member: p.ID, Ways: []api.WayStatus{}}
+		for _, w := range p.Paths {
+			heard := int64(-1)
+			if w.Heard >= 0 {
+				heard = w.Heard.Milliseconds()
+			}
+			s.Ways = append(s.Ways, api.WayStatus{Way: w.String(), HeardMS: heard, Alive: w.Alive})
+		}
+		out = append(out, s)
+	}
+	return out
+}
+
+func clockStatus(c lease.ClockStatus) api.ClockStatus {
+	const million = 1e6
+	return api.ClockStatus{
+		RatePPM: math.Round(c.Rate * million), WorstPPM: math.Round(c.Worst * million), AllowedPPM: math.Round(c.Eps * million),
+		SuspendedMS: c.Suspended.Milliseconds(), Alarm: c.Alarm,
+	}
 }
 
 func leaseState(r lease.RouterStatus) string {

@@ -48,6 +48,21 @@ func TestStatusGolden(t *testing.T) {
 			f.Edit = func(s *api.DirectorStatus) { s.Leases[0].State, s.Leases[0].Unfit = api.LeaseIdle, "" }
 			return f
 		}},
+		{"slow", func(t *testing.T) *apitest.Fake { // a hung disk, a narrow lease, a drained owner that nobody relieves
+			f := pair(t)
+			f.Edit = func(s *api.DirectorStatus) {
+				switch s.ID {
+				case "m1":
+					l := &s.Leases[0]
+					l.Renewals, l.LeastLeft, l.MeanLeft, l.Waits = 900, 0.12, 0.71, "dir1 is drained, but no other director is ready"
+				case "m2":
+					s.Raft.Stalled, s.Raft.DiskErrors = "appending to the Raft log took longer than 3s", 2
+				case "m3":
+					s.Leases[0].Renewals, s.Leases[0].LeastLeft = 900, 0.12 // of a tenure that is over
+				}
+			}
+			return f
+		}},
 		{"forced", func(t *testing.T) *apitest.Fake {
 			f := pair(t)
 			f.Dead = map[fsm.MemberID]string{"m2": "no answer within 1s", "m3": "connection refused"}

@@ -110,7 +110,7 @@ func cmdDaemon(ts *testscript.TestScript, neg bool, args []string) {
 			f.Refuse = fmt.Errorf("%w: dir3 is not powered off: it answers over TLS", fsm.ErrDenied)
 		})
 	case "tale": // NAME: the members recorded it
-		records := tales[args[1]](fake.Table().Routers[0].ID)
+		records := tales[args[1]](fake.Table().Units()[0].ID)
 		fake.Set(func(f *apitest.Fake) { f.Records = records })
 	case "obeys": // leases follow moves and drains at once
 		fake.Set(func(f *apitest.Fake) { f.Obeys = true })

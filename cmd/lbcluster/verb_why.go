@@ -18,7 +18,7 @@ func (a *app) whyCommand() *cobra.Command {
 	var at string
 	var since time.Duration
 	cmd := &cobra.Command{
-		Use:   "why ROUTER",
+		Use:   "why ROUTER|GROUP",
 		Short: "Say why a virtual router changed its owner",
 		Long: `Say why a virtual router changed its owner: the last change, or with --at the
 one nearest to a time. All members are asked for what they recorded; their
@@ -74,12 +74,13 @@ func readWhen(word string, now time.Time) (time.Time, error) {
 
 // whyReport is the answer of why.
 type whyReport struct {
-	Router string `json:"router"`
+	Router string `json:"router"`          // as it was asked for, by its name
+	Group  string `json:"group,omitempty"` // the sync group that it moves with
+	Unit   uint64 `json:"unit"`            // whose lease it is: the group's, or the router's
 	journal.Answer
 	Events  []journal.Event `json:"events"`
 	Members []whoseRecord   `json:"members"`
 	names   map[fsm.MemberID]string
-	unit    uint64
 }
 
 // whoseRecord says of each member what there is of it.
@@ -102,6 +103,7 @@ func (a *app) why(cmd *cobra.Command, word string, at time.Time, since time.Dura
 	if err != nil {
 		return whyReport{}, err
 	}
+	router, group := memberOfGroup(t, word, unit, name)
 	from := now.Add(-max(whyBack, since))
 	if !at.IsZero() {
 		from = time.Time{} // the tenure that ended then may have begun long ago
@@ -111,7 +113,8 @@ func (a *app) why(cmd *cobra.Command, word string, at time.Time, since time.Dura
 		if err != nil {
 			return whyReport{}, fmt.Errorf("ask for the records: %w", err)
 		}
-		w := explain(t, records, journal.Question{Unit: unit, Name: name, At: at, Now: now}, since)
+		w := explain(t, records, journal.Question{Unit: unit, Name: router, At: at, Now: now}, since)
+		w.Group = group
 		if from.IsZero() || w.Found && w.From != "" {
 			return w, nil
 		}
@@ -121,7 +124,7 @@ func (a *app) why(cmd *cobra.Command, word string, at time.Time, since time.Dura
 
 // explain is pure: records in, answer out.
 func explain(t *fsm.Table, records []journal.Record, q journal.Question, since time.Duration) whyReport {
-	w := whyReport{Router: q.Name, unit: q.Unit, names: map[fsm.MemberID]string{}}
+	w := whyReport{Router: q.Name, Unit: q.Unit, names: map[fsm.MemberID]string{}}
 	q.Names, q.Unreachable = w.names, map[fsm.MemberID]string{}
 	for _, m := range t.Members {
 		w.names[m.ID] = m.Name
@@ -154,6 +157,15 @@ func explain(t *fsm.Table, records []journal.Record, q journal.Question, since t
 	return w
 }
 
+// memberOfGroup names what was asked for: a router within a sync group by its
+// own name, beside the group's.
+func memberOfGroup(t *fsm.Table, word string, unit uint64, name string) (router, group string) {
+	if r, ok := t.RouterByName(word); ok && r.ID != unit && r.Name != name {
+		return r.Name, name
+	}
+	return name, ""
+}
+
 // findUnit finds what a name or id of a virtual router means: the lease that it
 // is under.
 func findUnit(t *fsm.Table, word string) (unit uint64, name string, err error) {
@@ -171,6 +183,9 @@ func findUnit(t *fsm.Table, word string) (unit uint64, name string, err error) {
 func renderWhy(w whyReport) string {
 	var b strings.Builder
 	b.WriteString(w.Sentence + "\n")
+	if w.Group != "" {
+		fmt.Fprintf(&b, "It moves with the sync group %s, all of which has one owner.\n", w.Group)
+	}
 	if len(w.Events) > 0 {
 		t := newTable("WHEN", "WHERE", "WHAT")
 		for _, e := range w.Events {

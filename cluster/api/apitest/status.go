@@ -52,7 +52,7 @@ func (f *Fake) status(t *fsm.Table, m fsm.Member) api.DirectorStatus {
 	s := api.DirectorStatus{
 		Enrolled: true, ID: m.ID, Name: m.Name, Role: m.Role, Version: "test", Started: Now.Add(-time.Hour), TableRevision: t.Revision,
 		Raft:   api.RaftStatus{State: api.RaftFollower, Leader: "m1", Term: 2, Applied: uint64(t.Revision) + 3, LastContactMS: 40},
-		Leases: []api.LeaseStatus{}, VRRP: []api.VRRPStatus{}, Addresses: []api.AddressStatus{}, Checks: []api.CheckStatus{},
+		Leases: []api.LeaseStatus{}, VRRP: []api.VRRPStatus{}, Addresses: []api.AddressStatus{}, Checks: []api.CheckStatus{}, Peers: []api.PeerStatus{},
 	}
 	for _, v := range t.Members {
 		s.Raft.Voters = append(s.Raft.Voters, v.ID)
