@@ -31,7 +31,8 @@
 // what cannot be written is not granted. With a file of this boot there is no
 // embargo but the rest of one that was running. After a reboot it runs from the
 // kernel's start, if Config.LastBootID says that the last start was in another
-// boot: only then can no file of this boot have been lost. A file that does not
+// boot: only then can no file of this boot have been lost. A boot_id that is
+// mounted over the kernel's, as containers have it, proves no reboot. A file that does not
 // check, or none in the boot of the last start, is amnesia. A process that cannot
 // use the file removes it, or grants nothing: what is in it must not speak of a
 // time that it does not know. An identity that never voted has promised nothing

@@ -48,7 +48,11 @@ func (d *Driver) recall() recalled {
 		r.identity, r.embargo, r.seq, r.seats, r.tenures = s.identity, s.embargo, s.seq, s.seats, s.tenures
 	} else {
 		if !d.cfg.FreshIdentity {
-			r.embargo = embargoAt(now, d.cfg.Params, err, d.cfg.LastBootID, boot)
+			last := d.cfg.LastBootID
+			if mountedOver(bootIDFile) {
+				last = "" // the boot id is a container's: its change says nothing of the kernel
+			}
+			r.embargo = embargoAt(now, d.cfg.Params, err, last, boot)
 		}
 		if !errors.Is(err, errNoState) {
 			r.note(slog.LevelWarn, "what the lease kept in memory is not used", "file", d.cfg.StateFile, "err", err)

@@ -195,9 +195,22 @@ func clusterHash(cluster string) [8]byte {
 	return [8]byte(sum[:8])
 }
 
+// bootIDFile is where the kernel tells its boot_id.
+const bootIDFile = "/proc/sys/kernel/random/boot_id"
+
+// mountedOver reports whether something is mounted at path itself, or this
+// cannot be known (before Linux 5.8). Container managers (systemd-nspawn, LXC)
+// mount a boot_id of the container's own over the kernel's: it changes with each
+// start of the container, while the kernel and its clocks go on.
+func mountedOver(path string) bool {
+	var st unix.Statx_t
+	err := unix.Statx(unix.AT_FDCWD, path, 0, 0, &st)
+	return err != nil || st.Attributes_mask&unix.STATX_ATTR_MOUNT_ROOT == 0 || st.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0
+}
+
 // ReadBootID reads the kernel's boot_id.
 func ReadBootID() (BootID, error) {
-	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	b, err := os.ReadFile(bootIDFile)
 	if err != nil {
 		return BootID{}, fmt.Errorf("read the kernel's boot id: %w", err)
 	}
