@@ -23,8 +23,9 @@ import (
 //	I7 when a Release leaves, the gate reads 0
 //	I8 a gate opens after Grants of a majority of the frozen configuration, by voter
 //
-// Two schedulers use it: an adversary that does anything in any order
-// (random_test.go) and an event queue with delays (live_test.go).
+// Three schedulers use it: an adversary that does anything in any order
+// (random_test.go), an event queue with delays (live_test.go), and a search
+// through everything that can happen in a few steps (explore_test.go).
 
 // simParams leave as little slack as safety allows. The round is far longer
 // than Validate allows: only availability may depend on that.
