@@ -106,6 +106,7 @@ func TestTracking(t *testing.T) {
 	t.Run("the program dies on the owner", func(t *testing.T) { w.programDies(t) })
 	t.Run("one with a higher score gets it, once", func(t *testing.T) { w.fitterGetsIt(t) })
 	t.Run("a second interface goes down", func(t *testing.T) { w.interfaceDies(t) })
+	t.Run("the owner's daemon is reloaded", func(t *testing.T) { w.reloads(t) })
 	t.Run("a group goes as a whole", func(t *testing.T) { w.groupMoves(t) })
 	w.wantNoOverlap(t)
 }
@@ -252,6 +253,23 @@ func (w *tracked) interfaceDies(t *testing.T) {
 	})
 	w.wantPlanned(t, w.Named(rs["WEB"].Owner), from, pause(settled))
 	old.MustRun("ip", "link", "set", lab.SecondInterface, "up")
+}
+
+// The owner stays the owner: its scripts must not hear of another state, least
+// of all of one in which they would stop the program.
+func (w *tracked) reloads(t *testing.T) {
+	owner := w.owner("WEB")
+	before := len(w.told(owner, "any"))
+	from := probe.Now()
+	if err := w.Daemons[owner].Reload(); err != nil {
+		t.Fatal(err)
+	}
+	w.wantUndisturbed(t, owner, from, pause(4*time.Second))
+	for _, l := range w.told(owner, "any")[before:] {
+		if l != "any INSTANCE WEB MASTER 100" {
+			t.Errorf("reloaded, %s told %q", owner.Name, l)
+		}
+	}
 }
 
 func (w *tracked) groupMoves(t *testing.T) {
