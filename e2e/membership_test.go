@@ -16,16 +16,20 @@ func TestTwoDirectorsAndWitness(t *testing.T) {
 	lab.Need(t)
 	s := site.New(t, 2)
 	witness := s.AddHost("witness", "172.25.88.13/24")
-	for _, h := range append([]*lab.Host{witness}, s.Dirs...) {
+	for _, h := range s.Dirs {
 		s.Start(h)
 	}
+	s.Started(witness, witness.StartDirectorAs(nobody))
 	token := tokenText.FindString(s.Dirs[0].MustRun("lbcluster", "init", "--guard", "0s"))
 	s.Dirs[1].MustRun("lbcluster", "join", s.Dirs[0].Addr.String(), "--token", token)
-	witness.MustRun("lbcluster", "join", s.Dirs[0].Addr.String(), "--token", token, "--witness", "--force")
+	t.Run("a witness too far away is refused", func(t *testing.T) { witnessIsTooFar(t, s, witness, token) })
+	witness.MustRun("lbcluster", "join", s.Dirs[0].Addr.String(), "--token",
+		tokenText.FindString(s.Dirs[0].MustRun("lbcluster", "token")), "--witness", "--force")
 	s.AwaitVoters(3)
 	s.Serve()
 	e := open(s)
 	t.Run("the witness only votes", func(t *testing.T) { e.witnessOnlyVotes(t, witness) })
+	t.Run("and needs no rights", func(t *testing.T) { witnessNeedsNoRights(t, s, witness) })
 	t.Run("writes on every member", func(t *testing.T) { e.writesEverywhere(t, witness) })
 	t.Run("a director is lost", func(t *testing.T) { e.directorIsLost(t) })
 	t.Run("the witness is lost", func(t *testing.T) { e.witnessIsLost(t, witness) })

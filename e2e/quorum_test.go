@@ -3,7 +3,6 @@ package e2e
 import (
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -53,11 +52,24 @@ func (e *eyes) movedUnderLoad(t *testing.T) {
 			continue
 		}
 		counted++
-		if sum.Failed > 0 || sum.OK < 200 {
-			t.Errorf("of 200 connections a second %d failed in a planned handover: %v", sum.Failed, sum.ByResult)
+		under := e.underWay(next, from, to)
+		if sum.Failed > under || under > 3 || sum.OK < 200 {
+			t.Errorf("of 200 connections a second %d failed in a planned handover, %d of them under way: %v", sum.Failed, under, sum.ByResult)
 		}
 	}
 	t.Logf("%d trials without a stall", counted)
+}
+
+// underWay counts the connections that were reset because they were under way
+// when the VIP moved: the new owner's IPVS does not know them.
+func (e *eyes) underWay(next *lab.Host, from, to probe.Time) (n int) {
+	moved := e.took(next, from)
+	for _, r := range e.http.Records() {
+		if r.Result == probe.Reset && r.End >= from && r.End <= to && r.Start <= moved && r.End >= moved.Add(-calm) {
+			n++
+		}
+	}
+	return n
 }
 
 // wantWhy asks why, until all members have told, and fails the test unless the
@@ -182,75 +194,5 @@ func (e *eyes) endsWhenHeard(t *testing.T, last, back *lab.Host) {
 	e.wantOnly(t, owner, from, to)
 	if sum := probe.Summarise(e.http.Records(), from.Add(time.Second), to); sum.OK == 0 || sum.Outage.Open {
 		t.Errorf("a majority is back, and the client is not served: %v", sum.ByResult)
-	}
-}
-
-// nobody is a user without any right.
-const nobody = 65534
-
-// A third vote that is worth nothing to an attacker, and is near enough.
-func TestWitnessWithoutRights(t *testing.T) {
-	lab.Need(t)
-	s := site.New(t, 2)
-	witness := s.AddHost("witness", "172.25.88.13/24")
-	for _, h := range s.Dirs {
-		s.Start(h)
-	}
-	d := s.Started(witness, witness.StartDirectorAs(nobody))
-	token := tokenText.FindString(s.Dirs[0].MustRun("lbcluster", "init", "--guard", "0s"))
-	s.Dirs[1].MustRun("lbcluster", "join", s.Dirs[0].Addr.String(), "--token", token)
-	w := &farWitness{s, witness, d, token}
-	t.Run("too far away", func(t *testing.T) { w.isTooFar(t) })
-	e := open(s)
-	t.Run("it needs no rights", func(t *testing.T) { w.needsNoRights(t) })
-	t.Run("the owner dies", func(t *testing.T) { e.directorIsLost(t) })
-	t.Run("the witness dies", func(t *testing.T) { e.witnessIsLost(t, witness) })
-	e.wantNoOverlap(t)
-}
-
-// farWitness is the third member of a site with two directors.
-type farWitness struct {
-	*site.Site
-	host   *lab.Host
-	daemon *lab.Director
-	token  string
-}
-
-func (w *farWitness) isTooFar(t *testing.T) {
-	join := []string{"join", w.Dirs[0].Addr.String(), "--token", w.token, "--witness"}
-	w.host.Shape("delay", "60ms")
-	out, status := w.Command(w.host, join...)
-	t.Logf("exit status %d: %s", status, out)
-	if status == 0 || !strings.Contains(out, "round trips to the cluster took 0.1") || !strings.Contains(out, "--force joins all the same") {
-		t.Errorf("a witness with round trips of 120 ms: exit status %d: %s", status, out)
-	}
-	w.host.Shape()
-	w.Eventually(15*time.Second, "it is no member", func() error {
-		if out, _ := w.Command(w.Dirs[0], "member", "list"); strings.Contains(out, "witness") {
-			return errors.New(out)
-		}
-		return nil
-	})
-	token := tokenText.FindString(w.Dirs[0].MustRun("lbcluster", "token"))
-	w.host.MustRun("lbcluster", "join", w.Dirs[0].Addr.String(), "--token", token, "--witness", "--force")
-	w.AwaitVoters(3)
-	w.Serve()
-}
-
-func (w *farWitness) needsNoRights(t *testing.T) {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", w.daemon.Pid()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, want := range []string{"Uid:\t65534\t65534\t65534\t65534", "CapEff:\t0000000000000000"} {
-		if !strings.Contains(string(text), want) {
-			t.Errorf("the witness's process is not as wanted, %q:\n%s", want, text)
-		}
-	}
-	if rules := w.Rules(w.host); strings.Contains(rules, "-A") || w.host.HasAddress(site.VIP) {
-		t.Errorf("the witness forwards: %s", rules)
-	}
-	if out := w.host.MustRun("tc", "filter", "show", "dev", lab.Interface, "ingress"); strings.TrimSpace(out) != "" {
-		t.Errorf("the witness has a gate: %s", out)
 	}
 }

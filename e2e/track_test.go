@@ -123,7 +123,7 @@ func newTracked(t *testing.T) *tracked {
 		}
 		h.WriteFile("/etc/tell", "#!/bin/sh\necho \"$@\" >> /run/told\n")
 		h.MustRun("chmod", "755", "/etc/tell")
-		s.Started(h, h.StartDirectorApart())
+		s.Started(h, h.StartDirectorApart("--addr", h.Addr.String()))
 		w.nginx[h] = startNginx(s, h)
 	}
 	s.Found()

@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -143,7 +144,7 @@ func (x *explainer) handedOver(name string) verdict {
 	case ByDrain:
 		return verdict{"drained", fmt.Sprintf("an operator drained %s%s", name, withText(h.Text))}
 	case GoHome:
-		return verdict{"went home", "its home could hold it again" + withText(h.Text)}
+		return verdict{"went home", cmp.Or(h.Text, "its home could hold it again")}
 	case ToFitter:
 		return verdict{"fitter", fmt.Sprintf("%s was fitter than %s%s", x.q.name(peer(*h)), name, withText(h.Text))}
 	case ByCutOff:
@@ -198,22 +199,26 @@ func (x *explainer) pause() *Event {
 	})
 }
 
+// roundsApart is how far apart two lost rounds are at most that belong together:
+// after a longer time some round between them was won.
+const roundsApart = 2 * time.Second
+
 // lostRounds gathers who did not answer and who refused in the last rounds of
 // the tenure, and since when.
 func (x *explainer) lostRounds() (silent, denied []fsm.MemberID, since time.Time) {
 	end := x.c.from.end.Time
 	since = end
-	for _, e := range x.events {
-		if e.Node != x.c.from.node || e.Unit != x.q.Unit || e.Time.After(end) || e.Time.Before(end.Add(-WindowBefore)) || e.Time.Before(x.c.from.from.Time) {
+	for _, e := range slices.Backward(x.events) {
+		if e.Node != x.c.from.node || e.Unit != x.q.Unit || e.Kind != RoundLost && e.Kind != Denied || e.Time.After(end) {
 			continue
 		}
-		switch e.Kind {
-		case RoundLost:
-			silent = union(silent, e.Peers)
-		case Denied:
-			denied = union(denied, e.Peers)
-		default:
-			continue
+		if e.Time.Before(x.c.from.from.Time) || since.Sub(e.Time) > roundsApart || end.Sub(e.Time) > WindowBefore {
+			break
+		}
+		if e.Kind == RoundLost {
+			silent = union(slices.Clone(e.Peers), silent)
+		} else {
+			denied = union(slices.Clone(e.Peers), denied)
 		}
 		if began := e.Time.Add(-e.For); began.Before(since) {
 			since = began

@@ -10,7 +10,6 @@ import (
 	"lbcluster/cluster/api"
 	"lbcluster/cluster/lease"
 	"lbcluster/fsm"
-	"lbcluster/journal"
 )
 
 // A witness's way to the cluster is measured with so many connections, a pause
@@ -57,8 +56,16 @@ func bearable(took []time.Duration, p lease.Params, profile string) error {
 	if trips*worst <= p.Round {
 		return nil
 	}
-	return fmt.Errorf("%w: the slowest of %d round trips to the cluster took %s (median %s), and the profile %q bears %s: %d of them must fit into a round of %v. A witness as slow as that answers too late when it is needed",
-		fsm.ErrDenied, len(took), journal.Seconds(worst), journal.Seconds(median), profile, journal.Seconds(p.Round/trips), trips, p.Round)
+	return fmt.Errorf("%w: the slowest of %d round trips to the cluster took %v (median %v), and the profile %q bears %v: %d of them must fit into a round of %v. A witness as slow as that answers too late when it is needed",
+		fsm.ErrDenied, len(took), shown(worst), shown(median), profile, p.Round/trips, trips, p.Round)
+}
+
+// shown is a round trip as people read it.
+func shown(d time.Duration) time.Duration {
+	if d < time.Millisecond {
+		return d.Round(time.Microsecond)
+	}
+	return d.Round(time.Millisecond)
 }
 
 // checkWitness refuses a witness that is too far away, once its cluster's

@@ -39,7 +39,7 @@ func TestBearable(t *testing.T) {
 	}
 	p, _ := lease.Profile("default")
 	err := bearable([]time.Duration{20 * ms, 30 * ms, 40 * ms}, p, "default")
-	if want := `the slowest of 3 round trips to the cluster took 0.04 s (median 0.03 s), and the profile "default" bears 0.01 s`; err == nil || !strings.Contains(err.Error(), want) {
+	if want := `the slowest of 3 round trips to the cluster took 40ms (median 30ms), and the profile "default" bears 15ms`; err == nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("%v", err)
 	}
 }
