@@ -31,6 +31,7 @@ func (e *eyes) cableIsPulled(t *testing.T) {
 	e.wantHandover(t, next, from, pause(2*time.Second))
 	back := probe.Now()
 	old.RestoreLink()
+	e.wantWhy(t, next, old, next, "lost its link")
 	e.wantUndisturbed(t, next, back, pause(3*time.Second))
 	e.AwaitCalm()
 	e.wantOwnerAlone(t, next)
@@ -74,12 +75,14 @@ func (e *eyes) daemonIsFrozen(t *testing.T) {
 	if !old.HasAddress(site.VIP) {
 		t.Errorf("%s lost the address while frozen: then this test shows nothing", old.Name)
 	}
+	e.wantWhy(t, next, old, next, "does not answer now either")
 	if err := e.Daemons[old].Thaw(); err != nil {
 		t.Fatal(err)
 	}
 	e.await(old.Name+", thawed, takes the address off by itself", 5*time.Second, func() bool { return !old.HasAddress(site.VIP) })
 	e.wantHandover(t, next, from, pause(2*time.Second))
 	e.AwaitCalm()
+	e.wantWhy(t, next, old, next, "stood still for")
 	e.wantOwnerAlone(t, next)
 }
 
@@ -101,6 +104,7 @@ func (e *eyes) daemonIsKilled(t *testing.T) {
 		t.Errorf("the dead daemon's IPVS table changed from\n%sto\n%s", rules, now)
 	}
 	e.startsAgain(t, old, next)
+	e.wantWhy(t, next, old, next, "was killed or failed")
 }
 
 // startsAgain starts a daemon that was killed: it takes the stale address off,
@@ -231,6 +235,7 @@ func (e *eyes) ownerIsCutOff(t *testing.T) {
 	back := probe.Now()
 	cut.Heal()
 	e.AwaitCalm()
+	e.wantWhy(t, next, old, next, "cut off")
 	e.wantUndisturbed(t, next, back, pause(2*time.Second))
 	e.wantOwnerAlone(t, next)
 }

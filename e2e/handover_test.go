@@ -13,10 +13,13 @@ import (
 // A VIP goes where an operator wants it, in one short step, and stays there.
 func TestHandovers(t *testing.T) {
 	lab.Need(t)
-	e := open(site.Up(t, 3))
-	t.Run("a router is moved", func(t *testing.T) { e.routerIsMoved(t) })
+	s := site.Up(t, 3)
+	// 200 new connections a second.
+	e := &eyes{s, s.ProbeHTTPFor(s.Client, site.Target, 5*time.Millisecond, patience), s.ProbeARP(s.Watcher, site.VIP, 5*time.Millisecond)}
+	t.Run("a router is moved", func(t *testing.T) { e.movedUnderLoad(t) })
 	t.Run("its director is drained, and made fit again", func(t *testing.T) { e.directorIsDrained(t) })
 	t.Run("its cable is pulled: what was moved there stays away", func(t *testing.T) { e.movedAndLost(t) })
+	t.Run("two of three lose power", func(t *testing.T) { e.forced(t) })
 	e.wantNoOverlap(t)
 }
 
@@ -28,20 +31,54 @@ func (e *eyes) ordered(t *testing.T, args ...string) {
 	}
 }
 
-func (e *eyes) routerIsMoved(t *testing.T) {
+// calm is how late a prober may be in a trial that counts: while the machine
+// stands still, requests end late or never, whatever the product does.
+const calm = 50 * time.Millisecond
+
+// movedUnderLoad moves the VIP again and again; in trials without stalls no
+// connection may fail, but those that are under way when the VIP moves.
+func (e *eyes) movedUnderLoad(t *testing.T) {
 	e.AwaitCalm()
-	old := e.AwaitOwner()
-	next := e.Others(old)[1]
-	time.Sleep(6 * time.Second) // a new owner keeps it for a while
-	from := probe.Now()
-	e.ordered(t, "router", "move", "VI_1", next.Name)
-	to := pause(3 * time.Second)
-	e.wantHandover(t, next, from, to)
-	// Without the order of a planned handover it would be dark for a whole lease.
-	if sum := probe.Summarise(e.http.Records(), from, to); sum.Failed > 25 {
-		t.Errorf("%d requests, one each 20 ms, failed during a planned handover: %v", sum.Failed, sum.ByResult)
+	counted := 0
+	for trial := range 4 {
+		old := e.AwaitOwner()
+		next := e.Others(old)[trial%2]
+		time.Sleep(time.Second)
+		from := probe.Now()
+		out, status := e.Command(next, "router", "move", "VI_1", next.Name)
+		if status != 0 {
+			t.Fatalf("move: exit status %d: %s", status, out)
+		}
+		to := pause(settled)
+		sum, late := probe.Summarise(e.http.Records(), from, to), e.worst(from, to)
+		t.Logf("%s: %d answers, %d failures, longest gap %v; the machine was late by %v",
+			strings.TrimSpace(out), sum.OK, sum.Failed, sum.Outage.Length().Round(time.Millisecond), late)
+		e.wantOnly(t, next, e.took(next, from), to)
+		if trial == 0 {
+			e.wantWhy(t, old, old, next, "an operator moved it to "+next.Name)
+		}
+		if late > calm {
+			continue
+		}
+		counted++
+		under := e.underWay(next, from, to)
+		if sum.Failed > under || under > 3 || sum.OK < 200 {
+			t.Errorf("of 200 connections a second %d failed in a planned handover, %d of them under way: %v", sum.Failed, under, sum.ByResult)
+		}
 	}
-	e.wantOwnerAlone(t, next)
+	t.Logf("%d trials without a stall", counted)
+}
+
+// underWay counts the connections that were reset because they were under way
+// when the VIP moved: the new owner's IPVS does not know them.
+func (e *eyes) underWay(next *lab.Host, from, to probe.Time) (n int) {
+	moved := e.took(next, from)
+	for _, r := range e.http.Records() {
+		if r.Result == probe.Reset && r.End >= from && r.End <= to && r.Start <= moved && r.End >= moved.Add(-calm) {
+			n++
+		}
+	}
+	return n
 }
 
 func (e *eyes) directorIsDrained(t *testing.T) {

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -159,4 +160,24 @@ func (e *eyes) await(what string, patience time.Duration, ok func() bool) {
 func pause(d time.Duration) probe.Time {
 	time.Sleep(d)
 	return probe.Now()
+}
+
+// wantWhy asks why, until all members have told, and fails the test unless the
+// sentence has one of the words.
+func (e *eyes) wantWhy(t *testing.T, asked, from, to *lab.Host, words ...string) {
+	t.Helper()
+	var sentence string
+	for range 40 {
+		out, status := e.Command(asked, "why", "VI_1")
+		if sentence, _, _ = strings.Cut(out, "\n"); status == 0 && strings.Contains(sentence, "VI_1 moved from "+from.Name+" to "+to.Name) {
+			for _, w := range words {
+				if strings.Contains(sentence, w) {
+					t.Log(sentence)
+					return
+				}
+			}
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	t.Errorf("why says %q, want a move from %s to %s because of %q", sentence, from.Name, to.Name, words)
 }
