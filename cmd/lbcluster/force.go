@@ -152,7 +152,7 @@ func (d *theDaemon) signsOfLife(ctx context.Context, m *member) map[fsm.MemberID
 	for _, p := range m.lease.Status().Peers {
 		for _, path := range p.Paths {
 			if path.Alive || path.Heard >= 0 && path.Heard < heardWithin {
-				sign(p.ID, "a lease packet came %s %s ago", path, journal.Seconds(path.Heard))
+				sign(p.ID, "a lease packet came %s %s ago (%v of silence are wanted)", path, journal.Seconds(path.Heard), heardWithin)
 			}
 		}
 	}
