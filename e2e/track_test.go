@@ -24,7 +24,7 @@ vrrp_track_process nginx {
 vrrp_script answers {
     script "/usr/bin/curl -fso /dev/null http://127.0.0.1/"
     interval 1
-    timeout 1
+    timeout 5
     fall 2
     rise 2
     weight -10

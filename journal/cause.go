@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"lbcluster/fsm"
@@ -167,10 +168,16 @@ func (x *explainer) unfit(name string) verdict {
 	if down := x.link(name); down != "" {
 		return verdict{"link", down}
 	}
-	u := x.last(x.c.from.node, end.Time, func(e Event) bool { return e.Kind == Unfit && (e.Unit == 0 || e.Unit == x.q.Unit) })
-	text := end.Text
-	if u != nil && u.Text != "" {
-		text = u.Text
+	_, text, _ := strings.Cut(end.Text, "not fit: ")
+	if _, forIt, ok := strings.Cut(end.Text, "not fit for it: "); ok {
+		text = forIt
+	}
+	if text == "" { // the note of what became unfit says it, if it is of this tenure
+		text = end.Text
+		u := x.last(x.c.from.node, end.Time, func(e Event) bool { return e.Kind == Unfit && (e.Unit == 0 || e.Unit == x.q.Unit) })
+		if u != nil && u.Text != "" && u.Time.After(x.c.from.from.Time) {
+			text = u.Text
+		}
 	}
 	return verdict{"unfit", fmt.Sprintf("%s became unfit to hold it%s", name, colon(text))}
 }

@@ -81,7 +81,7 @@ func (v *view) notHome(out *RouterReport) string {
 	case s == nil:
 		return fmt.Sprintf("%s does not answer", home.Name)
 	case l.Unfit != "":
-		return fmt.Sprintf("%s is not fit: %s", home.Name, l.Unfit)
+		return fmt.Sprintf("%s is not fit: %s", home.Name, plain(l.Unfit))
 	case auto && v.waits(out) != "":
 		return v.waits(out)
 	case auto:

@@ -54,7 +54,7 @@ func TestWhyARouterIsAway(t *testing.T) {
 			f.Edit = func(s *api.DirectorStatus) {
 				for i := range s.Leases {
 					if s.ID == "m1" {
-						s.Leases[i].Unfit = "eth0 has no carrier"
+						s.Leases[i].Unfit = "not fit for it: eth0 has no carrier"
 					}
 				}
 			}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"lbcluster/fsm"
 )
@@ -87,7 +88,7 @@ func (v *view) whyNot(d fsm.Member, unit uint64) string {
 	case !ok:
 		return "does not know this router yet (table revision " + fmt.Sprint(uint64(s.TableRevision)) + ")"
 	case l.Unfit != "":
-		return "not fit: " + l.Unfit
+		return "not fit: " + plain(l.Unfit)
 	case l.State == LeaseHolder:
 		return "its lease is just ending"
 	case l.State == LeaseCandidate && l.Denial != "":
@@ -101,6 +102,14 @@ func (v *view) whyNot(d fsm.Member, unit uint64) string {
 	default:
 		return "standing by"
 	}
+}
+
+// plain is why a director is unfit without the lease's own word for that.
+func plain(unfit string) string {
+	for _, word := range []string{"not fit for it: ", "not fit: "} {
+		unfit = strings.TrimPrefix(unfit, word)
+	}
+	return unfit
 }
 
 // silence says what is known of a director that does not answer.
