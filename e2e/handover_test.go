@@ -55,7 +55,7 @@ func (e *eyes) movedUnderLoad(t *testing.T) {
 			strings.TrimSpace(out), sum.OK, sum.Failed, sum.Outage.Length().Round(time.Millisecond), late)
 		e.wantOnly(t, next, e.took(next, from), to)
 		if trial == 0 {
-			e.wantWhy(t, old, old, next, "an operator moved it to "+next.Name)
+			e.wantWhy(t, old, old, next, "an operator moved it")
 		}
 		if late > calm {
 			continue
