@@ -162,7 +162,7 @@ func (v *view) memberFindings(m MemberReport) []Finding {
 		add(Warn, "", "%d disk errors, the last: %s", s.Raft.DiskErrors, orUnknown(s.Raft.DiskError))
 	}
 	if m.Role == fsm.Director {
-		directorFindings(s, add)
+		v.directorFindings(s, add)
 	}
 	fs = append(fs, v.marginFindings(m)...)
 	if s.Kernel.Repairs > 0 && v.at.Sub(s.Kernel.RepairedAt) < recentDrift {
@@ -194,8 +194,9 @@ func (v *view) marginFindings(m MemberReport) []Finding {
 	return fs
 }
 
-// directorFindings are those of members that forward.
-func directorFindings(s *DirectorStatus, add func(severity, fix, format string, args ...any)) {
+// directorFindings are those of members that forward. What a member that lags
+// says of a router that is gone from the table is left out.
+func (v *view) directorFindings(s *DirectorStatus, add func(severity, fix, format string, args ...any)) {
 	if s.Gate.Error != "" {
 		add(Bad, "", "the kernel's gate does not work, so it cannot hold a VIP: %s", s.Gate.Error)
 	} else if s.Gate.Mode == GateNone {
@@ -205,6 +206,9 @@ func directorFindings(s *DirectorStatus, add func(severity, fix, format string, 
 		add(Bad, "", "the IPVS table could not be applied: %s", s.Kernel.Error)
 	}
 	for _, a := range s.Addresses {
+		if _, ok := v.table.Router(a.Router); !ok {
+			continue
+		}
 		if a.Error != "" {
 			add(Bad, "", "%s: %s", a.Prefix, a.Error)
 		}
@@ -213,6 +217,9 @@ func directorFindings(s *DirectorStatus, add func(severity, fix, format string, 
 		}
 	}
 	for _, p := range s.VRRP {
+		if _, ok := v.table.Router(p.Router); !ok {
+			continue
+		}
 		for _, why := range slices.Sorted(maps.Keys(p.Rejected)) {
 			if n := p.Rejected[why]; n > 0 {
 				add(Note, "", "%d VRRP adverts were rejected: %s", n, why)

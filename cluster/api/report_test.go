@@ -107,3 +107,27 @@ func TestSurvivalCountsWhoCanHold(t *testing.T) {
 		})
 	}
 }
+
+// A router that is gone leaves no row and no finding, whatever a member that
+// lags still says of it.
+func TestRemovedRouterLeavesNothing(t *testing.T) {
+	table, ids := voters(1)
+	of := func(router uint64) DirectorStatus {
+		vip := netip.MustParsePrefix("172.25.88.100/32")
+		return DirectorStatus{
+			Enrolled: true, ID: ids[0], Role: fsm.Director, Raft: RaftStatus{Voters: ids, Leader: ids[0]},
+			Kernel: KernelStatus{Applied: true}, Gate: GateStatus{Mode: GateTCX, Addresses: []GateAddress{{Addr: vip.Addr(), InDropped: 5}}},
+			Leases:    []LeaseStatus{{Router: router, State: LeaseHolder, RemainingMS: 500, Renewals: 9, LeastLeft: 0.01}},
+			VRRP:      []VRRPStatus{{Router: router, Heard: []Speaker{{Addr: vip.Addr()}}, Rejected: map[string]uint64{"password": 3}}},
+			Addresses: []AddressStatus{{Router: router, Prefix: vip, Error: "no interface fits", Restored: 2}},
+		}
+	}
+	table.Routers = []fsm.Router{{ID: 7, Name: "VI_7"}}
+	if r := BuildReport(table, of(7), nil, time.Now()); len(r.Findings) < 4 || r.Routers[0].Owner == "" {
+		t.Errorf("while it is there: %+v", r.Findings)
+	}
+	table.Routers = nil
+	if r := BuildReport(table, of(7), nil, time.Now()); len(r.Routers)+len(r.Findings) > 0 {
+		t.Errorf("rows %+v, findings %+v", r.Routers, r.Findings)
+	}
+}

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"lbcluster/cluster"
+	"lbcluster/cluster/lease"
 	"lbcluster/dataplane/gate"
 	"lbcluster/fsm"
 	"lbcluster/journal"
@@ -110,7 +111,11 @@ func (d *theDaemon) noteForces(over map[uint64]string) {
 	if m == nil {
 		return
 	}
-	for _, r := range m.lease.Status().Routers {
+	routers := m.lease.Status().Routers
+	maps.DeleteFunc(over, func(id uint64, _ string) bool { // it is gone
+		return !slices.ContainsFunc(routers, func(r lease.RouterStatus) bool { return r.ID == id })
+	})
+	for _, r := range routers {
 		if r.ForceOver != "" && r.ForceOver != over[r.ID] {
 			d.log.Warn("a forced ownership is over", "router", r.ID, "why", r.ForceOver)
 			d.note(journal.Entry{Kind: journal.ForceEnded, Unit: r.ID, Text: r.ForceOver})
