@@ -117,7 +117,7 @@ func (r *runner) stage(ctx context.Context, st stage) error {
 	var errs []error
 	for len(todo) > 0 && ctx.Err() == nil {
 		up := false
-		err := lab.Main("bench", r.say, func(t lab.T) {
+		err := lab.Main("bench-"+st.system.slug(), r.say, func(t lab.T) {
 			r.say("%s", st.system)
 			c := st.start(t)
 			c.calm()

@@ -1,6 +1,8 @@
 package bench
 
 import (
+	"strings"
+
 	"lbcluster/e2e/lab"
 	"lbcluster/e2e/site"
 )
@@ -21,6 +23,16 @@ const (
 	ka2Rest     system = "keepalived v2, 1 s, 64 routers"
 	ka3Rest     system = "keepalived v3, 100 ms, 64 r."
 )
+
+// slug names the folder that a system's logs are kept in.
+func (s system) slug() string {
+	return strings.Map(func(r rune) rune {
+		if r == ' ' || r == ',' || r == '.' {
+			return '-'
+		}
+		return r
+	}, string(s))
+}
 
 func (s system) ours() bool { return s[0] == 'l' }
 func (s system) fast() bool { return s == lbcFast || s == lbcRestFast }

@@ -110,7 +110,7 @@ func TestReadStat(t *testing.T) {
 }
 
 func TestConfigurations(t *testing.T) {
-	conf := manyConf("vrrp_version 3", "0.1")
+	conf := manyConf(routers, "vrrp_version 3", "0.1")
 	for _, want := range []string{"vrrp_version 3", "virtual_router_id 64", "172.25.88.164", "advert_int 0.1"} {
 		if !strings.Contains(conf, want) {
 			t.Errorf("%q is not in the configuration", want)
