@@ -29,7 +29,7 @@ func kill(a *attempt) {
 	a.begin("the daemon of " + a.owner.Name + " is killed")
 	a.must(a.contestant.kill(a.owner))
 	a.awaitSuccessor()
-	a.until(watched)
+	a.until(watched / 2)
 	a.end()
 	a.revive(a.owner)
 }

@@ -48,7 +48,7 @@ var events = []event{
 		name: "cut", title: "The owner's link dies: its cable is pulled",
 		pace: pace, counted: []quantity{outage, twoMAC},
 		targets: map[quantity]limit{outage: 900, twoMAC: 0}, fast: map[quantity]limit{outage: 300},
-		trials: map[system]int{lbcDefault: 10, lbcFast: 10, ka2: 3, ka3: 5, ka3fast: 5},
+		trials: map[system]int{lbcDefault: 10, lbcFast: 10, ka2: 3, ka3: 4, ka3fast: 4},
 		try:    cut,
 	},
 	{
@@ -60,9 +60,9 @@ var events = []event{
 	},
 	{
 		name: "killed", title: "The owner's daemon is killed (kill -9), and nothing runs after it",
-		note: "watched for 10 s, and then cleaned up by hand where the VIP stays in the dead one's kernel",
+		note: "watched for 5 s, and then cleaned up by hand where the VIP stays in the dead one's kernel",
 		pace: pace, counted: []quantity{outage, twoMAC}, targets: map[quantity]limit{outage: 200, twoMAC: 0},
-		trials: map[system]int{lbcDefault: 3, lbcFast: 2, ka2: 1, ka3: 1},
+		trials: map[system]int{lbcDefault: 2, lbcFast: 1, ka2: 1, ka3: 1},
 		try:    kill,
 	},
 	{
@@ -82,7 +82,7 @@ var events = []event{
 		name: "reattach", title: "An owner whose switch port was silently dead comes back",
 		note: "from the moment it is back; its carrier was there all the time",
 		pace: pace, counted: []quantity{outage, twoMAC}, targets: map[quantity]limit{twoMAC: 0},
-		trials: map[system]int{lbcDefault: 3, lbcFast: 2, ka2: 1, ka3: 2},
+		trials: map[system]int{lbcDefault: 2, lbcFast: 1, ka2: 1, ka3: 2},
 		try:    reattach,
 	},
 	{
@@ -90,7 +90,7 @@ var events = []event{
 		note: "lbcluster router move; keepalived has no such order: its master is stopped (SIGTERM); the client waits for 2 s",
 		pace: 5 * time.Millisecond, patience: 2 * time.Second, counted: []quantity{outage, failed, reset, twoMAC},
 		targets: map[quantity]limit{outage: 50, failed: 0, twoMAC: 0},
-		trials:  map[system]int{lbcDefault: 5, lbcFast: 4, ka2: 2, ka3: 2},
+		trials:  map[system]int{lbcDefault: 5, lbcFast: 3, ka2: 1, ka3: 2},
 		try:     move,
 	},
 	{
