@@ -29,7 +29,7 @@ type Config struct {
 	// For tests; nil: this machine's.
 	Run       func(context.Context, script.Job) (int, error)
 	ReadFile  func(string) ([]byte, error)
-	Processes func() []Process
+	Processes func() ([]Process, error)
 	Link      func(name string) (condition, error)
 }
 

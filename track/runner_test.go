@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -61,10 +62,10 @@ func (m *machine) config() Config {
 			defer m.mu.Unlock()
 			return []byte(m.file), m.fileErr
 		},
-		Processes: func() []Process {
+		Processes: func() ([]Process, error) {
 			m.mu.Lock()
 			defer m.mu.Unlock()
-			return m.processes
+			return m.processes, nil
 		},
 		Link: func(name string) (condition, error) {
 			m.mu.Lock()
@@ -224,7 +225,11 @@ func TestRealMachine(t *testing.T) {
 	if err != nil {
 		t.Skip("no /proc")
 	}
-	found := quorum(fsm.Tracker{Process: string(me[:len(me)-1]), Quorum: 1}, processes())
+	all, err := processes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := quorum(fsm.Tracker{Process: string(me[:len(me)-1]), Quorum: 1}, all)
 	if !found.ok {
 		t.Errorf("this process is not found: %+v", found)
 	}
@@ -239,6 +244,13 @@ func TestRealMachine(t *testing.T) {
 		if c, err := readNumber(readFile, file); err != nil || c.value != want {
 			t.Errorf("%q: %+v %v", text, c, err)
 		}
+	}
+	fifo := filepath.Join(t.TempDir(), "fifo")
+	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if c, err := readNumber(readFile, fifo); err == nil {
+		t.Errorf("a FIFO was read: %+v", c)
 	}
 	if c, err := link("no-such-if"); err != nil || c.ok || !c.known {
 		t.Errorf("%+v %v", c, err)

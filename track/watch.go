@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"lbcluster/fsm"
 	"lbcluster/script"
 )
@@ -33,7 +35,11 @@ func (r *Runner) watch(ctx context.Context, t fsm.Tracker, tell func(condition))
 		d := &delayed{up: int64(t.StartupDelay), down: int64(t.TerminDelay)}
 		began := time.Now()
 		r.poll(ctx, t, processPoll, tell, func() (condition, error) {
-			return d.next(int64(time.Since(began))+1, quorum(t, r.cfg.Processes())), nil
+			all, err := r.cfg.Processes()
+			if err != nil {
+				return condition{}, err
+			}
+			return d.next(int64(time.Since(began))+1, quorum(t, all)), nil
 		})
 	case fsm.TrackInterface:
 		name := t.Name
@@ -128,11 +134,15 @@ const maxTracked = 64
 
 // readFile reads the beginning of a file.
 func readFile(path string) ([]byte, error) {
-	f, err := os.Open(path)
+	// A FIFO that nobody writes to must not hold up the watcher.
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
+	if st, err := f.Stat(); err != nil || !st.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is no regular file", path)
+	}
 	b := make([]byte, maxTracked)
 	n, err := f.Read(b)
 	if errors.Is(err, io.EOF) {
@@ -193,10 +203,10 @@ func matches(t fsm.Tracker, words []string, p Process) bool {
 }
 
 // processes lists what runs on this machine; what vanishes meanwhile is left out.
-func processes() []Process {
+func processes() ([]Process, error) {
 	dirs, err := os.ReadDir("/proc")
 	if err != nil {
-		return nil
+		return nil, fmt.Errorf("list processes: %w", err)
 	}
 	var all []Process
 	for _, d := range dirs {
@@ -218,7 +228,7 @@ func processes() []Process {
 		}
 		all = append(all, p)
 	}
-	return all
+	return all, nil
 }
 
 // zombie: the state follows the name, which stands in parentheses and may

@@ -161,6 +161,10 @@ func (v *view) memberFindings(m MemberReport) []Finding {
 	} else if s.Raft.DiskErrors > 0 {
 		add(Warn, "", "%d disk errors, the last: %s", s.Raft.DiskErrors, orUnknown(s.Raft.DiskError))
 	}
+	if want := (Timing{v.table.Settings.Profile, v.table.Settings.Guard}); s.Running.Profile != "" && s.Running != want {
+		add(Warn, "systemctl reload lbcluster, on "+m.Name, "it still runs profile %s with guard %v; the settings say %s with %v",
+			s.Running.Profile, s.Running.Guard, want.Profile, want.Guard)
+	}
 	if m.Role == fsm.Director {
 		v.directorFindings(s, add)
 	}

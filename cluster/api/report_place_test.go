@@ -129,3 +129,17 @@ func TestGroupedRoutersShareTheirOwner(t *testing.T) {
 		t.Errorf("with a dead home: %q", got)
 	}
 }
+
+// A setting that a member does not run yet is not in force, whatever the table says.
+func TestAMemberThatRunsOldTimings(t *testing.T) {
+	f := apitest.NewCluster()
+	f.Set(func(f *apitest.Fake) {
+		f.Edit = func(s *api.DirectorStatus) { s.Running = api.Timing{Profile: "robust"} }
+	})
+	for _, x := range api.BuildReport(f.Table(), f.Local(), f.Others(t.Context()), apitest.Now).Findings {
+		if strings.Contains(x.Text, "still runs profile robust with guard 0s; the settings say default with 0s") && strings.Contains(x.Fix, "reload") {
+			return
+		}
+	}
+	t.Error("status does not tell")
+}

@@ -19,6 +19,10 @@ type DirectorStatus struct {
 	// TableRevision is the newest revision in this member's copy of the table.
 	TableRevision fsm.Revision `json:"table_revision"`
 
+	// Running is the timing that this member's lease was started with; the
+	// table's settings count at its next start or reload.
+	Running Timing `json:"running"`
+
 	Raft      RaftStatus      `json:"raft"`
 	Kernel    KernelStatus    `json:"kernel"`
 	Leases    []LeaseStatus   `json:"leases"` // one per router that it knows of
@@ -36,6 +40,12 @@ type DirectorStatus struct {
 	// Warnings are sentences of other parts that a person should read, such as
 	// "clock: MONOTONIC and MONOTONIC_RAW differ by 3 %".
 	Warnings []string `json:"warnings,omitempty"`
+}
+
+// Timing is what decides a lease's times.
+type Timing struct {
+	Profile string       `json:"profile"` // empty: the lease does not run
+	Guard   fsm.Duration `json:"guard"`
 }
 
 // DirectorReply is a member's answer, or why there is none.

@@ -34,6 +34,9 @@ func (d *theDaemon) Local() api.DirectorStatus {
 	} else if st.Enrolled {
 		out.Warnings = append(out.Warnings, "this member's parts are starting")
 	}
+	if why := d.refused.Load(); why != nil {
+		out.Warnings = append(out.Warnings, "the last reload was refused, and the old program goes on: "+*why)
+	}
 	return out
 }
 
@@ -73,6 +76,7 @@ func (m *member) fill(out *api.DirectorStatus) {
 	out.Leases = m.leaseStatus(ls)
 	out.Peers, out.Clock = peerStatus(ls.Peers), clockStatus(ls.Clock)
 	addDropped(out.Dropped, "lease_", ls.Dropped)
+	out.Running = m.running
 	out.Warnings = append(out.Warnings, leaseWarnings(ls, m.d.node.Table())...)
 	if m.broken != nil {
 		out.Gate.Error = m.broken.Error()

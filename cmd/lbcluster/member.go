@@ -16,6 +16,7 @@ import (
 
 	"lbcluster/checks"
 	"lbcluster/cluster"
+	"lbcluster/cluster/api"
 	"lbcluster/cluster/lease"
 	"lbcluster/dataplane"
 	"lbcluster/dataplane/gate"
@@ -33,6 +34,7 @@ type member struct {
 	lease   *lease.Driver
 	nets    *networks
 	embargo time.Duration // until which what others were granted has run out
+	running api.Timing    // of the lease
 	broken  error         // why a director has no data plane; nil: it has one
 
 	// nil without a data plane:
@@ -64,6 +66,7 @@ func newMember(d *theDaemon, id cluster.Identity, settings fsm.Settings) (*membe
 		return nil, err
 	}
 	params.Guard = settings.Guard.D()
+	m.running = api.Timing{Profile: settings.Profile, Guard: settings.Guard}
 	m.embargo = params.Embargo()
 	lastBoot, err := d.cfg.bootIDs()
 	if err != nil {

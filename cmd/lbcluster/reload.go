@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -30,10 +31,12 @@ func (d *theDaemon) awaitReload(ctx context.Context) bool {
 			return false
 		case <-d.hup:
 		}
-		err := tryImage(ctx)
+		err := tryImage(ctx, d.cfg)
 		if err == nil {
 			return true
 		}
+		why := err.Error()
+		d.refused.Store(&why)
 		d.log.Error("not reloaded: what is installed cannot run, or not with its configuration; this daemon goes on", "err", err)
 	}
 }
@@ -52,7 +55,7 @@ func image() (string, error) {
 // tryImage runs the program on disk once, as it would be executed but for
 // --check: a fault in lbcluster.yaml would end the next image at its start, and
 // with it all that is owned.
-func tryImage(ctx context.Context) error {
+func tryImage(ctx context.Context, cfg NodeConfig) error {
 	path, err := image()
 	if err != nil {
 		return err
@@ -60,8 +63,27 @@ func tryImage(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, tryLimit)
 	defer cancel()
 	args := append(slices.Clone(os.Args[1:]), "--check")
-	if out, err := exec.CommandContext(ctx, path, args...).CombinedOutput(); err != nil {
-		return fmt.Errorf("try %s: %w: %.500s", path, err, out)
+	cmd := exec.CommandContext(ctx, path, args...)
+	cmd.Env = append(os.Environ(), samePaths+"="+cfg.paths())
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("try %s: %w: %.500s", path, err, strings.TrimSpace(string(out)))
+	}
+	return nil
+}
+
+// samePaths is the variable by which a daemon tells the image that it tries
+// where it keeps what the next one must find.
+const samePaths = "LBCLUSTER_SAME_PATHS"
+
+// paths are those that a reload cannot change.
+func (c NodeConfig) paths() string {
+	return "data_dir " + c.DataDir + ", socket " + c.Socket + ", bpf_pin_dir " + c.BPFPinDir
+}
+
+// checkPaths refuses other paths than those of the daemon that asks.
+func (c NodeConfig) checkPaths() error {
+	if want := os.Getenv(samePaths); want != "" && want != c.paths() {
+		return fmt.Errorf("a reload cannot change paths (the daemon has %s; the configuration says %s): restart instead", want, c.paths())
 	}
 	return nil
 }

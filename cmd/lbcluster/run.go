@@ -33,6 +33,7 @@ type theDaemon struct {
 	cfg     NodeConfig
 	log     *slog.Logger
 	started time.Time
+	refused atomic.Pointer[string] // why the last reload was refused; nil: it was not
 	node    *cluster.Node
 	// part is what runs while this machine is a member; nil: it is in no
 	// cluster, or its parts are just starting.

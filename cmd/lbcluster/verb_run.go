@@ -32,7 +32,7 @@ nothing. A reload begins with that.`,
 				return &hinted{err, "correct " + a.config + " or the flags"}
 			}
 			if check {
-				return nil
+				return cfg.checkPaths()
 			}
 			return runDaemon(cmd.Context(), cfg)
 		}),

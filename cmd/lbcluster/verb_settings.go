@@ -97,7 +97,7 @@ func renderSettings(s fsm.Settings) string {
 
 func (a *app) settingsSetCommand() *cobra.Command {
 	var long strings.Builder
-	long.WriteString("Change the settings that are named, at once and for all members; the others stay.\n\n")
+	long.WriteString("Change the settings that are named, for all members; the others stay. A member\nfollows another guard at its next start or reload (systemctl reload lbcluster);\nuntil then status names it.\n\n")
 	for _, x := range settings {
 		fmt.Fprintf(&long, "  %-16s %s\n", x.name, x.meaning)
 	}
