@@ -74,6 +74,13 @@ func (t *tenures) adopts(p fence.Permit) bool {
 	return found
 }
 
+// adopting: something that the process before this one held is not adopted yet.
+func (t *tenures) adopting() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.inherited) > 0
+}
+
 // Lost implements lease.Owner.
 func (t *tenures) Lost(router uint64, why string) <-chan struct{} {
 	removed := t.owner.Lost(router, why)

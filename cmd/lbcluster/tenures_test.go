@@ -74,3 +74,14 @@ func TestOwnershipIsReportedUntilTheTableSaysSo(t *testing.T) {
 		}
 	})
 }
+
+func TestAdoptingEndsWithTheAdoption(t *testing.T) {
+	ten := newTenures(&recorder{}, map[netip.Addr]int64{vipA: 5}, func(journal.Entry) {}, func(uint64) fsm.MemberID { return "" })
+	if !ten.adopting() {
+		t.Error("what was inherited is still to be adopted")
+	}
+	ten.Acquired(fence.NewTerm(7, []netip.Addr{vipA}, 100, func() int64 { return 1 }).Permit())
+	if ten.adopting() {
+		t.Error("adopted, and still waited for")
+	}
+}

@@ -88,7 +88,11 @@ func (m *member) tell(ctx context.Context) error {
 	ended := make(chan error, 1)
 	go func() { ended <- m.watch.notify.Run(running) }()
 	told := map[string]notify.Subject{}
+	first := time.Now().Add(reportFirst)
 	for pause(ctx, tellEvery) {
+		if len(told) == 0 && m.tenure.adopting() && time.Now().Before(first) {
+			continue // a reload must not tell of BACKUP between two MASTERs
+		}
 		if _, whole := m.plane.Applied(); !whole && len(told) == 0 {
 			continue // a first look at the kernel comes before a first word
 		}
