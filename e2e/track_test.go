@@ -211,7 +211,7 @@ func (w *tracked) programDies(t *testing.T) {
 	back := probe.Now()
 	w.nginx[old] = startNginx(w.Site, old)
 	w.awaitTold(t, old, "own", before[old], "own fault", "own backup") // its priority comes back when the script has succeeded twice
-	w.wantUndisturbed(t, next, back, pause(7*time.Second)) // all alike: nobody moves
+	w.wantUndisturbed(t, next, back, pause(7*time.Second))             // all alike: nobody moves
 }
 
 // wantCause fails the test unless why names the cause of the last move. A machine
