@@ -86,10 +86,14 @@ func (c change) at() time.Time {
 func changes(ts []*tenure) []change {
 	var all []change
 	var before *tenure
+	seen := map[fsm.MemberID]bool{}
 	for _, t := range ts {
-		if p := peer(t.from); p != "" && p != t.node && (before == nil || before.node != p) {
+		// Of whom there are records there would be one of this: the new owner's table
+		// was behind, which happens after short tenures.
+		if p := peer(t.from); p != "" && p != t.node && !seen[p] && (before == nil || before.node != p) {
 			before = &tenure{node: p} // whose record is missing
 		}
+		seen[t.node] = true
 		all = append(all, change{before, t})
 		before = t
 	}
