@@ -26,8 +26,8 @@ var (
 const hold = 3 * time.Second
 
 // holdFor are faults that last longer: a disk that stalls is noticed by a time
-// limit on its writes, not by an election.
-var holdFor = map[string]time.Duration{"disk": 10 * time.Second}
+// limit on its writes, not by an election; loss needs time to hit what matters.
+var holdFor = map[string]time.Duration{"disk": 10 * time.Second, "loss": time.Minute}
 
 // fixedSchedule is what every run of the tests does.
 const fixedSchedule = "flap owner; power owner; oneway dir1 dir2; bad owner; disk owner"
@@ -113,6 +113,7 @@ func (c *chaos) do(t *testing.T, s step) {
 		hosts = append(hosts, c.host(name))
 	}
 	stop := c.Capture(nil, fmt.Sprintf("forwarded-%d", c.steps), c.forwards())
+	before := c.AwaitOwner()
 	from, tried, acked := probe.Now(), c.tried, c.count
 	mend := faultsOf[s.fault](c, hosts)
 	for end := time.Now().Add(max(hold, holdFor[s.fault])); time.Now().Before(end); time.Sleep(200 * time.Millisecond) {
@@ -120,6 +121,9 @@ func (c *chaos) do(t *testing.T, s step) {
 	}
 	mend()
 	healed := probe.Now()
+	if s.fault == "loss" {
+		c.wantStayed(t, before, from, healed)
+	}
 	// Two of three directors always reach each other, so writes go on. In a short
 	// fault the election may take all the time there is.
 	if c.count == acked && holdFor[s.fault] > 0 {
@@ -210,7 +214,7 @@ func wantOneForwarder(t *testing.T, frames string) {
 }
 
 // judged watches from now on who forwards and who answers; the function returned
-// fails the test if two ever did at a time.
+// fails the test if two ever did at a time, or if tables differ in the end.
 func (e *eyes) judged(t *testing.T) (end func()) {
 	t.Helper()
 	stop := e.Capture(nil, "forwarded", e.forwards())
@@ -218,6 +222,8 @@ func (e *eyes) judged(t *testing.T) (end func()) {
 		t.Helper()
 		wantOneForwarder(t, stop())
 		e.wantNoOverlap(t)
+		e.AwaitCalm() // all have applied the same revision
+		e.AwaitTables(func(rules string) bool { return strings.Count(rules, "-a ") == 2 })
 	}
 }
 
@@ -225,6 +231,8 @@ func (e *eyes) judged(t *testing.T) (end func()) {
 // judge serves both.
 func forwarded(frames string) []probe.ARP {
 	var recs []probe.ARP
+	var last time.Time
+	var stepped time.Duration // the wall clock, so far: see the fault "clock"
 	for _, line := range strings.Split(frames, "\n") {
 		w := strings.Fields(line)
 		if len(w) < 3 {
@@ -236,6 +244,10 @@ func forwarded(frames string) []probe.ARP {
 		if err != nil || err2 != nil || n != 6 {
 			continue
 		}
+		if d := at.Sub(last); len(recs) > 0 && d.Abs() > 30*time.Minute {
+			stepped += d
+		}
+		last, at = at, at.Add(-stepped)
 		recs = append(recs, probe.ARP{At: probe.Time(at.UnixNano()), Kind: probe.Answered, Op: 2, MAC: mac, Seq: uint32(len(recs) + 1)})
 	}
 	return recs
@@ -252,5 +264,13 @@ func TestForwardersAreJudged(t *testing.T) {
 	}
 	if s := probe.Overlaps(forwarded(clean+line(35, "0a")), probe.Window); len(s) != 1 {
 		t.Errorf("the old owner forwarded after the new one, and nobody saw: %v", s)
+	}
+	// A wall clock that jumps back between the two is no fault, and hides none.
+	jump := strings.NewReplacer(" 10:", " 09:")
+	if r := forwarded(clean + jump.Replace(line(40, "0b")+line(50, "0b"))); len(r) != 6 || len(probe.Overlaps(r, probe.Window)) != 0 {
+		t.Errorf("a clean change and a jump: %v", r)
+	}
+	if s := probe.Overlaps(forwarded(clean+jump.Replace(line(35, "0b")+line(36, "0a"))), probe.Window); len(s) != 1 {
+		t.Errorf("a jump hid that the old owner forwarded: %v", s)
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"lbcluster/e2e/lab"
 	"lbcluster/e2e/site"
 )
@@ -58,6 +60,36 @@ var faultsOf = map[string]func(c *chaos, h []*lab.Host) (mend func()){
 		c.DropCaches()
 		return d.Resume
 	},
+	"freezes": func(c *chaos, h []*lab.Host) func() { // no majority is left
+		for _, f := range h {
+			_ = c.Daemons[f].Freeze()
+		}
+		return func() {
+			for _, f := range h {
+				_ = c.Daemons[f].Thaw()
+			}
+		}
+	},
+	"clock": func(c *chaos, _ []*lab.Host) func() {
+		c.stepsClock(time.Hour)
+		return func() { c.stepsClock(-time.Hour) }
+	},
+	"shatter": func(c *chaos, _ []*lab.Host) func() { return c.Partition(c.Dirs, c.Dirs, "").Heal },
+	"killall": func(c *chaos, _ []*lab.Host) func() {
+		for _, h := range c.Dirs {
+			_ = c.Daemons[h].SignalAll(unix.SIGKILL)
+		}
+		var start []func()
+		for _, h := range c.Dirs {
+			_ = c.Daemons[h].Wait()
+			start = append(start, c.starts(h))
+		}
+		return func() {
+			for _, s := range start {
+				s()
+			}
+		}
+	},
 	"address": func(_ *chaos, h []*lab.Host) func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()
@@ -65,6 +97,13 @@ var faultsOf = map[string]func(c *chaos, h []*lab.Host) (mend func()){
 		_, _ = h[0].Run(ctx, "ip", "addr", "del", site.VIP+"/32", "dev", lab.Interface)
 		return func() {}
 	},
+}
+
+// stepsClock steps the wall clock of all.
+func (c *chaos) stepsClock(by time.Duration) {
+	if err := stepClock(by); err != nil {
+		c.T.Errorf("stepping the clock: %v", err)
+	}
 }
 
 // starts is what a daemon's end is mended with.

@@ -44,12 +44,19 @@ func TestAttackerOnTheLAN(t *testing.T) {
 	}
 	t.Run("at once", func(t *testing.T) {
 		owner, from := e.AwaitOwner(), probe.Now()
+		before := map[*lab.Host]uint64{}
+		for _, h := range e.Dirs {
+			before[h] = e.dropsOf(h, "lease_replay")
+		}
 		send(t, frames)
+		for _, h := range e.Dirs {
+			e.await(h.Name+" counts replays", 5*time.Second, func() bool { return e.dropsOf(h, "lease_replay") >= before[h]+10 })
+		}
 		e.wantUndisturbed(t, owner, from, pause(2*time.Second))
 		e.wantOwnerAlone(t, owner)
 	})
 	t.Run("forged adverts", func(t *testing.T) {
-		adverts := forge(frames, 255, 0, 100, 254)
+		adverts := append(forge(frames, nil, 255, 0, 100, 254), forge(frames, attacker.Addr.AsSlice(), 255, 0)...)
 		if len(adverts) == 0 {
 			t.Fatal("no advert was recorded")
 		}
@@ -60,6 +67,8 @@ func TestAttackerOnTheLAN(t *testing.T) {
 		}
 		e.wantUndisturbed(t, owner, from, pause(2*time.Second))
 		e.wantOwnerAlone(t, owner)
+		// Well formed: else this would test nothing but checksums.
+		e.AwaitFinding(owner, attacker.Addr.String()+", which is no member, sends VRRP adverts for VRID 51", "")
 	})
 	t.Run("while the owner is frozen, and after", func(t *testing.T) {
 		old := e.AwaitOwner()
@@ -144,8 +153,9 @@ func inject(mac net.HardwareAddr, frames [][]byte) error {
 
 const ipProtoVRRP = 112
 
-// forge makes adverts of other priorities out of the recorded one (version 2).
-func forge(frames [][]byte, priorities ...byte) [][]byte {
+// forge makes adverts of other priorities out of a recorded one (version 2), by
+// the same sender or another.
+func forge(frames [][]byte, sender []byte, priorities ...byte) [][]byte {
 	var out [][]byte
 	for _, f := range frames {
 		if len(f) < 34+20 || binary.BigEndian.Uint16(f[12:]) != unix.ETH_P_IP || f[14] != 0x45 || f[23] != ipProtoVRRP {
@@ -154,6 +164,9 @@ func forge(frames [][]byte, priorities ...byte) [][]byte {
 		end := 14 + int(binary.BigEndian.Uint16(f[16:])) // behind it is padding
 		for _, p := range priorities {
 			g := append([]byte(nil), f[:end]...)
+			copy(g[26:30], sender)
+			g[24], g[25] = 0, 0
+			binary.BigEndian.PutUint16(g[24:], internetSum(g[14:34]))
 			v := g[34:]
 			v[2] = p
 			v[6], v[7] = 0, 0
