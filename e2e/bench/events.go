@@ -110,7 +110,7 @@ var events = []event{
 	{
 		name: "rest", title: "At rest with 64 virtual routers",
 		note:    "lbcluster spreads them over three directors; keepalived's master has them all; see the busiest and all together",
-		counted: []quantity{sent, heard, pktAll, cpu, cpuAll, rss},
+		counted: []quantity{served, sent, heard, pktAll, cpu, cpuAll, rss},
 		trials:  map[system]int{lbcRest: 3, lbcRestFast: 3, ka2Rest: 3, ka3Rest: 3},
 		try:     rest,
 	},

@@ -12,15 +12,16 @@ type quantity string
 
 // The quantities.
 const (
-	outage quantity = "client without an answer, ms"       // the longest stretch without a good answer
-	twoMAC quantity = "two MACs answer ARP for, ms"        // see probe.Overlaps
-	failed quantity = "connections that failed"            // of those that ended in the trial, but
-	reset  quantity = "connections under way, then reset"  // those
-	sent   quantity = "packets sent each second"           // by the busiest director
-	heard  quantity = "packets received each second"       // likewise
-	cpu    quantity = "CPU of the daemon, % of one core"   // likewise
-	cpuAll quantity = "CPU of all directors' daemons, %"   // the sum
-	pktAll quantity = "packets sent by all, each second"   // the sum
+	outage quantity = "client without an answer, ms"      // the longest stretch without a good answer
+	twoMAC quantity = "two MACs answer ARP for, ms"       // see probe.Overlaps
+	failed quantity = "connections that failed"           // of those that ended in the trial, but
+	reset  quantity = "connections under way, then reset" // those
+	sent   quantity = "packets sent each second"          // by the busiest director
+	heard  quantity = "packets received each second"      // likewise
+	cpu    quantity = "CPU of the daemon, % of one core"  // likewise
+	cpuAll quantity = "CPU of all directors' daemons, %"  // the sum
+	pktAll quantity = "packets sent by all, each second"  // the sum
+	served quantity = "virtual routers served"
 	rss    quantity = "memory of the daemon, MB, resident" // of the busiest director
 )
 
