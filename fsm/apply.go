@@ -97,6 +97,7 @@ func (t *Table) edit(c Command) (*edit, error) {
 	}
 	e := &edit{Table: *t, old: t, cmd: c, rev: t.Revision + 1}
 	e.complete()
+	e.units = nil // routers and groups may change
 	return e, nil
 }
 
@@ -145,7 +146,15 @@ func (e *edit) finish() *Table {
 	next.Events = slices.Concat(next.Events[tooMany:], e.news)
 	next.scratch = nil
 	next.complete()
+	if next.units = e.old.units; !same(next.Routers, e.old.Routers) || !same(next.Groups, e.old.Groups) || next.units == nil {
+		next.indexUnits()
+	}
 	return &next
+}
+
+// same reports whether two lists are one in memory: a list that changes is copied first.
+func same[T any](a, b []T) bool {
+	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0])
 }
 
 // normal is c as the log would bring it back: UTC, no monotonic clock, clean

@@ -113,5 +113,6 @@ func Restore(b []byte) (*Table, error) {
 	if err := s.Table.Check(); err != nil {
 		return nil, fmt.Errorf("restore: %w", err)
 	}
+	s.Table.indexUnits()
 	return s.Table, nil
 }

@@ -30,6 +30,13 @@ func (t *Table) MemberByName(name string) (Member, bool) {
 
 // Router finds a virtual router by id.
 func (t *Table) Router(id uint64) (Router, bool) {
+	if t.units != nil {
+		i, ok := t.units.routers[id]
+		if !ok {
+			return Router{}, false
+		}
+		return t.Routers[i], true
+	}
 	return find(t.Routers, func(r Router) bool { return r.ID == id })
 }
 

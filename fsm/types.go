@@ -347,6 +347,7 @@ type Table struct {
 	Owners    map[uint64]MemberID `json:"owners"` // last reported owner of a unit; history, not authority
 	Events    []Event             `json:"events"` // the last EventsKept, oldest first
 
+	units   *unitIndex       // of Routers and Groups; nil while a command is being applied
 	idx     *index           // of Services; nil in a table that was put together by hand
 	scratch map[uint64]Place // in place of Places where there are none; see places
 }

@@ -8,6 +8,37 @@ import (
 // Units are what leases are for, by id: the sync groups, and the routers that
 // are in none. A group without a router (of a table put together by hand) is none.
 func (t *Table) Units() []Unit {
+	if t.units != nil {
+		return t.units.all
+	}
+	return t.makeUnits()
+}
+
+// unitIndex finds units and routers of a finished table: the daemon asks for
+// them many times a second.
+type unitIndex struct {
+	all     []Unit
+	byID    map[uint64]int // of all
+	of      map[uint64]int // of all, by the id of a router in it
+	routers map[uint64]int // of Table.Routers
+}
+
+// indexUnits is for a table that changes no more.
+func (t *Table) indexUnits() {
+	x := &unitIndex{all: t.makeUnits(), byID: map[uint64]int{}, of: map[uint64]int{}, routers: map[uint64]int{}}
+	for i, u := range x.all {
+		x.byID[u.ID] = i
+		for _, r := range u.Routers {
+			x.of[r] = i
+		}
+	}
+	for i, r := range t.Routers {
+		x.routers[r.ID] = i
+	}
+	t.units = x
+}
+
+func (t *Table) makeUnits() []Unit {
 	group := t.groupOf()
 	units := make([]Unit, 0, len(t.Routers))
 	at := map[uint64]int{}
@@ -42,12 +73,26 @@ func (t *Table) groupOf() map[string]SyncGroup {
 
 // Unit finds a unit by id: that of a sync group, or of a router in no group.
 func (t *Table) Unit(id uint64) (Unit, bool) {
-	return find(t.Units(), func(u Unit) bool { return u.ID == id })
+	if t.units != nil {
+		i, ok := t.units.byID[id]
+		if !ok {
+			return Unit{}, false
+		}
+		return t.units.all[i], true
+	}
+	return find(t.makeUnits(), func(u Unit) bool { return u.ID == id })
 }
 
 // UnitOf finds the unit that a router moves with.
 func (t *Table) UnitOf(router uint64) (Unit, bool) {
-	return find(t.Units(), func(u Unit) bool { return slices.Contains(u.Routers, router) })
+	if t.units != nil {
+		i, ok := t.units.of[router]
+		if !ok {
+			return Unit{}, false
+		}
+		return t.units.all[i], true
+	}
+	return find(t.makeUnits(), func(u Unit) bool { return slices.Contains(u.Routers, router) })
 }
 
 // UnitByName finds a unit by its name, or by that of a router in it.
