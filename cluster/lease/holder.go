@@ -422,7 +422,7 @@ func (h *Holder) send(to fsm.MemberID, m Message) {
 func (h *Holder) Next() int64 {
 	t := forever
 	for _, c := range h.routers {
-		t = min(t, h.due(c))
+		t = min(t, h.due(c, t))
 	}
 	for _, r := range h.releases {
 		t = min(t, r.nextAt, r.until)
@@ -430,14 +430,15 @@ func (h *Holder) Next() int64 {
 	return min(t, h.greetDue())
 }
 
-func (h *Holder) due(c *candidacy) int64 {
+// due is when c wants something, if that is before another time.
+func (h *Holder) due(c *candidacy, before int64) int64 {
 	t := forever
 	if len(c.toClose) > 0 {
 		t = c.closeAt
 	}
 	switch c.phase {
 	case waiting:
-		if h.mayProbe(c) {
+		if c.ready() < before && h.mayProbe(c) {
 			t = min(t, c.ready())
 		}
 	case probing:

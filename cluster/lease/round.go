@@ -121,7 +121,7 @@ func (c *candidacy) ready() int64 { return max(c.notBefore, c.backoff, c.force.f
 func (h *Holder) busy(c *candidacy, addrs []netip.Addr) bool {
 	for _, id := range h.order {
 		o := h.routers[id]
-		if o != c && (len(both(o.held, addrs)) > 0 || o.round != nil && len(both(o.round.addrs, addrs)) > 0) {
+		if o != c && (overlap(o.held, addrs) || o.round != nil && overlap(o.round.addrs, addrs)) {
 			return true
 		}
 	}
