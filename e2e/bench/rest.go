@@ -2,6 +2,7 @@ package bench
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -95,7 +96,14 @@ func manyLbcluster(t lab.T, initArgs ...string) *contestant {
 	n := portion
 	apply := func() {
 		s.Dirs[0].WriteFile("/etc/many.conf", manyConf(n, "vrrp_version 2", "1"))
-		s.Dirs[0].MustRun("lbcluster", "apply", "-f", "/etc/many.conf", "--yes")
+		s.Eventually(time.Minute, "the routers are applied", func() error { // the table may change meanwhile
+			_, err := s.Dirs[0].Run(context.Background(), "lbcluster", "apply", "-f", "/etc/many.conf", "--prune", "--yes")
+			if err != nil {
+				text := err.Error()
+				err = errors.New(text[max(0, len(text)-300):])
+			}
+			return err
+		})
 	}
 	for ; n <= routers; n += portion {
 		apply()
@@ -104,7 +112,10 @@ func manyLbcluster(t lab.T, initArgs ...string) *contestant {
 			break
 		}
 	}
-	if n -= portion; n < routers {
+	if n -= portion; n == 0 {
+		t.Fatalf("not even %d routers are placed", portion)
+	}
+	if n < routers {
 		apply()
 	}
 	c := lbcluster(s)
