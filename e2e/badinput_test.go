@@ -57,7 +57,6 @@ func fileFaults(pair string) map[string]struct{ conf, want string } {
 		"a VRID twice on an interface": {pair + strings.NewReplacer("VI_1", "VI_2", site.VIP, "172.25.88.101").Replace(router), `virtual_router_id: 51 on interface "eth0" (IPv4) is taken by virtual_router VI_1`},
 		"a real server twice":          {change("real_server 172.25.88.3 80", "real_server 172.25.88.2 80"), fmt.Sprintf("bad.conf:%d: real_server: it is there twice", line("real_server 172.25.88.3"))},
 		"a virtual server twice":       {pair + service, fmt.Sprintf("bad.conf:%d: virtual_server: it is there twice", line("virtual_server ")+strings.Count(service, "\n"))},
-		"a director as a real server":  {change("real_server 172.25.88.3 80", "real_server 172.25.88.12 80"), fmt.Sprintf("bad.conf:%d: real_server: it is director dir2", line("real_server 172.25.88.3"))},
 		"not a configuration at all":   {"\x7fELF\x02\x01\x01\x00\x00", "bad.conf"},
 	}
 }

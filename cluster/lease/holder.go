@@ -111,13 +111,14 @@ type candidacy struct {
 	asked      []fsm.MemberID // voters that may have promised since the last Release
 	askedUntil int64          // when the last of those promises ends, by this clock
 
-	hint    fsm.MemberID // of giving up: whom it is handed over to
-	yield   *Yield       // to whom it may be handed over now
-	heir    fsm.MemberID // whom giving up names, if nobody else is named
-	began   int64        // when the tenure began
-	handed  handed       // the last handover to us
-	force   force
-	adopted bool // a predecessor won it and this process goes on with it
+	hint     fsm.MemberID // of giving up: whom it is handed over to
+	yield    *Yield       // to whom it may be handed over now
+	failures int          // rounds and polls in a row that were not won
+	heir     fsm.MemberID // whom giving up names, if nobody else is named
+	began    int64        // when the tenure began
+	handed   handed       // the last handover to us
+	force    force
+	adopted  bool // a predecessor won it and this process goes on with it
 	// confirmed: nothing keeps this member from it any more since it was adopted.
 	confirmed bool
 
@@ -163,15 +164,46 @@ func (h *Holder) Idle() bool {
 
 // Step handles one event. What is overdue at now is ended first, so that an
 // answer that was read late finds its round dead, whichever the caller
-// delivers first.
+// delivers first. An event that is about one router touches no other: what else
+// is due at now is [Holder.Next]'s to say, and a Tick's to do.
 func (h *Holder) Step(now int64, ev Event) []Output {
 	h.out, h.now = nil, now
+	if id, one := about(ev); one {
+		if c := h.routers[id]; c != nil {
+			h.expire(now, c)
+		}
+		h.event(now, ev)
+		if c := h.routers[id]; c != nil {
+			h.push(now, c, 0)
+		}
+		h.retransmit(now)
+		return h.out
+	}
 	for _, id := range h.order {
 		h.expire(now, h.routers[id])
 	}
 	h.event(now, ev)
 	h.advance(now)
 	return h.out
+}
+
+// about is the one router that an event is about; false: it may be about more.
+func about(ev Event) (uint64, bool) {
+	switch e := ev.(type) {
+	case Received:
+		return e.Msg.Router, true
+	case Heir:
+		return e.Router, true
+	case Yielding:
+		return e.Router, true
+	case GateClosed:
+		return e.Router, true
+	case Removed:
+		return e.Router, true
+	case Promised:
+		return e.Router, true
+	}
+	return 0, false
 }
 
 func (h *Holder) event(now int64, ev Event) {
@@ -463,8 +495,16 @@ func (h *Holder) due(c *candidacy, before int64) int64 {
 	return t
 }
 
-// jitter is the random pause after a failed round: U(R/2, 2R).
-func (h *Holder) jitter() int64 {
+// jitter is the random pause after a failed round: U(R/2, 2R), and more from
+// the fourth failure in a row on, up to four times as much: whoever fails so
+// often may fail because the machines are busy, and should not keep them so; but
+// a quorum that returns must not wait for long either.
+func (h *Holder) jitter(c *candidacy) int64 {
 	r := int64(h.p.Round)
-	return r/2 + h.rng.Int64N(r*3/2+1)
+	pause := r/2 + h.rng.Int64N(r*3/2+1)
+	c.failures++
+	return pause << min(max(c.failures-patience, 0), 2)
 }
+
+// patience is how many failures in a row are taken for bad luck.
+const patience = 3

@@ -36,7 +36,7 @@ func (h *Holder) giveUp(now int64, c *candidacy, why string) {
 		if c.phase == asking {
 			c.deadline = never
 		}
-		c.backoff = now + h.jitter()
+		c.backoff = now + h.jitter(c)
 		c.phase, c.since = closing, now+int64(h.p.Settle)
 		if !h.bug.lateGrants {
 			c.round = nil

@@ -279,7 +279,7 @@ func (h *Holder) endPoll(now int64, c *candidacy) {
 	}
 	c.phase, c.poll = waiting, nil
 	if left < 0 {
-		c.backoff = now + h.jitter()
+		c.backoff = now + h.jitter(c)
 		return
 	}
 	pause := max(left, int64(h.p.Stagger)/8) // not a tight loop at the very end
@@ -320,7 +320,7 @@ func (h *Holder) win(now int64, c *candidacy) {
 		return
 	}
 	h.stats.Won++
-	c.round = nil
+	c.round, c.failures = nil, 0
 	h.emit(Arm{Router: c.id, Addrs: addrs, Deadline: deadline, Round: r.seq})
 	if c.phase == holding {
 		h.renewed(c, r, addrs, deadline)
