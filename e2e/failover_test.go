@@ -235,7 +235,7 @@ func (e *eyes) ownerIsCutOff(t *testing.T) {
 	back := probe.Now()
 	cut.Heal()
 	e.AwaitCalm()
-	e.wantWhy(t, next, old, next, "cut off")
+	e.wantWhy(t, next, old, next, "cut off", "no majority of the voters renewed it")
 	e.wantUndisturbed(t, next, back, pause(2*time.Second))
 	e.wantOwnerAlone(t, next)
 }

@@ -329,7 +329,7 @@ func (h *Holder) want(now int64, w Wanted) {
 		c := h.routers[r.ID]
 		if c == nil {
 			c = &candidacy{id: r.ID, rank: r.Rank, deadline: never}
-			c.handed.until, c.notBefore = never, now+h.stagger(c)
+			c.handed.until, c.notBefore = never, now+h.stagger(c)+h.firstChance(c)
 			h.routers[r.ID] = c
 		}
 		c.wanted, c.rank, c.unfit = true, r.Rank, r.Unfit
@@ -426,6 +426,13 @@ func (h *Holder) promised(now int64, e Promised) {
 	case c.heard: // released early
 		c.heard, c.notBefore = false, min(c.notBefore, after)
 	}
+}
+
+// firstChance is how much longer c waits for better candidates when the router
+// is new here: they may hear of it a moment later, and whoever takes it first
+// keeps it. What the own voter then promises decides when it stands.
+func (h *Holder) firstChance(c *candidacy) int64 {
+	return int64(min(max(0, c.rank), 2)) * int64(h.p.TTL)
 }
 
 // stagger is how long c lets better candidates go first.

@@ -385,7 +385,7 @@ func TestDriverOfAWitness(t *testing.T) {
 			}
 		})
 		g.start(one)
-		g.sleep(300 * time.Millisecond)
+		g.sleep(2 * time.Second) // the others wait for the first in rank, which is none
 		first := g.owners(1)
 		if len(first) != 1 || g.members[0].Status().Routers[0].Rank >= 0 {
 			t.Fatalf("owners %v, witness %+v", first, g.members[0].Status().Routers)

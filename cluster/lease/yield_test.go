@@ -248,3 +248,23 @@ func TestAStoppingHolderNamesItsHeir(t *testing.T) {
 		})
 	}
 }
+
+// Whoever is not first in rank leaves a router that is new here to those that
+// may hear of it a moment later.
+func TestANewRouterGoesToItsFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGroup(t, 3, nil)
+		g.start()
+		late := g.members[0] // the first in rank
+		for i, m := range g.members[1:] {
+			m.Update(g.want(i+1, one))
+		}
+		g.sleep(300 * time.Millisecond)
+		late.Update(g.want(0, one))
+		g.sleep(300 * time.Millisecond)
+		if got := g.owners(1); len(got) != 1 || got[0] != late.id {
+			t.Errorf("owned by %v, want %s", got, late.id)
+		}
+		g.stop()
+	})
+}
