@@ -92,7 +92,8 @@
 // R11 (Params.Guard). A paused virtual machine keeps its gate open for as long
 // as it was paused. Voters promise for ttl+G, so that a pause up to G does no
 // harm; each failover takes G longer. A member that lowers G lowers what it
-// tolerates from then on, not what it promised.
+// tolerates from then on; if it also forgets what it promised, its embargo is the
+// shorter one, which covers every lease but not a pause between the two.
 //
 // R12 (loop). The lease's goroutine touches no disk and waits for nobody: its
 // log lines go through a buffer that drops, its sends do not wait, it has a

@@ -40,6 +40,7 @@ type Holder struct {
 	stats    HolderStats
 	notes    []note // for the record
 	bug      holderBugs
+	hasty    bool                   // tests: no first chance, so that more happens in a run
 	ttlOf    func(seq uint64) int64 // tests: another ttl for this round; 0: as usual
 }
 
@@ -371,7 +372,7 @@ func (h *Holder) narrow(now int64, c *candidacy) {
 		h.giveUp(now, c, "the router has other addresses")
 		return
 	}
-	c.held, c.round, c.renewAt, c.goneEnd = both(c.held, c.want), nil, now, c.deadline
+	c.held, c.round, c.renewAt, c.goneEnd = both(c.held, c.want), nil, now, now+int64(h.p.TTLMax) // no gate is armed for longer
 	h.shut(now, c, gone)
 	h.emit(Acquired{c.id, c.held, c.deadline})
 }
@@ -432,6 +433,9 @@ func (h *Holder) promised(now int64, e Promised) {
 // is new here: they may hear of it a moment later, and whoever takes it first
 // keeps it. What the own voter then promises decides when it stands.
 func (h *Holder) firstChance(c *candidacy) int64 {
+	if h.hasty {
+		return 0
+	}
 	return int64(min(max(0, c.rank), 2)) * int64(h.p.TTL)
 }
 

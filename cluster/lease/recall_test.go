@@ -277,6 +277,10 @@ func TestUnsavedPromiseIsNotGiven(t *testing.T) {
 		if out := l.outbox["m2"]; len(out) != 1 || out[0].Kind != Deny || out[0].Reason != Unsaved {
 			t.Errorf("answered %+v", out)
 		}
+		l.vote(ask) // the same round again: what was promised is still not written down
+		if out := l.outbox["m2"]; len(out) != 2 || out[1].Kind != Deny || out[1].Reason != Unsaved {
+			t.Errorf("the repeated Ask is answered %+v", out)
+		}
 	})
 }
 

@@ -209,7 +209,7 @@ func (n *node) begin(how restart) {
 	}
 	n.voter.SetFloor(n.floor())
 	n.holder = NewHolder(n.id, n.boot, w.p, rand.New(rand.NewPCG(w.starts, 2)))
-	n.holder.bug = w.mut.holder
+	n.holder.bug, n.holder.hasty = w.mut.holder, true
 	if old != nil {
 		n.holder.ttlOf = old.ttlOf
 	}

@@ -278,6 +278,7 @@ func (v *Voter) ask(now int64, m Message) []Out {
 		// out again, which is no more than a duplicate on the wire.
 		if now < s.until && s.to == who && s.seq == m.Seq {
 			v.stats.Repeats++
+			v.dirty = append(v.dirty, m.Router) // the promise may not have been written down
 			return v.answer(m, Grant, Free, "", 0)
 		}
 		v.stats.Stale++
