@@ -38,8 +38,9 @@ type Config struct {
 // Timing holds every interval of the package. A zero field means its default.
 type Timing struct {
 	// Heartbeat is Raft's heartbeat and election time-out; a dead leader is
-	// replaced after one to three of them. Default 500ms: 200ms already flaps
-	// on a machine whose CPUs and disk are busy.
+	// replaced after one to three of them. Default 1s: no VIP waits for a
+	// leader, and half of it already flaps on a machine whose CPUs and disk are
+	// busy.
 	Heartbeat time.Duration
 	// Spacing is the pause between two changes of the voters. Default: 4s
 	// (robust: 8s), above the longest promise of any voter, 3s, times what
@@ -52,7 +53,7 @@ type Timing struct {
 	// Back is how long contact must hold before the mark is taken off.
 	// Default 2s.
 	Back time.Duration
-	// Poll is how often members greet each other. Default 500ms.
+	// Poll is how often members greet each other. Default 1s.
 	Poll time.Duration
 	// Write bounds one append to the Raft log; after it the store counts as
 	// broken. Default 3s.
@@ -78,10 +79,10 @@ func (t Timing) withDefaults() Timing {
 			*d = v
 		}
 	}
-	set(&t.Heartbeat, 500*time.Millisecond)
+	set(&t.Heartbeat, time.Second)
 	set(&t.Silent, 3*time.Second)
 	set(&t.Back, 2*time.Second)
-	set(&t.Poll, 500*time.Millisecond)
+	set(&t.Poll, time.Second)
 	set(&t.Write, 3*time.Second)
 	set(&t.Propose, 10*time.Second)
 	set(&t.Retry, time.Second)

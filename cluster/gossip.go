@@ -38,6 +38,8 @@ func (g *gossip) config() *memberlist.Config {
 	c.DeadNodeReclaimTime = 30 * time.Second
 	// A peer that is frozen must not hold up the end for the usual ten seconds.
 	c.TCPTimeout = 2 * time.Second
+	// Its packets are a few dozen bytes: compressing them costs more than sending.
+	c.EnableCompression = false
 	c.Logger = log.New(lineLogger{g.s.log.With("part", "gossip")}, "", 0)
 	return c
 }

@@ -35,7 +35,9 @@ func (t Timing) raftConfig(id fsm.MemberID, log hclog.Logger) *raft.Config {
 	c.HeartbeatTimeout = t.Heartbeat
 	c.ElectionTimeout = t.Heartbeat
 	c.LeaderLeaseTimeout = t.Heartbeat / 2
-	c.CommitTimeout = min(50*time.Millisecond, t.Heartbeat/4)
+	// How late a follower learns of a commit at most; at rest the leader writes to
+	// each follower this often, which is most of what an idle member does.
+	c.CommitTimeout = min(100*time.Millisecond, t.Heartbeat/4)
 	c.SnapshotInterval = t.SnapshotEvery
 	c.SnapshotThreshold = t.SnapshotAfter
 	c.TrailingLogs = t.Trailing

@@ -234,7 +234,7 @@ func (e *eyes) fullDisk(t *testing.T) {
 		return nil
 	})
 	t.Logf("weight %d acknowledged before, %d writes refused meanwhile", acknowledged, refused)
-	f := e.AwaitFinding(other, "disk errors", "")
+	f := e.AwaitFinding(other, "its disk takes no Raft log", "make room")
 	if f.Member != leader.Name || !strings.Contains(f.Text, "no space left on device") {
 		t.Errorf("status says %+v, want %s and its error", f, leader.Name)
 	}

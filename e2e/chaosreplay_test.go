@@ -77,7 +77,7 @@ func TestAttackerOnTheLAN(t *testing.T) {
 		}
 		send(t, frames)
 		next := e.AwaitSuccessor(old)
-		from := probe.Now()
+		from := e.served()
 		send(t, frames)
 		e.wantUndisturbed(t, next, from, pause(2*time.Second))
 		if err := e.Daemons[old].Thaw(); err != nil {

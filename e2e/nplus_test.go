@@ -61,7 +61,7 @@ func newNPlus(t *testing.T) *nplus {
 	n.AwaitTables(func(rules string) bool { return strings.Count(rules, "-a ") == 6 })
 	n.await("each router has an owner", 30*time.Second, allOwned)
 	for i, vip := range nplusVIPs {
-		n.eyes[fmt.Sprintf("VI_%d", i+1)] = &eyes{s, s.ProbeHTTPFor(s.Client, vip+":80", 30*time.Millisecond, patience), s.ProbeARP(s.Watcher, vip, 20*time.Millisecond)}
+		n.eyes[fmt.Sprintf("VI_%d", i+1)] = &eyes{s, s.ProbeHTTPFor(s.Client, vip+":80", 50*time.Millisecond, patience), s.ProbeARP(s.Watcher, vip, 50*time.Millisecond)}
 	}
 	return n
 }

@@ -157,6 +157,24 @@ func (e *eyes) await(what string, patience time.Duration, ok func() bool) {
 	})
 }
 
+// served waits until the client has an answer again, and returns when it asked:
+// the lease comes first, then the address, then the neighbours learn of it.
+func (e *eyes) served() probe.Time {
+	e.T.Helper()
+	var since probe.Time
+	asked := probe.Now()
+	e.await("the client is served", 10*time.Second, func() bool {
+		for _, r := range e.http.Records() {
+			if r.Start >= asked && r.Result == probe.OK {
+				since = r.Start
+				return true
+			}
+		}
+		return false
+	})
+	return since
+}
+
 func pause(d time.Duration) probe.Time {
 	time.Sleep(d)
 	return probe.Now()

@@ -133,7 +133,35 @@ func newTracked(t *testing.T) *tracked {
 	w.eyes = &eyes{Site: s}
 	w.await("owners", func(rs map[string]site.Router) bool { return rs["WEB"].Owner != "" && rs["LEFT"].Owner != "" })
 	w.eyes = &eyes{s, s.ProbeHTTPFor(s.Client, site.Target, 20*time.Millisecond, patience), s.ProbeARP(s.Watcher, site.VIP, 5*time.Millisecond)}
+	w.awaitRest()
 	return w
+}
+
+// awaitRest waits until the scripts of one director were last told that it is
+// WEB's master, those of the others that they are not, and nothing new came for
+// a while: who is fit is found in the first seconds.
+func (w *tracked) awaitRest() {
+	w.T.Helper()
+	var last string
+	since := time.Now()
+	w.eyes.await("every director has been told what it is", 30*time.Second, func() bool {
+		masters, backups, all := 0, 0, ""
+		for _, h := range w.Dirs {
+			told := w.told(h, "")
+			all += fmt.Sprint(told)
+			switch own := w.told(h, "own"); {
+			case len(own) == 0:
+			case own[len(own)-1] == "own master":
+				masters++
+			case own[len(own)-1] == "own backup":
+				backups++
+			}
+		}
+		if all != last {
+			last, since = all, time.Now()
+		}
+		return masters == 1 && backups == len(w.Dirs)-1 && time.Since(since) > 2*time.Second
+	})
 }
 
 func startNginx(s *site.Site, h *lab.Host) *lab.Proc {
@@ -238,7 +266,7 @@ func (w *tracked) fitterGetsIt(t *testing.T) {
 	})
 	next := w.Named(rs["WEB"].Owner)
 	w.wantPlanned(t, next, from, pause(settled))
-	w.wantCause(t, next, from, next.Name+" was fitter than "+old.Name+" ("+old.Name+" has the score -5")
+	w.wantCause(t, next, from, " was fitter than "+old.Name+" ("+old.Name+" has the score -5")
 	back := probe.Now()
 	old.WriteFile("/etc/level", "0\n")
 	w.wantUndisturbed(t, next, back, pause(8*time.Second)) // as good as the owner is not better

@@ -187,11 +187,14 @@
 // for one member share a packet. Whatever does not open, or is not for this
 // member, is dropped and counted.
 //
-// Each packet goes every way there is: as a datagram from the main address to
-// the main address, and in each further network that two members share, and
-// through Config.Relay, the members' TLS connection. It has one counter, so that
-// the copy that comes first counts and the others do not; but each copy shows
-// that its way is alive. No way waits for another, and none is chosen.
+// A packet goes every way there is: as a datagram from the main address to the
+// main address, and in each further network that two members share, and through
+// Config.Relay, the members' TLS connection. It has one counter, so that the copy
+// that comes first counts and the others do not; but each copy shows that its way
+// is alive. No way waits for another, and none is chosen. While two members hear
+// each other by datagrams, what would be repeated within the same round anyway
+// (the first Ask, the first Grant), and every second unchanged standing, is
+// spared the TLS connection: the repetition goes every way.
 //
 // Once a renew period, and when something changed, each member tells each other
 // one what units it could hold at once, how well, and which addresses of members

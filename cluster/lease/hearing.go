@@ -113,6 +113,16 @@ func (h *hearing) silent(id fsm.MemberID, now, limit int64) bool {
 	return true
 }
 
+// byDatagram reports whether a datagram of a peer came within limit.
+func (h *hearing) byDatagram(id fsm.MemberID, now, limit int64) bool {
+	for w, k := range h.ways[id] {
+		if w.to.IsValid() && k.at > now-limit {
+			return true
+		}
+	}
+	return false
+}
+
 // lately lists the addresses of peers that were heard within limit, the latest
 // first.
 func (h *hearing) lately(now, limit int64) []Heard {

@@ -41,6 +41,7 @@ type loop struct {
 	standing    Standing // this member's
 	standingSeq uint64
 	tellAt      int64          // when to say it again
+	anew        int            // how often yet it goes every way, for it has changed
 	recorded    map[said]int64 // see journal
 	margins     map[uint64]*margin
 
@@ -52,6 +53,7 @@ type loop struct {
 	local   []Message                  // for the own voter
 	outbox  map[fsm.MemberID][]Message // until flush
 	order   []fsm.MemberID             // of the outbox
+	uttered map[exchange]uint64        // the last round that was asked or granted
 	terms   map[uint64]*fence.Term
 	removed map[uint64]removal
 
@@ -77,7 +79,7 @@ func newLoop(d *Driver, socks *sockets, seal *sealer, packets <-chan arrival, li
 		kept:   map[uint64]tenure{}, peers: map[fsm.MemberID][]netip.AddrPort{}, yielding: map[uint64]Yield{},
 		keeper:  newKeeper(d.cfg.Gate),
 		packets: packets, lines: lines,
-		outbox: map[fsm.MemberID][]Message{}, terms: map[uint64]*fence.Term{},
+		outbox: map[fsm.MemberID][]Message{}, uttered: map[exchange]uint64{}, terms: map[uint64]*fence.Term{},
 		told: map[fsm.MemberID]*told{}, recorded: map[said]int64{}, margins: map[uint64]*margin{},
 		rate: newRateMonitor(d.cfg.Params.Eps), fit: Fit{Reason: "not yet reported as fit"},
 		removed: map[uint64]removal{}, dropped: map[string]uint64{}, said: map[uint64]string{},
@@ -124,7 +126,7 @@ func (l *loop) run(ctx context.Context) error {
 		case p := <-l.d.relayed:
 			l.take(p)
 		case s := <-l.d.standing:
-			l.standing, l.tellAt = s, now
+			l.standing, l.tellAt, l.anew = s, now, 2
 		case w := <-l.d.want:
 			l.adopt(w)
 		case l.fit = <-l.d.fit:
@@ -426,11 +428,13 @@ func (l *loop) log(level slog.Level, msg string, args ...any) {
 
 // flush packs and sends the outbox.
 func (l *loop) flush() {
+	now := l.clocks.Boot()
 	for _, to := range l.order {
 		ms := l.outbox[to]
 		for len(ms) > 0 {
 			n := batch(ms)
-			l.transmit(to, packetMessages, appendBody(nil, ms[0].Tag, ms[0].Boot, ms[0].Echo, ms[:n]))
+			spare := l.routine(to, ms[:n]) && l.byDatagram(now, to)
+			l.transmit(to, packetMessages, appendBody(nil, ms[0].Tag, ms[0].Boot, ms[0].Echo, ms[:n]), spare)
 			ms = ms[n:]
 		}
 	}
@@ -450,13 +454,14 @@ func batch(ms []Message) int {
 	return len(ms)
 }
 
-func (l *loop) transmit(to fsm.MemberID, kind byte, body []byte) {
+// transmit seals a packet and sends it; spareRelay: datagrams will do.
+func (l *loop) transmit(to fsm.MemberID, kind byte, body []byte, spareRelay bool) {
 	if _, ok := l.ways[to]; !ok {
 		l.unsent++
 		return
 	}
 	p, err := l.seal.sealAs(kind, to, body)
-	if err != nil || !l.spread(to, p) {
+	if err != nil || !l.spread(to, p, spareRelay) {
 		l.unsent++ // as good as lost on the way
 		return
 	}

@@ -15,14 +15,18 @@ import (
 	"lbcluster/fsm"
 )
 
-// Every packet goes every way there is (rule 3.9): from each local address to
-// the peer's address in the same network, from the main address to the main
+// A packet goes every way there is (rule 3.9): from each local address to the
+// peer's address in the same network, from the main address to the main
 // address, and through the relay. It is one packet with one counter, so the
-// receiver takes the copy that comes first and drops the others. That is chosen
-// over a relay that waits until UDP is silent: there is no silence to detect, so
-// a firewall that drops UDP, in one direction even, costs no renewal; and no
-// copy waits for another, so a slow TCP connection delays no datagram. The
-// price is one small TLS record a packet.
+// receiver takes the copy that comes first and drops the others. No copy waits
+// for another, so a slow TCP connection delays no datagram.
+//
+// One kind of packet is spared the relay: the first Ask of a round and the first
+// answer to it, between two members who hear each other by datagrams. At rest
+// these are nearly all packets, and a TLS record costs both ends as much as the
+// datagram. The repetition within the round, and its answer, go every way, so a
+// firewall that begins to drop UDP, in one direction even, costs no renewal:
+// there is no silence that has to be noticed first.
 
 // arrival is a packet and the way it came. Of the relay both addresses are zero.
 type arrival struct {
@@ -232,8 +236,9 @@ func (d *Driver) enqueue(packets chan<- arrival, a arrival) {
 	}
 }
 
-// send gives a packet to every way to a peer, and to the relay; false: to none.
-func (l *loop) spread(to fsm.MemberID, p []byte) bool {
+// spread gives a packet to every way to a peer, and to the relay unless it is
+// spared; false: to none.
+func (l *loop) spread(to fsm.MemberID, p []byte, spareRelay bool) bool {
 	sent := false
 	conns := *l.socks.conns.Load()
 	for _, w := range l.ways[to] {
@@ -241,10 +246,50 @@ func (l *loop) spread(to fsm.MemberID, p []byte) bool {
 			sent = true
 		}
 	}
+	if spareRelay && sent {
+		return true
+	}
 	if l.d.cfg.Relay != nil && l.d.cfg.Relay(to, p) {
 		sent = true
 	}
 	return sent
+}
+
+// exchange is a kind of message about a router, to a member.
+type exchange struct {
+	to     fsm.MemberID
+	router uint64
+	kind   Kind
+}
+
+// routine reports whether all of ms are said for the first time and will be
+// said again in the same round if they are lost.
+func (l *loop) routine(to fsm.MemberID, ms []Message) bool {
+	all := true
+	for _, m := range ms {
+		if m.Kind != Ask && m.Kind != Grant {
+			all = false
+			continue
+		}
+		x := exchange{to, m.Router, m.Kind}
+		if l.uttered[x] == m.Seq {
+			all = false
+		}
+		l.uttered[x] = m.Seq
+	}
+	return all
+}
+
+// byDatagram reports whether this member and a peer heard each other by
+// datagrams lately.
+func (l *loop) byDatagram(now int64, id fsm.MemberID) bool {
+	limit := hearingRenews * int64(l.d.cfg.Params.Renew)
+	t := l.told[id]
+	if t == nil || t.at <= now-limit {
+		return false
+	}
+	self := func(h Heard) bool { return h.Member == l.d.cfg.Self }
+	return slices.ContainsFunc(t.heard, self) && l.hear.byDatagram(id, now, limit)
 }
 
 // reroute takes over the addresses of peers and of this member.
@@ -260,4 +305,5 @@ func (l *loop) reroute(w Want) {
 	}
 	replace(l.socks.wanted, locals)
 	l.hear.peers(l.ways, l.d.cfg.Relay != nil)
+	clear(l.uttered) // who and what is gone needs no entry
 }

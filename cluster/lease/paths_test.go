@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -168,6 +169,59 @@ func TestDriverOverTheRelay(t *testing.T) {
 			})
 		})
 	}
+}
+
+// At rest the relay carries little; when a firewall begins to drop datagrams, in
+// whichever direction, the repetition within the round goes over it, and no
+// renewal is lost.
+func TestTheRelayIsSparedAndThereInTime(t *testing.T) {
+	for name, drops := range map[string]func(owner netip.Addr, from, to netip.AddrPort) bool{
+		"both directions": func(netip.Addr, netip.AddrPort, netip.AddrPort) bool { return true },
+		"to the owner":    func(owner netip.Addr, _, to netip.AddrPort) bool { return to.Addr() == owner },
+		"from the owner":  func(owner netip.Addr, from, _ netip.AddrPort) bool { return from.Addr() == owner },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				byID := map[fsm.MemberID]*member{}
+				var relayed atomic.Uint64
+				rec := &record{}
+				g := newGroup(t, 3, func(_ int, cfg *Config) {
+					cfg.Journal = rec.add
+					cfg.Relay = func(to fsm.MemberID, p []byte) bool {
+						relayed.Add(1)
+						byID[to].Deliver(slices.Clone(p))
+						return true
+					}
+				})
+				for _, m := range g.members {
+					byID[m.id] = m
+				}
+				g.start(one)
+				g.sleep(5 * time.Second)
+				before, sent := relayed.Load(), sentBy(g)
+				g.sleep(10 * time.Second)
+				if n, all := relayed.Load()-before, sentBy(g)-sent; n == 0 || n > all/2 {
+					t.Errorf("at rest %d of %d packets went over the relay too: some wanted, and less than half", n, all)
+				}
+				owner := byID[g.owners(1)[0]]
+				at := owner.cfg.Listen.Addr()
+				g.hub.dropping(func(from, to netip.AddrPort) bool { return drops(at, from, to) })
+				g.sleep(10 * time.Second)
+				if len(owner.owner.history()) != 1 || len(rec.of(EntryRound)) != 0 {
+					t.Errorf("tenures %v, rounds lost: %+v", owner.owner.history(), rec.of(EntryRound))
+				}
+				g.stop()
+			})
+		})
+	}
+}
+
+// sentBy counts the packets of a group's members.
+func sentBy(g *group) (n uint64) {
+	for _, m := range g.members {
+		n += m.Status().Sent
+	}
+	return n
 }
 
 // A local address that can't be bound is shown and tried again, and one that is

@@ -239,9 +239,12 @@ func (l *loop) tellAll(now int64) {
 	renew := int64(l.d.cfg.Params.Renew)
 	l.tellAt = now + renew
 	l.standingSeq++
+	// Unchanged, it goes over the relay half as often: enough to see that way live.
+	everyWay := l.anew > 0 || l.standingSeq%2 == 0
+	l.anew = max(l.anew-1, 0)
 	for _, body := range standingBodies(l.standingSeq, l.standing, l.hear.lately(now, hearingRenews*renew)) {
 		for id := range l.ways {
-			l.transmit(id, packetStanding, body)
+			l.transmit(id, packetStanding, body, !everyWay && l.byDatagram(now, id))
 		}
 	}
 	l.lookAtWays(now, renew)

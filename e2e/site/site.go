@@ -30,7 +30,8 @@ type Site struct {
 	Client  *lab.Host
 	Watcher *lab.Host
 
-	initArgs []string // for init, in addition
+	initArgs  []string // for init, in addition
+	witnesses int      // that were founded with them
 }
 
 // New makes the hosts; the real servers serve, nothing else runs.
