@@ -211,15 +211,15 @@ func (l *loop) take(a arrival) {
 	}
 	if err == nil {
 		l.queue = append(l.queue, l.aliveEvents(o.from)...)
-		err = l.read(now, o)
+		err = l.read(now, o, !a.from.IsValid())
 	}
 	if err != nil {
 		l.dropped[err.Error()]++
 	}
 }
 
-// read takes what a packet says.
-func (l *loop) read(now int64, o opened) error {
+// read takes what a packet says; relayed: no datagram brought it first.
+func (l *loop) read(now int64, o opened, relayed bool) error {
 	if o.kind == packetStanding {
 		return l.hearStanding(now, o)
 	}
@@ -230,6 +230,9 @@ func (l *loop) read(now int64, o opened) error {
 	for _, m := range ms {
 		switch m.Kind {
 		case Probe, Ask, Release:
+			if relayed {
+				l.uttered[exchange{m.From, m.Router, Grant}] = m.Seq // answered as it came
+			}
 			l.vote(m)
 			if m.Kind == Release && m.Hint == l.d.cfg.Self {
 				l.queue = append(l.queue, Received{m})
