@@ -57,7 +57,6 @@ func (s *Site) AwaitRouters(h *lab.Host, patience time.Duration, what string, wa
 // waits until as many vote as it wants: an odd number.
 func (s *Site) Found(witnesses ...*lab.Host) {
 	s.T.Helper()
-	s.witnesses = len(witnesses)
 	all := append(append([]*lab.Host{}, s.Dirs...), witnesses...)
 	for _, h := range all {
 		if s.Daemons[h] == nil {

@@ -30,8 +30,7 @@ type Site struct {
 	Client  *lab.Host
 	Watcher *lab.Host
 
-	initArgs  []string // for init, in addition
-	witnesses int      // that were founded with them
+	initArgs []string // for init, in addition
 }
 
 // New makes the hosts; the real servers serve, nothing else runs.
