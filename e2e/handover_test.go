@@ -15,7 +15,7 @@ func TestHandovers(t *testing.T) {
 	lab.Need(t)
 	s := site.Up(t, 3)
 	// 200 new connections a second.
-	e := &eyes{s, s.ProbeHTTPFor(s.Client, site.Target, 5*time.Millisecond, patience), s.ProbeARP(s.Watcher, site.VIP, 5*time.Millisecond)}
+	e := &eyes{Site: s, http: s.ProbeHTTPFor(s.Client, site.Target, 5*time.Millisecond, patience), arp: s.ProbeARP(s.Watcher, site.VIP, 5*time.Millisecond)}
 	t.Run("a router is moved", func(t *testing.T) { e.movedUnderLoad(t) })
 	t.Run("its director is drained, and made fit again", func(t *testing.T) { e.directorIsDrained(t) })
 	t.Run("its cable is pulled: what was moved there stays away", func(t *testing.T) { e.movedAndLost(t) })

@@ -54,14 +54,18 @@ func newNPlus(t *testing.T) *nplus {
 			web.AddAddress("lo", vip+"/32")
 		}
 	}
-	s.Found(n.witness)
+	// Eight hosts share few emulated CPUs here, and who is where is what counts.
+	s.FoundWith(n.witness, "--profile", "robust")
 	n.witness.MustRun("lbcluster", "settings", "set", "spares=1")
 	n.witness.WriteFile("/etc/three.conf", site.Several(n.witness.MustRun("cat", site.Example), nplusVIPs...))
 	n.witness.MustRun("lbcluster", "apply", "-f", "/etc/three.conf", "--yes")
 	n.AwaitTables(func(rules string) bool { return strings.Count(rules, "-a ") == 6 })
 	n.await("each router has an owner", 30*time.Second, allOwned)
 	for i, vip := range nplusVIPs {
-		n.eyes[fmt.Sprintf("VI_%d", i+1)] = &eyes{s, s.ProbeHTTPFor(s.Client, vip+":80", 50*time.Millisecond, patience), s.ProbeARP(s.Watcher, vip, 50*time.Millisecond)}
+		n.eyes[fmt.Sprintf("VI_%d", i+1)] = &eyes{
+			Site: s, http: s.ProbeHTTPFor(s.Client, vip+":80", 50*time.Millisecond, patience),
+			arp: s.ProbeARP(s.Watcher, vip, 50*time.Millisecond), limit: 6 * time.Second,
+		}
 	}
 	return n
 }

@@ -78,6 +78,13 @@ func (s *Site) Found(witnesses ...*lab.Host) {
 	s.AwaitVoters((len(all)-1)/2*2 + 1)
 }
 
+// FoundWith is Found with one witness and arguments for init.
+func (s *Site) FoundWith(witness *lab.Host, initArgs ...string) {
+	s.T.Helper()
+	s.initArgs = initArgs
+	s.Found(witness)
+}
+
 // Named is the host of a director's name, or nil.
 func (s *Site) Named(name string) *lab.Host {
 	for _, h := range s.Dirs {
