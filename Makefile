@@ -34,9 +34,9 @@ check: need-go ## gofmt and go vet
 	$(GO) vet ./...
 
 .PHONY: test
-test: need-lab check ## all tests: here, then those that need IPVS in the lab
+test: need-lab check ## all tests: here, then those that need IPVS in the lab (who fails there is run once more)
 	$(GO) test ./...
-	$(LAB) test -timeout 45m $(LAB_PACKAGES)
+	$(LAB) test -again -timeout 60m $(LAB_PACKAGES)
 
 DURATION ?= 10m
 SEED     ?= 0

@@ -177,6 +177,6 @@ func TestDirectorsThatAreRealServers(t *testing.T) {
 	b.Daemons[owner].Kill()
 	b.wantServed(t, "with the old owner's daemon dead", b.AwaitSuccessor(owner), b.Dirs...)
 	if s := probe.Overlaps(arp.Records(), probe.Window); len(s) > 0 || len(arp.Records()) < 100 {
-		t.Errorf("two MACs answered for the VIP, which is on lo of both, in %v (of %d records)", s, len(arp.Records()))
+		t.Errorf("BROKEN: two MACs answered for the VIP, which is on lo of both, in %v (of %d records)", s, len(arp.Records()))
 	}
 }

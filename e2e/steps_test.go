@@ -96,7 +96,7 @@ func (e *eyes) wantHandover(t *testing.T, next *lab.Host, from, to probe.Time) {
 func (e *eyes) wantNoOverlap(t *testing.T) {
 	t.Helper()
 	if s := probe.Overlaps(e.arp.Records(), probe.Window); len(s) > 0 {
-		t.Errorf("two MACs answered in %v", s)
+		t.Errorf("BROKEN: two MACs answered in %v", s)
 	}
 }
 
@@ -110,7 +110,7 @@ const stood = 150 * time.Millisecond
 func (e *eyes) wantUndisturbed(t *testing.T, owner *lab.Host, from, to probe.Time) {
 	t.Helper()
 	sum := probe.Summarise(e.http.Records(), from, to)
-	if sum.Failed > 0 || sum.OK < int(to.Sub(from)/(40*time.Millisecond)) {
+	if sum.Failed > 0 || sum.OK < int(to.Sub(from)/(100*time.Millisecond)) {
 		late, report := e.worst(from, to), t.Errorf
 		if late > stood {
 			report = t.Logf

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"lbcluster/e2e/lab/guest"
+	"lbcluster/e2e/lab/image"
 )
 
 func fetchCommand(ctx context.Context, args []string) error {
@@ -33,6 +34,7 @@ func fetchCommand(ctx context.Context, args []string) error {
 func testCommand(ctx context.Context, args []string) error {
 	fs := flag.NewFlagSet("lab test", flag.ContinueOnError)
 	run := fs.String("run", "", "run only the tests that match this `regexp`")
+	again := fs.Bool("again", false, "run tests that failed once more, in a fresh guest; who fails twice has failed")
 	count := fs.Int("count", 1, "run each test this many times")
 	timeout := fs.Duration("timeout", 20*time.Minute, "stop the guest after this time")
 	var more []string
@@ -54,10 +56,10 @@ func testCommand(ctx context.Context, args []string) error {
 	testArgs = append(testArgs, more...)
 	ctx, cancel := context.WithTimeoutCause(ctx, *timeout, fmt.Errorf("the tests took longer than %v", *timeout))
 	defer cancel()
-	return runTests(ctx, patterns, testArgs)
+	return runTests(ctx, patterns, testArgs, *again)
 }
 
-func runTests(ctx context.Context, patterns, testArgs []string) error {
+func runTests(ctx context.Context, patterns, testArgs []string, again bool) error {
 	h, err := openHost(ctx)
 	if err != nil {
 		return err
@@ -74,20 +76,41 @@ func runTests(ctx context.Context, patterns, testArgs []string) error {
 	if len(tests) == 0 {
 		return fmt.Errorf("no tests in %s", strings.Join(patterns, " "))
 	}
+	first, err := h.runJob(ctx, tests, overlay)
+	if err != nil || !first.bad {
+		return err
+	}
+	second := first.count.again(tests)
+	if !again || len(second) == 0 {
+		return exitStatus(1)
+	}
+	h.progress("%d failed; the machine may have been busy, so they are run once more: %v", first.count.fail, first.count.failed)
+	last, err := h.runJob(ctx, second, overlay)
+	if err == nil && last.bad {
+		return exitStatus(1)
+	}
+	return err
+}
+
+// outcome is how a run of tests ended.
+type outcome struct {
+	count *tally
+	bad   bool
+}
+
+// runJob runs tests in a fresh guest.
+func (h *host) runJob(ctx context.Context, tests []guest.Test, overlay *image.Tree) (outcome, error) {
 	count := &tally{w: os.Stdout}
 	status, results, err := h.run(ctx, &guest.Job{Tests: tests}, overlay, console{out: count})
 	count.Flush()
 	if err != nil {
-		return err
+		return outcome{}, err
 	}
 	h.progress("%d passed, %d failed, %d skipped; logs in %s", count.pass, count.fail, count.skip, results)
-	switch {
-	case status != 0 || count.fail > 0:
-		return exitStatus(1)
-	case count.pass == 0:
-		return errors.New("no test ran")
+	if status == 0 && count.pass == 0 {
+		return outcome{}, errors.New("no test ran")
 	}
-	return nil
+	return outcome{count, status != 0 || count.fail > 0}, nil
 }
 
 // entryCommand runs a named entry in the guest with the terminal connected.

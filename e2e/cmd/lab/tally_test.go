@@ -2,7 +2,10 @@ package main
 
 import (
 	"bytes"
+	"reflect"
 	"testing"
+
+	"lbcluster/e2e/lab/guest"
 )
 
 func TestTally(t *testing.T) {
@@ -23,6 +26,31 @@ func TestTally(t *testing.T) {
 		}
 		if w.String() != out {
 			t.Errorf("the output was changed: %q", w.String())
+		}
+	}
+}
+
+// Only tests that failed run again, in their packages, and nothing does after a
+// broken invariant or a binary that ended without saying which test it was.
+func TestWhoRunsAgain(t *testing.T) {
+	tests := []guest.Test{{Package: "p/a", Args: []string{"-test.v", "-test.run=Test"}}, {Package: "p/b"}, {Package: "p/c"}}
+	const out = "=== LAB   p/a\r\n--- FAIL: TestA (0.01s)\r\n--- PASS: TestB (0.01s)\n--- FAIL: TestC (0.01s)\n=== LAB   p/a: exit status 1\n" +
+		"=== LAB   p/b\n--- PASS: TestA (0.01s)\n"
+	for _, c := range []struct {
+		more string
+		want []guest.Test
+	}{
+		{"", []guest.Test{{Package: "p/a", Args: []string{"-test.v", "-test.run=^(TestA|TestC)$"}}}},
+		{"=== LAB   p/c\n=== LAB   p/c: exit status 2\n", nil},
+		{"=== LAB   p/c\n--- FAIL: TestX (0.01s)\npanic: x\n=== LAB   p/c: exit status 2\n", nil},
+		{"    x_test.go:1: BROKEN: two MACs answered\n", nil},
+	} {
+		var w bytes.Buffer
+		count := &tally{w: &w}
+		_, _ = count.Write([]byte(out + c.more))
+		count.Flush()
+		if got := count.again(tests); !reflect.DeepEqual(got, c.want) {
+			t.Errorf("after %q: %+v, want %+v", c.more, got, c.want)
 		}
 	}
 }

@@ -37,6 +37,15 @@ type Job struct {
 	Env    []string `json:"env,omitempty"`    // NAME=value
 }
 
+// PackageMark begins the line before a package's tests, and the one that says
+// how they ended, which has a colon behind the package.
+const PackageMark = "=== LAB   "
+
+// BrokenMark is in what a test says of an invariant that must hold however busy
+// the machine is: two directors never answer at a time, no acknowledged write is
+// lost. Such a test gets no second run.
+const BrokenMark = "BROKEN: "
+
 // Test is one test binary.
 type Test struct {
 	Package string   `json:"package"` // import path, to name it in messages

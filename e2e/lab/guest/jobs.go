@@ -47,11 +47,11 @@ func RunJob(entries map[string]Entry) int {
 func runTests(tests []Test) int {
 	status := 0
 	for _, t := range tests {
-		fmt.Printf("=== LAB   %s\n", t.Package)
+		fmt.Println(PackageMark + t.Package)
 		cmd := exec.Command(t.Binary, t.Args...)
 		cmd.Dir, cmd.Stdout, cmd.Stderr = t.Dir, os.Stdout, os.Stderr
 		if err := cmd.Run(); err != nil {
-			fmt.Printf("=== LAB   %s: %v\n", t.Package, err)
+			fmt.Printf("%s%s: %v\n", PackageMark, t.Package, err)
 			status = 1
 		}
 	}
