@@ -54,8 +54,7 @@ func newNPlus(t *testing.T) *nplus {
 			web.AddAddress("lo", vip+"/32")
 		}
 	}
-	// Eight hosts share few emulated CPUs here, and who is where is what counts.
-	s.FoundWith(n.witness, "--profile", "robust")
+	s.FoundRobust(n.witness)
 	n.witness.MustRun("lbcluster", "settings", "set", "spares=1")
 	n.witness.WriteFile("/etc/three.conf", site.Several(n.witness.MustRun("cat", site.Example), nplusVIPs...))
 	n.witness.MustRun("lbcluster", "apply", "-f", "/etc/three.conf", "--yes")

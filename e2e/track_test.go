@@ -126,13 +126,13 @@ func newTracked(t *testing.T) *tracked {
 		s.Started(h, h.StartDirectorApart("--addr", h.Addr.String()))
 		w.nginx[h] = startNginx(s, h)
 	}
-	s.Found()
+	s.FoundRobust()
 	s.Dirs[0].WriteFile("/etc/track.conf", trackConf)
 	out := s.Dirs[0].MustRun("lbcluster", "apply", "-f", "/etc/track.conf", "--yes")
 	t.Log(out)
 	w.eyes = &eyes{Site: s}
 	w.await("owners", func(rs map[string]site.Router) bool { return rs["WEB"].Owner != "" && rs["LEFT"].Owner != "" })
-	w.eyes = &eyes{Site: s, http: s.ProbeHTTPFor(s.Client, site.Target, 20*time.Millisecond, patience), arp: s.ProbeARP(s.Watcher, site.VIP, 5*time.Millisecond)}
+	w.eyes = &eyes{Site: s, http: s.ProbeHTTPFor(s.Client, site.Target, 20*time.Millisecond, patience), arp: s.ProbeARP(s.Watcher, site.VIP, 20*time.Millisecond), limit: 6 * time.Second}
 	w.awaitRest()
 	return w
 }

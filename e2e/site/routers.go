@@ -78,11 +78,12 @@ func (s *Site) Found(witnesses ...*lab.Host) {
 	s.AwaitVoters((len(all)-1)/2*2 + 1)
 }
 
-// FoundWith is Found with one witness and arguments for init.
-func (s *Site) FoundWith(witness *lab.Host, initArgs ...string) {
+// FoundRobust is Found with the profile that bears most: for what takes more of
+// an emulated machine than it has to spare, and is not about speed.
+func (s *Site) FoundRobust(witnesses ...*lab.Host) {
 	s.T.Helper()
-	s.initArgs = initArgs
-	s.Found(witness)
+	s.initArgs = []string{"--profile", "robust"}
+	s.Found(witnesses...)
 }
 
 // Named is the host of a director's name, or nil.
