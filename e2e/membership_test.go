@@ -165,6 +165,12 @@ func (e *eyes) ownerLeaves(t *testing.T) {
 	if old.HasAddress(site.VIP) {
 		t.Errorf("%s left and still has the address", old.Name)
 	}
+	if rules := e.Rules(old); strings.TrimSpace(rules) != "" {
+		t.Errorf("%s left and still has in its kernel\n%s", old.Name, rules)
+	}
+	if out := old.MustRun("tc", "filter", "show", "dev", lab.Interface, "ingress"); strings.TrimSpace(out) != "" {
+		t.Errorf("%s left and still has a gate: %s", old.Name, out)
+	}
 	e.wantHandover(t, next, from, pause(3*time.Second))
 	e.wantMembers(t, next, names(rest)...)
 	if out, status := e.Command(old, "member", "list"); status != 5 {

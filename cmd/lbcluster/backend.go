@@ -122,14 +122,23 @@ func (d *theDaemon) Leave(ctx context.Context) error {
 	if _, ok := d.node.Identity(); !ok {
 		return api.ErrNotEnrolled
 	}
-	left := make(chan struct{})
-	defer close(left)
+	dep := newDeparture()
 	select {
-	case d.vacate <- left:
+	case d.vacate <- dep:
 	case <-ctx.Done():
 		return fmt.Errorf("leave: this member's parts did not stop: %w", ctx.Err())
 	}
-	return asAPI(d.node.Leave(ctx))
+	err := d.node.Leave(ctx)
+	close(dep.left)
+	if err != nil {
+		return asAPI(err)
+	}
+	select {
+	case err = <-dep.cleared:
+		return errNotCleared(err)
+	case <-ctx.Done():
+		return errNotCleared(ctx.Err())
+	}
 }
 
 // Token implements api.Membership.

@@ -16,17 +16,17 @@ func TestLeaveBeforeTheFirstTable(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := &theDaemon{node: node, vacate: make(chan chan struct{})}
+	d := &theDaemon{node: node, vacate: make(chan departure)}
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- d.runMember(ctx) }()
-	left := make(chan struct{})
+	dep := newDeparture()
 	select {
-	case d.vacate <- left:
+	case d.vacate <- dep:
 	case <-time.After(2 * time.Second):
 		t.Error("nobody answers who wants to leave")
 	}
-	close(left)
+	close(dep.left)
 	stop()
 	if err := <-ended; err != nil {
 		t.Error(err)

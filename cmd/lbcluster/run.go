@@ -41,7 +41,7 @@ type theDaemon struct {
 	// enrolling is held by the one Init or Join that is under way.
 	enrolling sync.Mutex
 	// vacate asks the running parts to let go and end: see backend.Leave.
-	vacate chan chan struct{}
+	vacate chan departure
 	// votedAs is the identity whose voter has run in this process; of runMember alone.
 	votedAs string
 	journal *journal.Journal
@@ -64,7 +64,7 @@ func runDaemon(ctx context.Context, cfg NodeConfig) error {
 	}
 	defer lock.release()
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: cfg.LogLevel, ReplaceAttr: noTime()}))
-	d := &theDaemon{cfg: cfg, log: log, started: time.Now(), vacate: make(chan chan struct{}), hup: hup, lock: lock}
+	d := &theDaemon{cfg: cfg, log: log, started: time.Now(), vacate: make(chan departure), hup: hup, lock: lock}
 	d.journal = journal.New(journal.Config{Dir: cfg.DataDir, Boot: gate.BootNow, Log: log.With("part", "journal")})
 	node, err := cluster.New(cluster.Config{
 		Dir: cfg.DataDir, Name: cfg.Name, Addr: cfg.Addr, Log: log.With("part", "cluster"),
@@ -230,12 +230,12 @@ func (d *theDaemon) runMember(ctx context.Context) error {
 		if !ok {
 			return nil
 		}
-		left, err := d.serveAs(ctx, id, settings)
+		leaves, err := d.serveAs(ctx, id, settings)
 		switch {
+		case leaves != nil:
+			d.depart(*leaves)
 		case ctx.Err() != nil:
 			return nil
-		case left != nil:
-			<-left // the node has left the cluster, or failed to
 		case errors.Is(err, gate.ErrSuperseded):
 			return err // two daemons on one machine: the later one has the gate
 		case err != nil:
@@ -246,9 +246,8 @@ func (d *theDaemon) runMember(ctx context.Context) error {
 }
 
 // serveAs builds this member's parts and runs them until they fail, ctx ends,
-// or the machine is about to leave the cluster: the channel is then closed when
-// it has.
-func (d *theDaemon) serveAs(ctx context.Context, id cluster.Identity, settings fsm.Settings) (left chan struct{}, err error) {
+// or the machine is about to leave the cluster.
+func (d *theDaemon) serveAs(ctx context.Context, id cluster.Identity, settings fsm.Settings) (leaves *departure, err error) {
 	m, err := newMember(d, id, settings)
 	if err != nil {
 		return nil, err
@@ -261,11 +260,11 @@ func (d *theDaemon) serveAs(ctx context.Context, id cluster.Identity, settings f
 	go func() { ended <- m.run(ctx) }()
 	select {
 	case err = <-ended:
-	case left = <-d.vacate:
+	case dep := <-d.vacate:
 		stop()
-		err = <-ended
+		leaves, err = &dep, <-ended
 	}
-	return left, err
+	return leaves, err
 }
 
 // partRetry is the pause before a member's parts are started again.
@@ -287,8 +286,8 @@ func (d *theDaemon) awaitMembership(ctx context.Context) (cluster.Identity, fsm.
 			if id, ok := d.node.Identity(); ok && t.Cluster != "" {
 				return id, t.Settings, true
 			}
-		case left := <-d.vacate:
-			<-left
+		case dep := <-d.vacate:
+			d.depart(dep)
 		case <-ctx.Done():
 			return cluster.Identity{}, fsm.Settings{}, false
 		}

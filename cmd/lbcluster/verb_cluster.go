@@ -135,8 +135,9 @@ func (a *app) leaveCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "leave",
 		Short: "Hand over and take this machine out of its cluster",
-		Long: `Hand over what this machine owns and take it out of its cluster. Its identity is
-forgotten; to come back it needs a new token. On a terminal it asks first.`,
+		Long: `Hand over what this machine owns and take it out of its cluster. What lbcluster
+put into its kernel (IPVS services, addresses, the gate) is removed, its identity
+is forgotten, and to come back it needs a new token. On a terminal it asks first.`,
 		Example: `  lbcluster leave`,
 		Args:    cobra.NoArgs,
 		GroupID: groupCluster,
