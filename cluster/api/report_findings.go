@@ -14,6 +14,7 @@ import (
 const (
 	quietAfter  = 10 * time.Second // an owner without a packet
 	recentDrop  = 5 * time.Second  // a packet that came to the wrong director
+	relearns    = 3 * time.Second  // for as long after a move such packets surprise nobody
 	recentDrift = time.Hour
 	voiceLost   = 30 * time.Second // a VRRP speaker that has gone silent
 
@@ -80,7 +81,7 @@ func (v *view) packetFindings(r RouterReport, addr netip.Addr) []Finding {
 		if !ok {
 			continue
 		}
-		if m.ID != r.Owner && !g.Open && g.InDropped > 0 && g.LastDropAgeMS >= 0 && g.LastDropAgeMS < recentDrop.Milliseconds() {
+		if m.ID != r.Owner && !g.Open && v.straysTo(r, g) {
 			fs = append(fs, Finding{Severity: Bad, Member: m.Name, Text: fmt.Sprintf(
 				"packets for %s still come to %s, which does not own it (%d dropped, the last %s ago, from MAC %s)",
 				addr, m.Name, g.InDropped, ms(g.LastDropAgeMS), orUnknown(g.LastMAC)),
@@ -92,6 +93,16 @@ func (v *view) packetFindings(r RouterReport, addr netip.Addr) []Finding {
 		}
 	}
 	return fs
+}
+
+// straysTo reports that packets came to the wrong director lately, and not only
+// while the neighbours learnt of a move.
+func (v *view) straysTo(r RouterReport, g GateAddress) bool {
+	age := time.Duration(g.LastDropAgeMS) * time.Millisecond
+	if g.InDropped == 0 || age < 0 || age >= recentDrop {
+		return false
+	}
+	return r.HeldSince.IsZero() || v.at.Add(-age).Sub(r.HeldSince) > relearns
 }
 
 // quiet reports that the owner has had the VIP for a while without a packet.

@@ -131,3 +131,29 @@ func TestRemovedRouterLeavesNothing(t *testing.T) {
 		t.Errorf("rows %+v, findings %+v", r.Routers, r.Findings)
 	}
 }
+
+// Packets that reach the old owner while the neighbours learn of a move are no
+// finding; those that come later, or to a director that nobody took it from, are.
+func TestStrays(t *testing.T) {
+	v := &view{at: time.Date(2026, 1, 1, 0, 0, 10, 0, time.UTC)}
+	ago := func(d time.Duration) time.Time { return v.at.Add(-d) }
+	for _, c := range []struct {
+		name    string
+		since   time.Time
+		dropped uint64
+		last    int64 // ms ago
+		want    bool
+	}{
+		{"just moved", ago(4 * time.Second), 3, 3500, false},
+		{"moved, and still", ago(4 * time.Second), 3, 200, true},
+		{"nobody has it", time.Time{}, 3, 200, true},
+		{"owned for long", ago(time.Hour), 3, 200, true},
+		{"long ago", ago(time.Hour), 3, 60_000, false},
+		{"never", ago(time.Hour), 0, 0, false},
+		{"unknown when", ago(time.Hour), 3, -1, false},
+	} {
+		if got := v.straysTo(RouterReport{HeldSince: c.since}, GateAddress{InDropped: c.dropped, LastDropAgeMS: c.last}); got != c.want {
+			t.Errorf("%s: %v", c.name, got)
+		}
+	}
+}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -117,6 +118,11 @@ func (a *app) completeDirector(cmd *cobra.Command, args []string, _ string) ([]s
 func (a *app) move(ctx context.Context, t *fsm.Table, u fsm.Unit, req fsm.Move, wait time.Duration) error {
 	began := time.Now()
 	r, err := a.client().Move(ctx, req)
+	if errors.Is(err, api.ErrNoQuorum) && ctx.Err() == nil {
+		// The leader may have been lost while it was asked: the same order given
+		// twice is one order.
+		r, err = a.client().Move(ctx, req)
+	}
 	if err != nil {
 		return fmt.Errorf("move %s: %w", u.Name, err)
 	}
