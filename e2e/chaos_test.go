@@ -27,7 +27,7 @@ const hold = 3 * time.Second
 
 // holdFor are faults that last longer: a disk that stalls is noticed by a time
 // limit on its writes, not by an election; loss needs time to hit what matters.
-var holdFor = map[string]time.Duration{"disk": 10 * time.Second, "loss": time.Minute}
+var holdFor = map[string]time.Duration{"disk": 10 * time.Second, "loss": time.Minute, "lossy": time.Minute}
 
 // fixedSchedule is what every run of the tests does.
 const fixedSchedule = "flap owner; power owner; oneway dir1 dir2; bad owner; disk owner"
@@ -121,7 +121,7 @@ func (c *chaos) do(t *testing.T, s step) {
 	}
 	mend()
 	healed := probe.Now()
-	if s.fault == "loss" {
+	if s.fault == "loss" || s.fault == "lossy" {
 		c.wantStayed(t, before, from, healed)
 	}
 	// Two of three directors always reach each other, so writes go on. In a short

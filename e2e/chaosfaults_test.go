@@ -50,7 +50,8 @@ var faultsOf = map[string]func(c *chaos, h []*lab.Host) (mend func()){
 	"gossip": func(c *chaos, h []*lab.Host) func() {
 		return c.without(h[0], "meta l4proto { tcp, udp } th dport 7501")
 	},
-	"loss": func(_ *chaos, h []*lab.Host) func() { return shaped(h[0], "loss", "5%") },
+	"lossy": func(c *chaos, _ []*lab.Host) func() { return c.shapeAll("loss", "5%") },
+	"loss":  func(_ *chaos, h []*lab.Host) func() { return shaped(h[0], "loss", "5%") },
 	"bad": func(_ *chaos, h []*lab.Host) func() {
 		return shaped(h[0], "delay", "50ms", "10ms", "loss", "20%", "duplicate", "5%", "reorder", "25%")
 	},

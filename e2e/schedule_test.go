@@ -22,7 +22,7 @@ var needs = map[string]int{
 	"freeze": 1, "kill": 1, "stop": 1, "power": 1, "cable": 1, "detach": 1, "flap": 1,
 	"apart": 2, "oneway": 2, "vrrp": 1, "udp": 1, "raft": 1, "gossip": 1, "alone": 1,
 	"loss": 1, "bad": 1, "disk": 1, "address": 1,
-	"freezes": 2, "clock": 0, "shatter": 0, "killall": 0,
+	"freezes": 2, "lossy": 0, "clock": 0, "shatter": 0, "killall": 0,
 }
 
 // draw makes n random steps.
