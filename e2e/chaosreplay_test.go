@@ -141,7 +141,10 @@ func inject(mac net.HardwareAddr, frames [][]byte) error {
 	if err != nil {
 		return err
 	}
-	for _, f := range frames {
+	for i, f := range frames {
+		if i%20 == 19 {
+			time.Sleep(5 * time.Millisecond) // a flood would fill the kernel's queues, and lose everybody's packets
+		}
 		f = append([]byte(nil), f...)
 		copy(f[6:12], mac)
 		if err := unix.Sendto(fd, f, 0, &unix.SockaddrLinklayer{Ifindex: dev.Index}); err != nil {
