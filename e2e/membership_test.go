@@ -132,7 +132,7 @@ func (e *eyes) majorityIsLost(t *testing.T, witness *lab.Host) {
 	back := probe.Now()
 	to := pause(2 * time.Second)
 	e.wantOnly(t, owner, back, to)
-	if sum := probe.Summarise(e.http.Records(), back.Add(time.Second), to); sum.OK == 0 || sum.Outage.Open {
+	if sum := probe.Summarise(e.http.Records(), back.Add(time.Second), to); sum.OK < 10 { // of 50; the last ones may be under way
 		t.Errorf("a majority is back, and the client is not served: %v", sum.ByResult)
 	}
 }
