@@ -9,6 +9,7 @@ import (
 
 	"lbcluster/cluster/lease"
 	"lbcluster/dataplane/fence"
+	"lbcluster/dataplane/gate"
 	"lbcluster/fsm"
 	"lbcluster/journal"
 )
@@ -22,9 +23,10 @@ type tenures struct {
 	// note records; former tells who owned a unit last, as the table has it.
 	note   func(journal.Entry)
 	former func(unit uint64) fsm.MemberID
+	now    func() int64 // CLOCK_BOOTTIME
 
 	mu        sync.Mutex
-	inherited map[netip.Addr]int64 // not yet adopted
+	inherited map[netip.Addr]int64 // not yet adopted; until when its gate was open (CLOCK_BOOTTIME)
 	since     map[uint64]time.Time // of the present tenures
 	count     map[uint64]tally
 }
@@ -34,7 +36,7 @@ type tally struct{ acquired, lost uint64 }
 
 // newTenures gets the VIPs whose gate the process before this one left open.
 func newTenures(owner lease.Owner, inherited map[netip.Addr]int64, note func(journal.Entry), former func(uint64) fsm.MemberID) *tenures {
-	return &tenures{owner: owner, inherited: maps.Clone(inherited), note: note, former: former, reports: make(chan fsm.Ownership, 256), since: map[uint64]time.Time{}, count: map[uint64]tally{}}
+	return &tenures{owner: owner, inherited: maps.Clone(inherited), note: note, former: former, now: gate.BootNow, reports: make(chan fsm.Ownership, 256), since: map[uint64]time.Time{}, count: map[uint64]tally{}}
 }
 
 // Acquired implements lease.Owner. It comes again when addresses change: that
@@ -65,9 +67,9 @@ func (t *tenures) Acquired(p fence.Permit) {
 // What was inherited is that only until it is lost.
 func (t *tenures) adopts(p fence.Permit) bool {
 	found := false
-	for a := range t.inherited {
+	for a, until := range t.inherited {
 		if p.Covers(a) {
-			found = true
+			found = found || until > t.now() // else its gate has closed meanwhile, and it is won anew
 			delete(t.inherited, a)
 		}
 	}
@@ -78,6 +80,7 @@ func (t *tenures) adopts(p fence.Permit) bool {
 func (t *tenures) adopting() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	maps.DeleteFunc(t.inherited, func(_ netip.Addr, until int64) bool { return until <= t.now() })
 	return len(t.inherited) > 0
 }
 

@@ -75,13 +75,29 @@ func TestOwnershipIsReportedUntilTheTableSaysSo(t *testing.T) {
 	})
 }
 
+// What the process before held is adopted while its gate is open; what is won
+// later is won anew, and the record says so.
 func TestAdoptingEndsWithTheAdoption(t *testing.T) {
-	ten := newTenures(&recorder{}, map[netip.Addr]int64{vipA: 5}, func(journal.Entry) {}, func(uint64) fsm.MemberID { return "" })
-	if !ten.adopting() {
-		t.Error("what was inherited is still to be adopted")
-	}
-	ten.Acquired(fence.NewTerm(7, []netip.Addr{vipA}, 100, func() int64 { return 1 }).Permit())
-	if ten.adopting() {
-		t.Error("adopted, and still waited for")
+	for name, c := range map[string]struct {
+		at    int64 // when the lease is there; the gate was open until 500
+		cause journal.Cause
+	}{"while the gate is open": {499, journal.Adopted}, "after another owner": {5000, ""}} {
+		t.Run(name, func(t *testing.T) {
+			var noted []journal.Entry
+			ten := newTenures(&recorder{}, map[netip.Addr]int64{vipA: 500}, func(e journal.Entry) { noted = append(noted, e) }, func(uint64) fsm.MemberID { return "" })
+			now := int64(1)
+			ten.now = func() int64 { return now }
+			if !ten.adopting() {
+				t.Error("what was inherited is still to be adopted")
+			}
+			now = c.at
+			ten.Acquired(fence.NewTerm(7, []netip.Addr{vipA}, 9999, func() int64 { return now }).Permit())
+			if ten.adopting() {
+				t.Error("adopted or lost, and still waited for")
+			}
+			if len(noted) != 1 || noted[0].Kind != journal.Acquired || noted[0].Cause != c.cause {
+				t.Errorf("noted %+v, want the cause %q", noted, c.cause)
+			}
+		})
 	}
 }
