@@ -126,6 +126,10 @@ func (e *edit) run() error {
 		return e.ownership(*c.Ownership)
 	case c.Move != nil:
 		return e.move(*c.Move)
+	case c.Confirm != nil:
+		return e.confirm(*c.Confirm)
+	case c.Undo != nil:
+		return e.undo(*c.Undo)
 	}
 	return fmt.Errorf("%w: it has no body", ErrUnknownCommand)
 }
@@ -193,7 +197,7 @@ func (c Command) readable() error {
 	for _, there := range []bool{
 		c.Found != nil, c.Enrol != nil, c.Member != nil, c.Remove != nil, c.AddToken != nil,
 		c.Apply != nil, c.Votes != nil, c.Override != nil, c.Settings != nil, c.Ownership != nil,
-		c.Move != nil,
+		c.Move != nil, c.Confirm != nil, c.Undo != nil,
 	} {
 		if there {
 			bodies++

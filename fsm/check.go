@@ -24,6 +24,7 @@ func (t *Table) Check() error {
 	c.checkOverrides()
 	c.checkOwners()
 	c.checkEvents()
+	c.checkHistory()
 	if len(c.broken) > 0 {
 		return fmt.Errorf("table at revision %d: %w", t.Revision, errors.Join(c.broken...))
 	}
@@ -54,7 +55,7 @@ func (c *checker) numbers() {
 		return
 	}
 	c.must(t.Revision == 0 && t.Settings == Settings{} && len(t.Members)+len(t.Sets)+len(t.Routers)+
-		len(t.Groups)+len(t.Places)+len(t.Services)+len(t.Tokens)+len(t.Events) == 0, "there is no cluster, but the table is not empty")
+		len(t.Groups)+len(t.Places)+len(t.Services)+len(t.Tokens)+len(t.Events)+len(t.History) == 0 && t.Pending == nil, "there is no cluster, but the table is not empty")
 }
 
 func (c *checker) checkMembers() {

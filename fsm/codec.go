@@ -73,8 +73,9 @@ func strict(b []byte, v any) error {
 // snapshotVersion is the form of snapshots that this code writes; it reads all
 // from 1. Version 1 had none of the things that commands of version 2 brought; a
 // table from it has no places until such a command makes them, as on a member
-// that read the whole log, and uses what they would be until then.
-const snapshotVersion = 2
+// that read the whole log, and uses what they would be until then. Likewise a
+// table from version 2 has no history until a command of version 3 begins it.
+const snapshotVersion = 3
 
 type snapshot struct {
 	Version int    `json:"v"`

@@ -15,7 +15,7 @@ func TestDecodeRefuses(t *testing.T) {
 		{"null", `null`, "version 0"},
 		{"array", `[]`, "cannot unmarshal"},
 		{"no version", `{"by":"a","at":"2026-01-01T00:00:00Z","settings":{"profile":"fast"}}`, "version 0"},
-		{"newer", `{"v":3,"frobnicate":{}}`, "upgrade lbcluster"},
+		{"newer", `{"v":4,"frobnicate":{}}`, "upgrade lbcluster"},
 		{"negative", `{"v":-1}`, "version -1"},
 		{"no body", `{"v":1,"by":"a","at":"2026-01-01T00:00:00Z"}`, "0 bodies"},
 		{"two bodies", `{"v":1,"remove":{"id":"m1"},"settings":{"profile":"fast"}}`, "2 bodies"},
@@ -77,11 +77,13 @@ func TestRestoreRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, tt := range []struct{ name, old, new, want string }{
-		{"newer", `{"v":2`, `{"v":3`, "version 3"},
-		{"no version", `{"v":2,`, `{`, "version 0"},
+		{"newer", `{"v":3`, `{"v":4`, "version 4"},
+		{"no version", `{"v":3,`, `{`, "version 0"},
 		{"no table", good, `{"v":1}`, "no table"},
 		{"unknown field", `"cluster":`, `"clusters":`, "unknown field"},
-		{"cut off", `VI_1 from dir1"}]}}`, `VI_1 from dir1"}`, "unexpected end"},
+		{"cut off", `]}}]}}`, `]}}`, "unexpected end"},
+		{"history ahead", `"history":[{"revision":6`, `"history":[{"revision":11`, "history at revision 11"},
+		{"waiting for nothing", `"history":[`, `"pending":{"set":"default","revision":7,"at":"2026-01-01T00:00:00Z","by":"","within":"1m0s","before":{"globals":{},"routers":[],"services":[]}},"history":[`, "not in the history"},
 		{"unit without a place", `"places":{"1":`, `"places":{"7":`, "no place"},
 		{"order without a director", `{"order":["m1","m2"]}`, `{"order":["m1"]}`, "without m2"},
 		{"order with a joining one", `{"order":["m1","m2"]}`, `{"order":["m1","m2","m3"]}`, "no present director"},

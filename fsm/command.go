@@ -7,9 +7,10 @@ import (
 
 // CommandVersion is the newest version of commands that this code reads, and
 // the one that it writes. Version 1 had no placement, drained directors, sync
-// groups, trackers, notify scripts, IPv6 or VRRP version 3; a command of version
-// 1 is still read as it was then.
-const CommandVersion = 2
+// groups, trackers, notify scripts, IPv6 or VRRP version 3. Version 2 had no
+// history of configurations, no homes named by an apply, and none that undoes
+// itself. A command of an older version is still read as it was then.
+const CommandVersion = 3
 
 // Command is one entry of the log: an envelope, and exactly one of the bodies.
 type Command struct {
@@ -30,7 +31,9 @@ type Command struct {
 	Override  *SetOverride `json:"override,omitempty"`
 	Settings  *SetSettings `json:"settings,omitempty"`
 	Ownership *Ownership   `json:"ownership,omitempty"`
-	Move      *Move        `json:"move,omitempty"` // since version 2
+	Move      *Move        `json:"move,omitempty"`    // since version 2
+	Confirm   *Confirm     `json:"confirm,omitempty"` // since version 3
+	Undo      *Undo        `json:"undo,omitempty"`    // since version 3
 }
 
 // Found makes the cluster: the first command of every log.
@@ -104,6 +107,29 @@ type Config struct {
 type ApplySet struct {
 	Set    string `json:"set"`
 	Config Config `json:"config"`
+	// The rest: since version 3.
+
+	// Why is kept in the history: "rollback to revision 12".
+	Why string `json:"why,omitempty"`
+	// Homes pins units that this makes, by name, to directors. Units that were
+	// there before keep their place.
+	Homes map[string]MemberID `json:"homes,omitempty"`
+	// ConfirmWithin, when not 0, makes the change one that is undone unless it is
+	// confirmed in time: see [Pending].
+	ConfirmWithin Duration `json:"confirm_within,omitempty"`
+}
+
+// Confirm keeps the change that [Table.Pending] has at this revision.
+type Confirm struct {
+	Revision Revision `json:"revision"`
+}
+
+// Undo takes the change back that [Table.Pending] has at this revision. The
+// leader proposes it when the time is over, an operator when he likes. Apply
+// itself never looks at a clock.
+type Undo struct {
+	Revision Revision `json:"revision"`
+	Late     bool     `json:"late,omitempty"` // nobody confirmed it in time
 }
 
 // CastVotes carries one director's changed opinions.

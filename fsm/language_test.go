@@ -120,7 +120,20 @@ func (s *story) command(a args, lines []string) Command {
 	case "remove":
 		c.Remove = &Remove{ID: s.id(a.word(0))}
 	case "apply":
-		c.Apply = &ApplySet{Set: a.word(0), Config: parseConfig(s.t, lines)}
+		c.Apply = &ApplySet{
+			Set: a.word(0), Config: parseConfig(s.t, lines), Why: strings.ReplaceAll(a.keys["why"], "_", " "),
+			ConfirmWithin: a.delay("within", 0), Homes: s.homesOf(a.keys["homes"]),
+		}
+	case "rollback": // rollback REVISION
+		old, ok := s.table.Applied(Revision(a.atoi(0)))
+		if !ok {
+			s.t.Fatalf("no revision %s", a.word(0))
+		}
+		c.Apply = &ApplySet{Set: old.Set, Config: old.Config, Why: "rollback to revision " + a.word(0)}
+	case "confirm":
+		c.Confirm = &Confirm{Revision: Revision(a.atoi(0))}
+	case "undo":
+		c.Undo = &Undo{Revision: Revision(a.atoi(0)), Late: a.word(1) == "late"}
 	case "vote":
 		c.Votes = s.votes(a)
 	case "override":
@@ -145,6 +158,19 @@ func (s *story) command(a args, lines []string) Command {
 		s.t.Fatalf("unknown verb %q", a.verb)
 	}
 	return c
+}
+
+// homesOf: "VI_1@dir2,VI_2@dir1".
+func (s *story) homesOf(text string) map[string]MemberID {
+	if text == "" {
+		return nil
+	}
+	homes := map[string]MemberID{}
+	for _, pair := range strings.Split(text, ",") {
+		unit, name, _ := strings.Cut(pair, "@")
+		homes[unit] = s.id(name)
+	}
+	return homes
 }
 
 // settings: "settings [PROFILE] [guard=] [spares=] [fail-back=] [fail-back-after=]".

@@ -174,7 +174,7 @@ func (e *edit) place() {
 // on. Owners are left out on purpose: a home must not follow each failover.
 func (e *edit) moves() bool {
 	c := e.cmd
-	return c.Found != nil || c.Member != nil || c.Remove != nil || c.Apply != nil || c.Settings != nil ||
+	return c.Found != nil || c.Member != nil || c.Remove != nil || c.configures() || c.Settings != nil ||
 		c.Move != nil || len(e.Places) == 0
 }
 
@@ -185,7 +185,7 @@ func (e *edit) recount() bool { return e.cmd.Settings != nil && e.cmd.Settings.S
 // older ones: a router that joins or leaves a group stays where it was at home.
 func (e *edit) inherited() map[uint64]Place {
 	places := maps.Clone(e.Places)
-	if len(places) == 0 || e.cmd.Apply == nil {
+	if len(places) == 0 || !e.cmd.configures() {
 		return places
 	}
 	former := map[uint64]uint64{} // the unit that a router was in

@@ -161,11 +161,29 @@ func drawEnrol(t *rapid.T) *Enrol {
 	}
 }
 
+// drawApplyExtras draws what version 3 brought.
+func drawApplyExtras(t *rapid.T, a *ApplySet) {
+	if rapid.IntRange(0, 3).Draw(t, "homes") == 0 {
+		a.Homes = map[string]MemberID{rapid.SampledFrom([]string{"VI_1", "VI_2", "VG_1"}).Draw(t, "unit"): drawID(t)}
+	}
+	if rapid.IntRange(0, 3).Draw(t, "to confirm") == 0 {
+		a.ConfirmWithin = Duration(time.Minute)
+	}
+	a.Why = rapid.SampledFrom([]string{"", "why\x00"}).Draw(t, "why")
+}
+
+func drawPending(t *rapid.T, table *Table) Revision {
+	if table.Pending != nil && rapid.IntRange(0, 4).Draw(t, "the pending one") > 0 {
+		return table.Pending.Revision
+	}
+	return Revision(rapid.IntRange(1, 5).Draw(t, "revision"))
+}
+
 // drawCommand draws a command that may or may not work on table.
 func drawCommand(t *rapid.T, table *Table) Command {
 	c := Command{By: "root@dir1", At: epoch.Add(time.Duration(rapid.IntRange(0, 100).Draw(t, "at")) * time.Second)}
 	if rapid.IntRange(0, 9).Draw(t, "old") == 0 {
-		c.Version = 1 // as of a member that is not upgraded
+		c.Version = rapid.IntRange(1, 2).Draw(t, "version") // as of a member that is not upgraded
 	}
 	if rapid.IntRange(0, 9).Draw(t, "at revision") == 0 {
 		c.IfRevision = Revision(rapid.IntRange(1, 5).Draw(t, "revision"))
@@ -173,6 +191,7 @@ func drawCommand(t *rapid.T, table *Table) Command {
 	switch rapid.SampledFrom([]string{
 		"found", "enrol", "enrol", "enrol", "member", "member", "member", "remove", "token", "apply", "apply", "apply",
 		"votes", "votes", "votes", "votes", "override", "override", "settings", "owner", "owner", "move", "move",
+		"confirm", "undo",
 	}).Draw(t, "command") {
 	case "found":
 		c.Found = &Found{Cluster: "lab", Name: "dir0", Addr: netip.AddrPortFrom(addr4(200), 7946)}
@@ -187,6 +206,13 @@ func drawCommand(t *rapid.T, table *Table) Command {
 			Expires: epoch.Add(time.Minute)}
 	case "apply":
 		c.Apply = &ApplySet{Set: rapid.SampledFrom([]string{"default", "web"}).Draw(t, "set"), Config: drawConfig(t)}
+		if c.Version == 0 {
+			drawApplyExtras(t, c.Apply)
+		}
+	case "confirm":
+		c.Confirm = &Confirm{Revision: drawPending(t, table)}
+	case "undo":
+		c.Undo = &Undo{Revision: drawPending(t, table), Late: rapid.Bool().Draw(t, "late")}
 	case "votes":
 		c.Votes = drawVotes(t, table)
 	case "override":
@@ -277,9 +303,29 @@ func checkStep(t *rapid.T, table, next *Table, c Command, result Result, err err
 			t.Fatalf("after the apply there is a difference left: %v", left)
 		}
 	}
+	checkPending(t, table, next, c, result)
 	checkHealth(t, table, next)
 	checkEffective(t, next)
 	checkPlacement(t, next)
+}
+
+// checkPending: while a change waits for its confirmation nothing is applied, and
+// an undo brings back what was before it.
+func checkPending(t *rapid.T, table, next *Table, c Command, result Result) {
+	p := table.Pending
+	if p != nil && c.Apply != nil && result.Changed {
+		t.Fatal("something was applied while a change waited for its confirmation")
+	}
+	if p == nil || c.Undo == nil || !result.Changed || len(table.ValidateSet(p.Set, p.Before)) > 0 {
+		return
+	}
+	if left := next.Diff(p.Set, p.Before); len(left) > 0 || next.Pending != nil {
+		t.Fatalf("after the undo: %v, %v", left, next.Pending)
+	}
+	last := next.History[len(next.History)-1]
+	if c.Version == 0 && last.Revision != next.Revision {
+		t.Fatalf("an undo is not in the history: %+v", last)
+	}
 }
 
 // checkPlacement: to compute the places of a table again changes nothing, and

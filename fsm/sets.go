@@ -2,28 +2,53 @@ package fsm
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 )
 
 func (e *edit) applySet(a ApplySet) error {
+	if err := e.old.Unconfirmed(); err != nil {
+		return err
+	}
 	if problems := e.old.ValidateSet(a.Set, a.Config); len(problems) > 0 {
 		return &ConfigError{Problems: problems}
 	}
 	if err := e.applyAsV1(a); err != nil {
 		return err
 	}
-	changes := e.old.Diff(a.Set, a.Config)
-	if len(changes) == 0 {
+	if bad := a.problem(e.old); bad != "" {
+		return invalid("%s", bad)
+	}
+	if len(e.old.Diff(a.Set, a.Config)) == 0 {
 		return nil
 	}
-	cfg := a.Config.canonical(a.Set)
-	e.replaceRouters(a.Set, cfg.Routers)
-	e.replaceGroups(a.Set, cfg.Groups)
-	e.replaceServices(a.Set, cfg.Services)
-	e.replaceSet(a.Set, cfg)
-	e.tellApply(a.Set, changes)
-	e.forget()
+	before := e.old.Config(a.Set).canonical(a.Set)
+	e.replace(a.Set, a.Config, clean(a.Why, maxDetail))
+	e.house(a.Homes)
+	e.await(a, before)
 	return nil
+}
+
+// replace makes cfg what a set owns, and tells of it.
+func (e *edit) replace(set string, cfg Config, why string) {
+	changes := e.old.Diff(set, cfg)
+	e.begin(set)
+	cfg = cfg.canonical(set)
+	e.replaceRouters(set, cfg.Routers)
+	e.replaceGroups(set, cfg.Groups)
+	e.replaceServices(set, cfg.Services)
+	e.replaceSet(set, cfg)
+	text := changesText(changes)
+	e.event("apply", "set %s: %s%s", set, text, reason(why))
+	e.remember(Applied{Revision: e.rev, At: e.cmd.At, By: e.cmd.By, Set: set, Text: text, Why: why, Config: cfg})
+	e.forget()
+}
+
+func reason(why string) string {
+	if why == "" {
+		return ""
+	}
+	return " (" + why + ")"
 }
 
 // canonical is a deep copy of c as the table keeps it: owned by set, services
@@ -152,14 +177,15 @@ func (e *edit) replaceSet(set string, cfg Config) {
 	slices.SortFunc(e.Sets, func(a, b Set) int { return cmp.Compare(a.Name, b.Name) })
 }
 
-func (e *edit) tellApply(set string, changes []Change) {
+// changesText is "1 added, 0 changed, 0 deleted: add virtual_router VI_1".
+func changesText(changes []Change) string {
 	numbers := map[string]int{}
 	texts := make([]string, len(changes))
 	for i, c := range changes {
 		numbers[c.Op]++
 		texts[i] = c.Op + " " + c.Path
 	}
-	e.event("apply", "set %s: %d added, %d changed, %d deleted: %s", set,
+	return fmt.Sprintf("%d added, %d changed, %d deleted: %s",
 		numbers[OpAdd], numbers[OpChange], numbers[OpDelete], someOf(texts, 5))
 }
 

@@ -86,6 +86,8 @@ func (s *story) run(input string) string {
 			fmt.Fprintf(&b, "%s (%d): %v\n", u.Name, u.ID, s.table.Order(u.ID))
 		}
 		return b.String()
+	case "history":
+		return dumpHistory(s.table)
 	case "homes":
 		return s.homes()
 	case "without":
@@ -205,6 +207,17 @@ func dumpStates(states []ServerState) string {
 			in = "out"
 		}
 		fmt.Fprintf(&b, "%s weight %d -> %d %s up %v down %v: %s\n", s.Server, s.Weight, s.Effective, in, s.Up, s.Down, s.Why)
+	}
+	return b.String()
+}
+
+func dumpHistory(t *Table) string {
+	var b strings.Builder
+	for _, a := range t.History {
+		fmt.Fprintf(&b, "%d %s by %s at %s: %s%s; then %d elements\n", a.Revision, a.Set, a.By, a.At.Format(time.TimeOnly), a.Text, reason(a.Why), a.Config.elements())
+	}
+	if p := t.Pending; p != nil {
+		fmt.Fprintf(&b, "revision %d of %s waits until %s; before it %d elements\n", p.Revision, p.Set, p.Until().Format(time.TimeOnly), p.Before.elements())
 	}
 	return b.String()
 }

@@ -346,6 +346,12 @@ type Table struct {
 	Tokens    []Token             `json:"tokens"` // in the order they were added; a used-up one is gone
 	Owners    map[uint64]MemberID `json:"owners"` // last reported owner of a unit; history, not authority
 	Events    []Event             `json:"events"` // the last EventsKept, oldest first
+	// History has what was applied, by revision, oldest first: see [Applied].
+	// Empty while the log has no apply of version 3.
+	History []Applied `json:"history,omitempty"`
+	// Pending is a change that waits for a confirmation; nil: none does. While
+	// there is one nothing else can be applied, so that it can be taken back.
+	Pending *Pending `json:"pending,omitempty"`
 
 	units   *unitIndex       // of Routers and Groups; nil while a command is being applied
 	idx     *index           // of Services; nil in a table that was put together by hand

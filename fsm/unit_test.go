@@ -31,7 +31,7 @@ func TestEveryFieldShowsInDiff(t *testing.T) {
 	if problems := table.ValidateSet("default", base); len(problems) > 0 {
 		t.Fatal(problems)
 	}
-	table, _, err := table.Apply(Command{Apply: &ApplySet{"default", base}})
+	table, _, err := table.Apply(Command{Apply: &ApplySet{Set: "default", Config: base}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -183,7 +183,7 @@ func TestTargetsOnce(t *testing.T) {
 	second := cfg.Services[0]
 	second.Port, second.Protocol = 80, UDP
 	cfg.Services = append(cfg.Services, second)
-	table, _, err := founded(t).Apply(Command{Apply: &ApplySet{"default", cfg}})
+	table, _, err := founded(t).Apply(Command{Apply: &ApplySet{Set: "default", Config: cfg}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -197,7 +197,7 @@ func TestApplyKeepsNothingOfTheCaller(t *testing.T) {
 	cfg := deepCopy(richTable(t).Config("default"))
 	cfg.Globals.NotificationEmail = []string{"a@b"}
 	weight := 7
-	table, _, err := founded(t).Apply(Command{Apply: &ApplySet{"default", cfg}})
+	table, _, err := founded(t).Apply(Command{Apply: &ApplySet{Set: "default", Config: cfg}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -360,7 +360,7 @@ func manyServers(t testing.TB, n int) *Table {
 		v := &cfg.Services[len(cfg.Services)-1]
 		v.RealServers = append(v.RealServers, RealServer{Addr: addr, Port: 80, Weight: 1, Checks: []Check{aCheck(addr)}})
 	}
-	table, _, err := founded(t).Apply(Command{Apply: &ApplySet{"default", cfg}})
+	table, _, err := founded(t).Apply(Command{Apply: &ApplySet{Set: "default", Config: cfg}})
 	if err != nil {
 		t.Fatal(err)
 	}
