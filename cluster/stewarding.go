@@ -18,7 +18,8 @@ const catchUpSlack = 32
 
 // steward is the leader's loop around [nextChange].
 type steward struct {
-	s *session
+	s    *session
+	undo countdown // of run alone
 
 	mu      sync.Mutex
 	term    uint64 // of the leadership in which it settled
@@ -48,7 +49,8 @@ func (w *steward) run(ctx context.Context) error {
 	tick := time.NewTicker(max(w.s.n.t.Heartbeat/4, 20*time.Millisecond))
 	defer tick.Stop()
 	for {
-		_, tableChanged := w.s.n.board.latest()
+		t, tableChanged := w.s.n.board.latest()
+		w.undo.look(t, time.Now()) // whoever leads or not: who leads when it ends has counted, too
 		did, err := w.step(ctx)
 		if err != nil && ctx.Err() == nil {
 			w.s.log.Warn("a change of the members did not work; trying again", "error", err)
@@ -83,6 +85,9 @@ func (w *steward) step(ctx context.Context) (did bool, err error) {
 	}
 	if t.Cluster == "" {
 		return w.found(ctx)
+	}
+	if rev, over := w.undo.over(t, time.Now()); over {
+		return true, w.takeBack(ctx, rev)
 	}
 	v := w.look(inst, t)
 	c := nextChange(v)
