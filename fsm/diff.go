@@ -32,14 +32,30 @@ func (t *Table) Diff(set string, cfg Config) []Change {
 		others := slices.DeleteFunc(slices.Clone(t.Services), func(v VirtualServer) bool { return v.Set == set })
 		d.left = allServers(append(others, d.is.Services...))
 	}
+	d.all()
+	return d.changes
+}
+
+// DiffConfigs says what changes from one configuration to another, whatever any
+// table has.
+func DiffConfigs(was, is Config) []Change {
+	d := differ{was: was.canonical(""), is: is.canonical("")}
+	d.all()
+	return d.changes
+}
+
+// all goes through the elements in the order in which people read them.
+func (d *differ) all() {
 	d.fields("global_defs", globalFields(d.was.Globals), globalFields(d.is.Globals), "")
 	d.routers()
 	d.groups()
 	d.services()
-	return d.changes
 }
 
 type differ struct {
+	// each, if set, is told both sides of each element; changes gets then only
+	// what fields cannot say.
+	each    func(path string, was, is []field)
 	was, is Config
 	hands   byHand
 	left    map[overrideKey]bool // where there will be servers
@@ -54,6 +70,10 @@ type field struct {
 
 // fields tells the difference of one element; no fields: it is not there.
 func (d *differ) fields(path string, was, is []field, note string) {
+	if d.each != nil {
+		d.each(path, was, is)
+		return
+	}
 	c := Change{Op: OpChange, Path: path, Note: note}
 	switch {
 	case len(was) == 0 && len(is) == 0:
