@@ -130,8 +130,9 @@ func (e *edit) house(homes map[string]MemberID) {
 	}
 }
 
-// problem says what is wrong with what an apply asks for besides its content.
-func (a ApplySet) problem(t *Table) string {
+// Problem says what is wrong with what an apply of t asks for besides its
+// content; empty: nothing.
+func (a ApplySet) Problem(t *Table) string {
 	for _, unit := range sortedNames(a.Homes) {
 		m, _ := t.Member(a.Homes[unit])
 		if !m.presentDirector() {

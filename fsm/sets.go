@@ -16,7 +16,7 @@ func (e *edit) applySet(a ApplySet) error {
 	if err := e.applyAsV1(a); err != nil {
 		return err
 	}
-	if bad := a.problem(e.old); bad != "" {
+	if bad := a.Problem(e.old); bad != "" {
 		return invalid("%s", bad)
 	}
 	if len(e.old.Diff(a.Set, a.Config)) == 0 {

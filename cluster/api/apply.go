@@ -45,8 +45,8 @@ func (s *Server) postApply(r *http.Request) (any, error) {
 	if plan.Deletes > 0 && !req.Prune {
 		return nil, needsConfirmation(plan)
 	}
-	cmd := fsm.Command{IfRevision: req.IfRevision, Apply: &fsm.ApplySet{Set: req.Set, Config: req.Config}}
-	res, err := s.propose(r, cmd)
+	apply := req.command()
+	res, err := s.propose(r, fsm.Command{IfRevision: req.IfRevision, Apply: &apply})
 	if err != nil {
 		return nil, err
 	}
@@ -85,8 +85,14 @@ func (s *Server) tableAt(r *http.Request, rev fsm.Revision) (*fsm.Table, error) 
 
 // makePlan validates and compares.
 func makePlan(t *fsm.Table, req ApplyRequest) (Plan, error) {
+	if err := t.Unconfirmed(); err != nil {
+		return Plan{}, unconfirmed(err)
+	}
 	if problems := t.ValidateSet(req.Set, req.Config); len(problems) > 0 {
 		return Plan{}, invalid(faultsOf(problems))
+	}
+	if bad := req.command().Problem(t); bad != "" {
+		return Plan{}, invalid([]Fault{{"set " + req.Set, bad}})
 	}
 	plan := Plan{Revision: t.Revision, Changes: t.Diff(req.Set, req.Config)}
 	for _, c := range plan.Changes {

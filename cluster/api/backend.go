@@ -127,6 +127,14 @@ type ApplyRequest struct {
 	// Prune says yes to deletions; without it a request that deletes something
 	// fails with the code "needs_confirmation".
 	Prune bool `json:"prune,omitempty"`
+	// Why, Homes and ConfirmWithin are those of fsm.ApplySet.
+	Why           string                  `json:"why,omitempty"`
+	Homes         map[string]fsm.MemberID `json:"homes,omitempty"`
+	ConfirmWithin fsm.Duration            `json:"confirm_within,omitempty"`
+}
+
+func (r ApplyRequest) command() fsm.ApplySet {
+	return fsm.ApplySet{Set: r.Set, Config: r.Config, Why: r.Why, Homes: r.Homes, ConfirmWithin: r.ConfirmWithin}
 }
 
 // Plan is what an apply would do; no changes: nothing.

@@ -30,7 +30,8 @@ func (s *Server) getStatus(r *http.Request) (any, error) {
 func (s *Server) getLocal(*http.Request) (any, error) { return s.backend.Local(), nil }
 
 // getTable: GET /v1/table?revision=N, all that is replicated; waits until this
-// machine has revision N. What belongs to join tokens is left out.
+// machine has revision N. What belongs to join tokens is left out, and so are
+// former configurations, which /v1/history has.
 func (s *Server) getTable(r *http.Request) (any, error) {
 	rev, err := revisionParam(r, "revision")
 	if err != nil {
@@ -47,6 +48,7 @@ func (s *Server) getTable(r *http.Request) (any, error) {
 	}
 	shown := *t
 	shown.Members = shownMembers(t.Members)
+	shown.History, shown.Pending = nil, nil
 	shown.Tokens = slices.Clone(t.Tokens)
 	for i := range shown.Tokens {
 		shown.Tokens[i].Hash = ""

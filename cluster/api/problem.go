@@ -31,6 +31,7 @@ const (
 	CodeNotFound          = "not_found"          // 404
 	CodeConflict          = "conflict"           // the table has changed: 409
 	CodeNeedsConfirmation = "needs_confirmation" // it would delete: 409
+	CodeUnconfirmed       = "unconfirmed"        // a change waits for its confirmation: 409
 	CodeEnrolled          = "already_enrolled"   // 409
 	CodeNotEnrolled       = "not_enrolled"       // 409
 	CodeNoQuorum          = "no_quorum"          // 503

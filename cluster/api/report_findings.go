@@ -38,6 +38,10 @@ func (v *view) findings(r StatusReport) []Finding {
 		}
 		fs = append(fs, v.memberFindings(m)...)
 	}
+	if p := v.table.Pending; p != nil {
+		fs = append(fs, Finding{Severity: Warn, Text: fmt.Sprintf("revision %d of set %s, applied by %s, is undone at about %s UTC unless it is confirmed",
+			p.Revision, p.Set, p.By, p.Until().UTC().Format(time.TimeOnly)), Fix: "lbcluster confirm, or lbcluster rollback to undo it now"})
+	}
 	sortFindings(fs)
 	return fs
 }

@@ -94,6 +94,10 @@ func (s *Server) Handler() http.Handler {
 		"POST /v1/tokens":         s.postToken,
 		"POST /v1/plan":           s.postPlan,
 		"POST /v1/apply":          s.postApply,
+		"GET /v1/history":         s.getHistory,
+		"GET /v1/history/{rev}":   s.getRevision,
+		"POST /v1/confirm":        s.postConfirm,
+		"POST /v1/undo":           s.postUndo,
 		"PUT /v1/overrides":       s.putOverride,
 		"POST /v1/force-own":      s.postForce,
 	}

@@ -67,6 +67,12 @@ func TestBadRequests(t *testing.T) {
 		{"POST", "/v1/join", `{"addr":"1.2.3.4","token":"` + strings.Repeat("x", 2000) + `"}`, 422, api.CodeInvalid, ""},
 		{"POST", "/v1/tokens", `{"uses":-1}`, 422, api.CodeInvalid, ""},
 		{"POST", "/v1/tokens", `{"ttl":"99999h"}`, 422, api.CodeInvalid, ""},
+		{"POST", "/v1/plan", `{"confirm_within":"1s"}`, 422, api.CodeInvalid, ""},
+		{"POST", "/v1/plan", `{"homes":{"VI_1":"m9"}}`, 422, api.CodeInvalid, ""},
+		{"GET", "/v1/history/x", "", 400, api.CodeBadRequest, "no revision"},
+		{"GET", "/v1/history/3", "", 404, api.CodeNotFound, "nothing was applied"},
+		{"POST", "/v1/confirm", "", 404, api.CodeNotFound, ""},
+		{"POST", "/v1/undo", `{"revision":3}`, 404, api.CodeNotFound, ""},
 	} {
 		status, p := ask(h, c.method, c.path, c.body)
 		if status != c.status || p.Code != c.code || !strings.Contains(p.Detail, c.detail) {
@@ -251,7 +257,7 @@ func TestGarbageOnSocket(t *testing.T) {
 // FuzzBodies: no body makes a handler panic, answer without JSON, or leave a
 // table that breaks its invariants.
 func FuzzBodies(f *testing.F) {
-	paths := []string{"PUT /v1/overrides", "POST /v1/plan", "POST /v1/apply", "POST /v1/tokens", "POST /v1/init", "POST /v1/join"}
+	paths := []string{"PUT /v1/overrides", "POST /v1/plan", "POST /v1/apply", "POST /v1/tokens", "POST /v1/init", "POST /v1/join", "POST /v1/confirm", "POST /v1/undo"}
 	for i := range paths {
 		f.Add(i, `{"set":"a","config":{"routers":[{"name":"r","vrid":3,"addresses":[{"prefix":"10.9.0.1/32"}]}],"services":[]},"if_revision":7}`)
 		f.Add(i, `{"server":"10.0.0.1:80","state":"drain","weight":-1}`)

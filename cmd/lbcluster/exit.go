@@ -31,8 +31,9 @@ func exitCodesTopic() *cobra.Command {
   0  it is done
   1  it failed: the message says why
   2  the command line or the file given is wrong; nothing was changed
-  3  somebody else changed the cluster meanwhile, or it needs a yes
-     (--yes, and --prune --yes for deletions); nothing was changed
+  3  somebody else changed the cluster meanwhile, a change waits for lbcluster
+     confirm, or it needs a yes (--yes, and --prune --yes for deletions);
+     nothing was changed
   4  the daemon on this machine does not answer: systemctl start lbcluster
   5  this machine is not enrolled in a cluster, or the cluster has no majority`,
 	}
@@ -81,7 +82,7 @@ func exitCode(err error) int {
 		return exitConflict
 	case errors.Is(err, errInput), errors.Is(err, fsm.ErrInvalid):
 		return exitUsage
-	case errors.As(err, &p) && p.Code == api.CodeNeedsConfirmation:
+	case errors.As(err, &p) && (p.Code == api.CodeNeedsConfirmation || p.Code == api.CodeUnconfirmed):
 		return exitConflict
 	}
 	return exitFailed

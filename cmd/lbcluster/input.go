@@ -35,6 +35,10 @@ type input struct {
 	Problems []conf.Problem
 	Notices  []conf.Notice
 	result   conf.Result
+	// Of several files:
+	differences []conf.Difference
+	homes       []conf.Home
+	sources     []nodeSource
 }
 
 // remark is a conf.Problem or conf.Notice in JSON.
@@ -50,10 +54,16 @@ type checked struct {
 	OK       bool     `json:"ok"`
 	Problems []remark `json:"problems"`
 	Notices  []remark `json:"notices"`
+	// Of several files:
+	Differences []conf.Difference `json:"differences,omitempty"`
+	Homes       []conf.Home       `json:"homes,omitempty"`
 }
 
 func (in input) checked() checked {
-	c := checked{OK: len(in.Problems) == 0, Problems: []remark{}, Notices: remarks(in.Notices)}
+	c := checked{
+		OK: in.wrong("") == nil, Problems: []remark{}, Notices: remarks(in.Notices),
+		Differences: in.differences, Homes: in.homes,
+	}
 	for _, p := range in.Problems {
 		c.Problems = append(c.Problems, remark(p))
 	}

@@ -17,7 +17,8 @@ func renderInput(name string, in input) string {
 	for _, p := range in.Problems {
 		fmt.Fprintln(&b, p)
 	}
-	if len(in.Problems) == 0 {
+	b.WriteString(renderDifferences(in.differences))
+	if in.wrong(name) == nil {
 		c := in.result.Config
 		fmt.Fprintf(&b, "%s can be applied: %s, %s\n", name, count(len(c.Routers), "virtual router"), count(len(c.Services), "virtual server"))
 	}

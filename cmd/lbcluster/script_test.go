@@ -117,6 +117,8 @@ func cmdDaemon(ts *testscript.TestScript, neg bool, args []string) {
 	case "owns": // ID ROUTER: it is reported to own it
 		u, _ := fake.Table().UnitByName(args[2])
 		fake.Must(fsm.Command{Ownership: &fsm.Ownership{Router: u.ID, Member: fsm.MemberID(args[1]), Owns: true, Why: "test"}})
+	case "late": // the time of the change that waits for a confirmation is over
+		fake.Must(fsm.Command{Undo: &fsm.Undo{Revision: fake.Table().Pending.Revision, Late: true}})
 	case "noquorum": // nothing can be committed
 		fake.Set(func(f *apitest.Fake) { f.Fail = fmt.Errorf("commit: %w", api.ErrNoQuorum) })
 	default:

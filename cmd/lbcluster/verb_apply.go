@@ -5,51 +5,50 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"lbcluster/cluster/api"
 	"lbcluster/fsm"
+	"lbcluster/fsm/conf"
 )
 
 const filesHelp = `FILE is a keepalived.conf (its includes are followed) or YAML, told apart by the
-name's ending or the content; - is standard input.`
+name's ending or the content; - is standard input.
+
+With -f more than once, each FILE is of one node of a pair that ran keepalived,
+and they are merged. All differences are shown with both places. Priority, state,
+router_id and interface may differ: the first two say at which node a virtual
+router was at home. Of what else differs, --take says which counts: a file, or one
+place as it is shown (lb2.conf:14), for that element.`
 
 func (a *app) checkCommand() *cobra.Command {
-	var file string
+	var files fileFlags
 	cmd := &cobra.Command{
-		Use:   "check -f FILE",
+		Use:   "check -f FILE [-f FILE --take FILE|FILE:LINE...]",
 		Short: "Check a configuration file without a cluster",
 		Long: `Read FILE as apply would and say all that is wrong with it, in one run, without
 asking the daemon. The exit status is 0 if it could be applied, else 2.
 
 ` + filesHelp,
-		Example: `  lbcluster check -f /etc/keepalived/keepalived.conf`,
+		Example: `  lbcluster check -f /etc/keepalived/keepalived.conf
+  lbcluster check -f lb1.conf -f lb2.conf`,
 		Args:    cobra.NoArgs,
 		GroupID: groupConfig,
 		RunE: a.verb(func(*cobra.Command, []string) error {
-			in, err := a.readInput(file)
+			in, err := a.readInputs(files)
 			if err != nil {
 				return err
 			}
-			if err := a.print(in.checked(), func() string { return renderInput(file, in) }); err != nil {
+			if err := a.print(in.checked(), func() string { return renderInput(files.String(), in) }); err != nil {
 				return err
 			}
-			if len(in.Problems) > 0 {
-				return badFile(file, len(in.Problems))
-			}
-			return nil
+			return in.wrong(files.String())
 		}),
 	}
-	fileFlag(cmd, &file)
+	files.add(cmd)
 	return cmd
-}
-
-func fileFlag(cmd *cobra.Command, file *string) {
-	cmd.Flags().StringVarP(file, "file", "f", "", "the `FILE` to read")
-	if err := cmd.MarkFlagRequired("file"); err != nil {
-		panic(err) // the flag was made one line above
-	}
 }
 
 // badFile counts what has been shown.
@@ -61,16 +60,30 @@ func badFile(name string, n int) error {
 	return &hinted{fmt.Errorf("%s: %s: %w", name, count, errInput), "correct the file; lbcluster check -f FILE checks it without a cluster"}
 }
 
-// applyFlags are what a person said on the command line.
-type applyFlags struct {
-	file, set          string
+// changeFlags are those of every verb that changes the configuration.
+type changeFlags struct {
 	dryRun, yes, prune bool
+	confirmWithin      time.Duration
+}
+
+func (f *changeFlags) add(cmd *cobra.Command) {
+	cmd.Flags().BoolVar(&f.dryRun, "dry-run", false, "show what would change, and stop")
+	cmd.Flags().BoolVar(&f.yes, "yes", false, "do not ask (deletions need --prune too)")
+	cmd.Flags().BoolVar(&f.prune, "prune", false, "with --yes: delete what is no longer there")
+	cmd.Flags().DurationVar(&f.confirmWithin, "confirm-within", 0, "undo the change after this `TIME`, 10s to 24h, unless lbcluster confirm comes before")
+}
+
+// applyFlags are what a person said on the command line of apply.
+type applyFlags struct {
+	changeFlags
+	files fileFlags
+	set   string
 }
 
 func (a *app) applyCommand() *cobra.Command {
 	var f applyFlags
 	cmd := &cobra.Command{
-		Use:   "apply -f FILE",
+		Use:   "apply -f FILE [-f FILE --take FILE|FILE:LINE...]",
 		Short: "Make a configuration file the cluster's, in one atomic change",
 		Long: `Show what FILE would change, ask, and change it on all members at once, or not
 at all. What was applied under the same --set before and is not in FILE any
@@ -80,69 +93,92 @@ other sets own, and drains and weights set by hand, stay.
 If somebody changes the cluster between the question and the answer so that the
 difference is another one, nothing is done and the exit status is 3.
 
-` + filesHelp,
+With --confirm-within the change is undone after that time unless lbcluster
+confirm comes before, also if this member is gone by then: for a change that may
+cut you off. Nothing else can be applied meanwhile.
+
+` + filesHelp + `
+
+A virtual router that is new is pinned to the director at which it was at home,
+if the file can be told to be a director's: its router_id, its name or its folder
+is the director's name, or you say -f NAME=FILE.`,
 		Example: `  lbcluster apply -f /etc/keepalived/keepalived.conf
+  lbcluster apply -f lb1.conf -f lb2.conf --take lb1.conf
   lbcluster apply -f web.yaml --set web --dry-run
-  lbcluster apply -f web.yaml --set web --prune --yes`,
+  lbcluster apply -f web.yaml --set web --prune --yes --confirm-within 5m`,
 		Args:    cobra.NoArgs,
 		GroupID: groupConfig,
 		RunE:    a.verb(func(cmd *cobra.Command, _ []string) error { return a.apply(cmd.Context(), f) }),
 	}
-	fileFlag(cmd, &f.file)
+	f.files.add(cmd)
+	f.changeFlags.add(cmd)
 	cmd.Flags().StringVar(&f.set, "set", "default", "the name under which the file's content is owned")
-	cmd.Flags().BoolVar(&f.dryRun, "dry-run", false, "show what would change, and stop")
-	cmd.Flags().BoolVar(&f.yes, "yes", false, "do not ask (deletions need --prune too)")
-	cmd.Flags().BoolVar(&f.prune, "prune", false, "with --yes: delete what the file no longer has")
 	return cmd
 }
 
 // planned is the answer of a dry run with -o json.
 type planned struct {
 	api.Plan
-	Notices []remark `json:"notices"`
+	Notices     []remark          `json:"notices"`
+	Differences []conf.Difference `json:"differences,omitempty"`
+	Homes       []homed           `json:"homes,omitempty"`
 }
 
 // apply reads, plans, asks and applies.
 func (a *app) apply(ctx context.Context, f applyFlags) error {
-	in, err := a.readInput(f.file)
+	in, err := a.readInputs(f.files)
 	if err != nil {
 		return err
 	}
-	if len(in.Problems) > 0 {
-		fmt.Fprint(a.errOut, renderInput(f.file, in))
-		return badFile(f.file, len(in.Problems))
+	name := f.files.String()
+	if err := in.wrong(name); err != nil {
+		fmt.Fprint(a.errOut, renderInput(name, in))
+		return err
 	}
-	req := api.ApplyRequest{Set: f.set, Config: in.result.Config}
+	req := api.ApplyRequest{
+		Set: f.set, Config: in.result.Config, Why: f.files.why(), ConfirmWithin: fsm.Duration(f.confirmWithin),
+	}
+	homes, err := a.homesOf(ctx, in)
+	if err != nil {
+		return err
+	}
+	req.Homes = homesByUnit(homes)
 	plan, err := a.client().Plan(ctx, req)
 	if refused := in.located(err); len(refused.Problems) > 0 {
-		fmt.Fprint(a.errOut, renderInput(f.file, refused))
-		return &hinted{fmt.Errorf("%s does not fit the cluster: %w", f.file, errInput), "correct what is named and repeat the command"}
+		fmt.Fprint(a.errOut, renderInput(name, refused))
+		return &hinted{fmt.Errorf("%s does not fit the cluster: %w", name, errInput), "correct what is named and repeat the command"}
 	}
 	if err != nil {
-		return fmt.Errorf("compare %s with the cluster: %w", f.file, err)
+		return fmt.Errorf("compare %s with the cluster: %w", name, err)
 	}
+	shown := planned{plan, remarks(in.Notices), in.differences, homes}
+	return a.change(ctx, req, f.changeFlags, shown, renderNotices(in.Notices)+renderDifferences(in.differences)+renderPlan(plan, f.set)+renderHomes(homes))
+}
+
+// change shows a plan, asks, and carries it out.
+func (a *app) change(ctx context.Context, req api.ApplyRequest, f changeFlags, p planned, text string) error {
 	if f.dryRun {
-		return a.print(planned{plan, remarks(in.Notices)}, func() string { return renderNotices(in.Notices) + renderPlan(plan, f.set) })
+		return a.print(p, func() string { return text })
 	}
-	fmt.Fprint(a.errOut, renderNotices(in.Notices)+renderPlan(plan, f.set))
-	if len(plan.Changes) == 0 {
-		same := api.ApplyReply{Plan: plan, Result: fsm.Result{Revision: plan.Revision}}
+	fmt.Fprint(a.errOut, text)
+	if len(p.Changes) == 0 {
+		same := api.ApplyReply{Plan: p.Plan, Result: fsm.Result{Revision: p.Revision}}
 		return a.print(same, func() string { return "" })
 	}
-	if err := a.agree(plan, f); err != nil {
+	if err := a.agree(p.Plan, f); err != nil {
 		return err
 	}
-	return a.commit(ctx, req, plan)
+	return a.commit(ctx, req, p.Plan)
 }
 
 // agree gets the yes: from the flags, or from a person.
-func (a *app) agree(plan api.Plan, f applyFlags) error {
+func (a *app) agree(plan api.Plan, f changeFlags) error {
 	if f.yes && (plan.Deletes == 0 || f.prune) {
 		return nil
 	}
 	if !a.interactive() {
 		if plan.Deletes > 0 {
-			return needsYes("--prune --yes: it deletes what the file no longer has")
+			return needsYes("--prune --yes: it deletes what is no longer there")
 		}
 		return needsYes("--yes")
 	}
@@ -195,6 +231,10 @@ func (a *app) commit(ctx context.Context, req api.ApplyRequest, plan api.Plan) e
 		return fmt.Errorf("apply: %w", err)
 	}
 	return a.print(r, func() string {
-		return fmt.Sprintf("Applied: the table is at revision %d on a majority of the members.\n", r.Revision)
+		text := fmt.Sprintf("Applied: the table is at revision %d on a majority of the members.\n", r.Revision)
+		if req.ConfirmWithin > 0 {
+			text += fmt.Sprintf("It is undone in %s unless you say: lbcluster confirm\n", shortDuration(req.ConfirmWithin.D()))
+		}
+		return text
 	})
 }

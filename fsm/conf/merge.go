@@ -2,7 +2,7 @@ package conf
 
 import (
 	"fmt"
-	"path/filepath"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -108,11 +108,11 @@ type merger struct {
 func shortNames(sources []Source) map[string]string {
 	times := map[string]int{}
 	for _, s := range sources {
-		times[filepath.Base(s.Name)]++
+		times[path.Base(s.Name)]++
 	}
 	short := map[string]string{}
 	for _, s := range sources {
-		if base := filepath.Base(s.Name); times[base] == 1 {
+		if base := path.Base(s.Name); times[base] == 1 {
 			short[s.Name] = base
 		}
 	}
