@@ -1,0 +1,114 @@
+package conf
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"lbcluster/fsm"
+)
+
+// Node is what one machine's keepalived.conf says otherwise than the others': of
+// each router, by its name. What is missing stays as the configuration has it.
+type Node struct {
+	Name       string // its router_id
+	Priorities map[string]uint8
+	States     map[string]string // MASTER or BACKUP
+	Interfaces map[string]string
+}
+
+// WriteKeepalivedFor writes the keepalived.conf of one node, which keepalived
+// itself accepts there. It reads back the same but for what is the node's own.
+func WriteKeepalivedFor(cfg fsm.Config, n Node) ([]byte, error) {
+	if n.Name != "" {
+		cfg.Globals.RouterID = n.Name
+	}
+	cfg = clone(cfg)
+	for i := range cfg.Routers {
+		r := &cfg.Routers[i]
+		if p, ok := n.Priorities[r.Name]; ok {
+			r.Priority = p
+		}
+		if s, ok := n.States[r.Name]; ok {
+			r.Initial = s
+		}
+		if dev, ok := n.Interfaces[r.Name]; ok {
+			r.Interface = dev
+		}
+	}
+	if problems := fsm.ValidateConfig(cfg); len(problems) > 0 {
+		return nil, fmt.Errorf("the file of node %s would not be valid: %s", n.Name, problems[0])
+	}
+	text, err := WriteKeepalived(cfg)
+	if err == nil && runsScripts(cfg) {
+		// Without it keepalived -t refuses a file that has scripts run as root.
+		text = append([]byte("global_defs {\n    enable_script_security\n}\n\n"), text...)
+	}
+	return text, err
+}
+
+// runsScripts reports whether anything in cfg runs a program.
+func runsScripts(cfg fsm.Config) bool {
+	for _, list := range trackLists(cfg) {
+		for _, t := range list {
+			if t.Kind == fsm.TrackScript {
+				return true
+			}
+		}
+	}
+	for _, g := range cfg.Groups {
+		if g.Notify != (fsm.Notify{}) {
+			return true
+		}
+	}
+	for _, r := range cfg.Routers {
+		if r.Notify != (fsm.Notify{}) {
+			return true
+		}
+	}
+	return false
+}
+
+// KeepalivedLimits says what of cfg keepalived does not take as it stands, though
+// its format can say it.
+func KeepalivedLimits(cfg fsm.Config) []string {
+	var all []string
+	say := func(format string, args ...any) { all = append(all, fmt.Sprintf(format, args...)) }
+	if cfg.Globals.SMTPTimeout.D()%time.Second != 0 {
+		say("smtp_connect_timeout %v: keepalived knows whole seconds only", cfg.Globals.SMTPTimeout)
+	}
+	devices := map[string]string{}
+	for _, r := range cfg.Routers {
+		devices[r.Name] = r.Interface
+		if r.Interface == "" {
+			say("%s names no interface: keepalived takes eth0", r.Name)
+		}
+		for _, k := range r.Track {
+			if k.Kind == fsm.TrackInterface && k.Name == r.Interface {
+				say("%s tracks its own interface %s: keepalived ignores that, for it always does", r.Name, k.Name)
+			}
+		}
+	}
+	for _, g := range cfg.Groups {
+		for _, name := range g.Routers {
+			if slices.ContainsFunc(g.Track, func(k fsm.Tracker) bool { return k.Kind == fsm.TrackInterface && k.Name == devices[name] }) {
+				say("sync group %s tracks %s, the interface of %s: keepalived -t refuses it twice", g.Name, devices[name], name)
+			}
+		}
+	}
+	said := map[string]bool{}
+	for _, list := range trackLists(cfg) {
+		for _, k := range list {
+			if whole := k.Interval.D()%time.Second == 0 && k.Timeout.D()%time.Second == 0; k.Kind == fsm.TrackScript && !whole && !said[k.Name] {
+				said[k.Name] = true
+				say("script %s: keepalived knows whole seconds only for interval and timeout", k.Name)
+			}
+		}
+	}
+	for _, v := range cfg.Services {
+		if len(v.RealServers) == 0 {
+			say("%s has no real servers: keepalived ignores it", servicePath(v.ServiceKey))
+		}
+	}
+	return all
+}
