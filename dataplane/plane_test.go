@@ -130,9 +130,36 @@ func TestOthersServicesAreReported(t *testing.T) {
 		settle()
 		w.wantIPVS(theirs)
 		s := w.plane.Status()
-		if len(s.ForeignServices) != 1 || s.ForeignServices[0] != (ForeignService{"tcp/10.0.0.1:21", "ipvsadm -D -t 10.0.0.1:21"}) {
+		if len(s.ForeignServices) != 1 || s.ForeignServices[0] != (ForeignService{"tcp/10.0.0.1:21", "ipvsadm -D -t 10.0.0.1:21", theirs}) {
 			t.Errorf("foreign: %v", s.ForeignServices)
 		}
+	})
+}
+
+// What keepalived left and the table has alike is taken over without one write,
+// and is ours from then on: it goes when it leaves the table.
+func TestIdenticalServicesAreTakenOverUntouched(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		must(t, w.ipvs.Set(pairRules))
+		w.run()
+		w.plane.Update(&fsm.Table{Cluster: "c1", Revision: 4})
+		settle()
+		s := w.plane.Status()
+		if len(s.ForeignServices) != 1 || s.ForeignServices[0].Rules != pairRules {
+			t.Fatalf("before: %+v, want %q", s.ForeignServices, pairRules)
+		}
+		w.ipvs.Done()
+		w.plane.Update(pairTable(5))
+		settle()
+		if ops := w.ipvs.Done(); len(ops) != 0 {
+			t.Errorf("taking over did %v", ops)
+		}
+		if s := w.plane.Status(); len(s.ForeignServices) != 0 || len(s.Services) != 1 || s.DriftRepaired != 0 {
+			t.Errorf("after: %+v", s)
+		}
+		w.plane.Update(&fsm.Table{Cluster: "c1", Revision: 6})
+		settle()
+		w.wantIPVS("")
 	})
 }
 

@@ -62,6 +62,8 @@ type DestStatus struct {
 type ForeignService struct {
 	Service string `json:"service"`
 	Remove  string `json:"remove"` // the command that would remove it
+	// Rules is the service with its destinations as ipvsadm -Sn prints it.
+	Rules string `json:"rules"`
 }
 
 // VIPStatus is one address of a router on this host.
@@ -216,12 +218,12 @@ func (p *Plane) listed(have, want []ipvs.Service, ours Ownership) {
 	}
 	for _, s := range foreign {
 		p.status.ForeignServices = append(p.status.ForeignServices,
-			ForeignService{Service: s.Key.String(), Remove: "ipvsadm " + ipvs.Op{Verb: ipvs.RemoveService, Service: s}.String()})
+			ForeignService{Service: s.Key.String(), Remove: "ipvsadm " + ipvs.Op{Verb: ipvs.RemoveService, Service: s}.String(), Rules: ipvs.Rules([]ipvs.Service{s})})
 	}
 	current := slices.Clone(p.status.ForeignServices)
 	p.mu.Unlock()
 	for _, f := range current {
-		if !slices.Contains(old, f) {
+		if !slices.ContainsFunc(old, func(o ForeignService) bool { return o.Service == f.Service }) {
 			p.log.Warn("dataplane: an IPVS service that is not ours is left alone", "service", f.Service, "remove", f.Remove)
 		}
 	}

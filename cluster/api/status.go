@@ -104,6 +104,8 @@ type Foreign struct {
 	Kind string `json:"kind"` // "service", "address"
 	What string `json:"what"` // "tcp/172.25.88.100:8080", "172.25.88.100/32 on eth0"
 	Fix  string `json:"fix"`  // the command that removes it
+	// Rules is a service with its destinations as ipvsadm -Sn prints it.
+	Rules string `json:"rules,omitempty"`
 }
 
 // States of a lease.

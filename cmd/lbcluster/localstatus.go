@@ -228,7 +228,7 @@ func (m *member) fillKernel(out *api.DirectorStatus) {
 		k.Servers += len(s.Dests)
 	}
 	for _, f := range ps.ForeignServices {
-		k.Foreign = append(k.Foreign, api.Foreign{Kind: "service", What: f.Service, Fix: f.Remove})
+		k.Foreign = append(k.Foreign, api.Foreign{Kind: "service", What: f.Service, Fix: f.Remove, Rules: f.Rules})
 	}
 	for _, l := range ps.Locals {
 		if l.Problem != "" {

@@ -117,6 +117,11 @@ func cmdDaemon(ts *testscript.TestScript, neg bool, args []string) {
 	case "owns": // ID ROUTER: it is reported to own it
 		u, _ := fake.Table().UnitByName(args[2])
 		fake.Must(fsm.Command{Ownership: &fsm.Ownership{Router: u.ID, Member: fsm.MemberID(args[1]), Owns: true, Why: "test"}})
+	case "keepalived": // FILE: what every director's IPVS table has from elsewhere, one service, as ipvsadm -Sn prints it
+		f := api.Foreign{Kind: "service", What: "tcp/172.25.88.100:80", Fix: "ipvsadm -D -t 172.25.88.100:80", Rules: ts.ReadFile(args[1])}
+		fake.Set(func(fake *apitest.Fake) {
+			fake.Edit = func(s *api.DirectorStatus) { s.Kernel.Foreign = []api.Foreign{f} }
+		})
 	case "late": // the time of the change that waits for a confirmation is over
 		fake.Must(fsm.Command{Undo: &fsm.Undo{Revision: fake.Table().Pending.Revision, Late: true}})
 	case "noquorum": // nothing can be committed

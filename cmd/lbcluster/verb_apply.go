@@ -78,6 +78,7 @@ type applyFlags struct {
 	changeFlags
 	files fileFlags
 	set   string
+	adopt bool
 }
 
 func (a *app) applyCommand() *cobra.Command {
@@ -97,13 +98,19 @@ With --confirm-within the change is undone after that time unless lbcluster
 confirm comes before, also if this member is gone by then: for a change that may
 cut you off. Nothing else can be applied meanwhile.
 
+With --adopt, what every director's IPVS table has under the same keys (that
+keepalived made and left) is compared first. A service that is the same is taken
+over as it stands; what can change without touching a connection is shown; and if
+a server would go, or be reached in another way, nothing is done. Without --adopt
+such services are changed in place.
+
 ` + filesHelp + `
 
 A virtual router that is new is pinned to the director at which it was at home,
 if the file can be told to be a director's: its router_id, its name or its folder
 is the director's name, or you say -f NAME=FILE.`,
 		Example: `  lbcluster apply -f /etc/keepalived/keepalived.conf
-  lbcluster apply -f lb1.conf -f lb2.conf --take lb1.conf
+  lbcluster apply -f lb1.conf -f lb2.conf --take lb1.conf --adopt
   lbcluster apply -f web.yaml --set web --dry-run
   lbcluster apply -f web.yaml --set web --prune --yes --confirm-within 5m`,
 		Args:    cobra.NoArgs,
@@ -112,6 +119,7 @@ is the director's name, or you say -f NAME=FILE.`,
 	}
 	f.files.add(cmd)
 	f.changeFlags.add(cmd)
+	cmd.Flags().BoolVar(&f.adopt, "adopt", false, "take over what keepalived left in IPVS, only if that touches no connection")
 	cmd.Flags().StringVar(&f.set, "set", "default", "the name under which the file's content is owned")
 	return cmd
 }
@@ -122,6 +130,7 @@ type planned struct {
 	Notices     []remark          `json:"notices"`
 	Differences []conf.Difference `json:"differences,omitempty"`
 	Homes       []homed           `json:"homes,omitempty"`
+	Adoption    []adoption        `json:"adoption,omitempty"`
 }
 
 // apply reads, plans, asks and applies.
@@ -151,8 +160,19 @@ func (a *app) apply(ctx context.Context, f applyFlags) error {
 	if err != nil {
 		return fmt.Errorf("compare %s with the cluster: %w", name, err)
 	}
-	shown := planned{plan, remarks(in.Notices), in.differences, homes}
-	return a.change(ctx, req, f.changeFlags, shown, renderNotices(in.Notices)+renderDifferences(in.differences)+renderPlan(plan, f.set)+renderHomes(homes))
+	shown := planned{Plan: plan, Notices: remarks(in.Notices), Differences: in.differences, Homes: homes}
+	text := renderNotices(in.Notices) + renderDifferences(in.differences) + renderPlan(plan, f.set) + renderHomes(homes)
+	if f.adopt {
+		if shown.Adoption, err = a.adoption(ctx, req); err != nil {
+			return err
+		}
+		text += renderAdoption(shown.Adoption)
+		if n := broken(shown.Adoption); n > 0 {
+			fmt.Fprint(a.errOut, text)
+			return cannotAdopt(n)
+		}
+	}
+	return a.change(ctx, req, f.changeFlags, shown, text)
 }
 
 // change shows a plan, asks, and carries it out.
