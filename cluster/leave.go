@@ -40,6 +40,19 @@ func (n *Node) Leave(ctx context.Context) error {
 	return n.forget(ctx, s)
 }
 
+// Abandon takes this machine out of its cluster without asking anybody: it is
+// alone, or no majority answers. The others, if there are any, go on counting it
+// until somebody removes it; its old files are kept in a folder aside.
+func (n *Node) Abandon(ctx context.Context) error {
+	n.enrolling.Lock()
+	defer n.enrolling.Unlock()
+	s, err := n.current(ctx)
+	if err != nil {
+		return err
+	}
+	return n.forget(ctx, s)
+}
+
 // awaitOut waits until the leader says that this member is in no Raft
 // configuration any more.
 func (s *session) awaitOut(ctx context.Context) error {

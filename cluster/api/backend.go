@@ -62,6 +62,7 @@ type Backend interface {
 	Replica
 	Observer
 	Forcer
+	Ejector
 }
 
 // InitRequest asks for a new cluster.

@@ -100,6 +100,7 @@ func (s *Server) Handler() http.Handler {
 		"POST /v1/undo":           s.postUndo,
 		"PUT /v1/overrides":       s.putOverride,
 		"POST /v1/force-own":      s.postForce,
+		"POST /v1/eject":          s.postEject,
 	}
 	methods := map[string][]string{}
 	for pattern, fn := range routes {

@@ -122,22 +122,27 @@ func (d *theDaemon) Leave(ctx context.Context) error {
 	if _, ok := d.node.Identity(); !ok {
 		return api.ErrNotEnrolled
 	}
-	dep := newDeparture()
-	select {
-	case d.vacate <- dep:
-	case <-ctx.Done():
-		return fmt.Errorf("leave: this member's parts did not stop: %w", ctx.Err())
+	dep := newDeparture(clearKernel)
+	if err := d.stopParts(ctx, dep); err != nil {
+		return fmt.Errorf("leave: %w", err)
 	}
 	err := d.node.Leave(ctx)
 	close(dep.left)
 	if err != nil {
 		return asAPI(err)
 	}
+	return errNotCleared(dep.wait(ctx))
+}
+
+// stopParts stops this member's parts, which gives up what they hold, and keeps
+// them stopped until dep.left is closed; then they run again if the machine is
+// still a member.
+func (d *theDaemon) stopParts(ctx context.Context, dep departure) error {
 	select {
-	case err = <-dep.cleared:
-		return errNotCleared(err)
+	case d.vacate <- dep:
+		return nil
 	case <-ctx.Done():
-		return errNotCleared(ctx.Err())
+		return fmt.Errorf("this member's parts did not stop: %w", ctx.Err())
 	}
 }
 

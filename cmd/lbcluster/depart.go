@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
@@ -16,11 +17,23 @@ import (
 // departure is a request to let go, for the machine is about to leave its cluster.
 type departure struct {
 	left    chan struct{} // closed when the node has left, or failed to
-	cleared chan error    // one slot: what became of the kernel's part then
+	clear   func(NodeConfig) error
+	cleared chan error // one slot: what became of the kernel's part then
 }
 
-func newDeparture() departure {
-	return departure{left: make(chan struct{}), cleared: make(chan error, 1)}
+// newDeparture has clear done to the kernel once the machine has left.
+func newDeparture(clear func(NodeConfig) error) departure {
+	return departure{left: make(chan struct{}), clear: clear, cleared: make(chan error, 1)}
+}
+
+// wait waits until the kernel is cleared.
+func (dep departure) wait(ctx context.Context) error {
+	select {
+	case err := <-dep.cleared:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // depart waits until the node has left and then takes everything of ours out of
@@ -32,7 +45,7 @@ func (d *theDaemon) depart(dep departure) {
 		dep.cleared <- nil // a witness has nothing there, and perhaps no right to look
 		return
 	}
-	err := clearKernel(d.cfg)
+	err := dep.clear(d.cfg)
 	if err != nil {
 		d.log.Error("left the cluster, but not everything is out of the kernel", "err", err)
 	}

@@ -20,7 +20,7 @@ func TestLeaveBeforeTheFirstTable(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- d.runMember(ctx) }()
-	dep := newDeparture()
+	dep := newDeparture(clearKernel)
 	select {
 	case d.vacate <- dep:
 	case <-time.After(2 * time.Second):

@@ -87,9 +87,24 @@ func cmdDaemon(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Check(err)
 		fake.Grow("dir2", fsm.Director)
 		fake.Grow("dir3", fsm.Director)
+	case "alone": // one director
+		_, err := fake.Init(context.Background(), api.InitRequest{})
+		ts.Check(err)
+	case "peer": // somebody who is no member advertises what is routed
+		fake.Set(func(f *apitest.Fake) {
+			f.Edit = func(s *api.DirectorStatus) {
+				for i := range s.VRRP {
+					s.VRRP[i].Heard = append(s.VRRP[i].Heard, api.Speaker{Addr: netip.MustParseAddr("10.0.0.99"), Version: 2, Priority: 90, Count: 5, AgeMS: 300})
+				}
+			}
+		})
 	case "dead": // ID: the member does not answer
 		fake.Set(func(f *apitest.Fake) {
 			f.Dead = map[fsm.MemberID]string{fsm.MemberID(args[1]): "no answer within 1s"}
+		})
+	case "dead2": // ID ID: both do not answer
+		fake.Set(func(f *apitest.Fake) {
+			f.Dead = map[fsm.MemberID]string{fsm.MemberID(args[1]): "no answer within 1s", fsm.MemberID(args[2]): "no answer within 1s"}
 		})
 	case "vote": // ID SERVER up|down: one director's opinion
 		castVote(ts, fake, fsm.MemberID(args[1]), netip.MustParseAddrPort(args[2]), args[3] == "up")

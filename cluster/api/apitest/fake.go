@@ -155,6 +155,23 @@ func (f *Fake) Leave(context.Context) error {
 	return nil
 }
 
+// Eject forgets the cluster; where this is the only member, only with Force.
+func (f *Fake) Eject(_ context.Context, req api.EjectRequest) (api.EjectReply, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	reply := api.EjectReply{Removed: []string{}}
+	switch {
+	case f.table == nil:
+		return reply, api.ErrNotEnrolled
+	case len(f.table.Members) == 1 && !req.Force:
+		return reply, fmt.Errorf("%w: this is the only member", fsm.ErrInvalid)
+	case len(f.table.Members) == 1:
+		reply.Abandoned = "this is the only member"
+	}
+	f.table = nil
+	return reply, nil
+}
+
 // Token returns Secret.
 func (f *Fake) Token(context.Context, api.TokenRequest) (string, error) {
 	if f.Table() == nil {
