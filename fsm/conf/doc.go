@@ -1,8 +1,9 @@
 // Package conf turns operators' files into what package fsm understands, and
 // back: keepalived.conf and a YAML format of our own are read into an
-// [fsm.Config]; YAML, keepalived.conf and ipvsadm rules are written.
+// [fsm.Config], the files of a pair's nodes are merged into one; YAML,
+// keepalived.conf (of the cluster, or of one node) and ipvsadm rules are written.
 //
-// Called by: the verbs apply, check and export of cmd/lbcluster.
+// Called by: the verbs apply, check, export and eject of cmd/lbcluster.
 //
 // The keepalived reader follows keepalived's grammar, because the same file
 // often still feeds a real keepalived that must agree with us on the wire:
