@@ -16,6 +16,9 @@ func (e *edit) applyAsV1(a ApplySet) error {
 		if r.Version != 2 || r.family() != familyIPv4 {
 			return oldVersion("virtual router %s uses VRRP version 3 or IPv6", r.Name)
 		}
+		if len(r.peeringFields()) > 0 || len(r.Advertised()) < len(r.Addresses) {
+			return oldVersion("virtual router %s has VRRP peers or excluded addresses", r.Name)
+		}
 	}
 	for _, m := range e.Members {
 		for _, v := range a.Config.Services {

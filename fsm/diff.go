@@ -178,6 +178,7 @@ func routerFields(r Router) []field {
 		addresses[i] = addressText(a)
 	}
 	l.text("virtual_ipaddress", strings.Join(addresses, "; "))
+	l.peering(r.Peering)
 	l.tracks(r.Track)
 	l.notify(r.Notify)
 	return l
@@ -190,6 +191,9 @@ func addressText(a Address) string {
 	}
 	if a.Label != "" {
 		s += " label " + quoted(a.Label)
+	}
+	if a.Excluded {
+		s += " excluded"
 	}
 	return s
 }

@@ -66,6 +66,7 @@ func (c Config) canonical(set string) Config {
 		r := &out.Routers[i]
 		r.ID, r.Set, r.Addresses = 0, set, slices.Clone(r.Addresses)
 		r.Track, r.Notify = append([]Tracker(nil), r.Track...), r.Notify.clone()
+		r.Peering.Peers = append([]Peer(nil), r.Peering.Peers...)
 	}
 	for i := range out.Groups {
 		g := &out.Groups[i]

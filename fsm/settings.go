@@ -24,6 +24,11 @@ func (e *edit) settings(s SetSettings) error {
 	if bad := is.problem(); bad != "" {
 		return invalid("%s", bad)
 	}
+	for _, r := range e.Routers {
+		if bad := is.timing(r); bad != "" {
+			return invalid("%s: %s", routerPath(r, 0), bad)
+		}
+	}
 	if texts := e.Settings.changes(is); len(texts) > 0 {
 		e.event("settings", "%s", strings.Join(texts, ", "))
 	}

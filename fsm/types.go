@@ -81,6 +81,22 @@ func (d *Duration) UnmarshalText(b []byte) error {
 	return nil
 }
 
+// GARP is when the neighbours are told where the VIPs are (keepalived: garp_*).
+// The zero GARP is lbcluster's own timing.
+type GARP struct {
+	// MasterRepeat announcements follow the taking of a VIP, and as many again
+	// MasterDelay later; 0: none then.
+	MasterRepeat int      `json:"master_repeat,omitempty"`
+	MasterDelay  Duration `json:"master_delay,omitempty"`
+	// Refresh is the pace after that; 0: lbcluster's own.
+	Refresh       Duration `json:"refresh,omitempty"`
+	RefreshRepeat int      `json:"refresh_repeat,omitempty"`
+	// LowerPrioRepeat and LowerPrioDelay are for after a peer of lower priority
+	// was heard.
+	LowerPrioRepeat int      `json:"lower_prio_repeat,omitempty"`
+	LowerPrioDelay  Duration `json:"lower_prio_delay,omitempty"`
+}
+
 // Address is one virtual IP of a router.
 type Address struct {
 	// Prefix is the VIP with the length it is added with: /32 or /128 unless
@@ -89,6 +105,9 @@ type Address struct {
 	// Dev names an interface for this address alone; empty: the router's.
 	Dev   string `json:"dev,omitempty"`
 	Label string `json:"label,omitempty"`
+	// Excluded: held like the others, but not in the adverts (keepalived:
+	// virtual_ipaddress_excluded); it may be of the other family.
+	Excluded bool `json:"excluded,omitempty"`
 }
 
 // Router is a virtual router (keepalived: vrrp_instance): a VRID, its VIPs and
@@ -115,6 +134,7 @@ type Router struct {
 	// AuthPass is the version 2 password, at most 8 bytes; empty: none.
 	AuthPass  string    `json:"auth_pass,omitempty"`
 	Addresses []Address `json:"addresses"` // in the order of the file; at least one
+	Peering   Peering   `json:"peering,omitzero"`
 	Track     []Tracker `json:"track,omitempty"`
 	Notify    Notify    `json:"notify,omitzero"`
 }

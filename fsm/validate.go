@@ -118,6 +118,7 @@ func (p *problems) router(r Router, path string) {
 		p.add(path, "auth_pass has control characters in it")
 	}
 	p.addresses(r, path)
+	p.peering(r, path)
 	p.trackers(path, r.Track)
 	p.notify(path, r.Notify)
 }
@@ -140,15 +141,16 @@ const (
 	familyIPv6 = "IPv6"
 )
 
-// family is that of r's first VIP.
+// family is that of the first VIP in r's adverts.
 func (r Router) family() string {
 	for _, a := range r.Addresses {
-		if a.Prefix.IsValid() && !a.Prefix.Addr().Is4() {
+		if !a.Prefix.IsValid() || a.Excluded {
+			continue
+		}
+		if !a.Prefix.Addr().Is4() {
 			return familyIPv6
 		}
-		if a.Prefix.IsValid() {
-			break
-		}
+		break
 	}
 	return familyIPv4
 }
@@ -173,8 +175,10 @@ func (p *problems) addresses(r Router, path string) {
 	if len(r.Addresses) == 0 {
 		p.add(path, "virtual_ipaddress is empty: a virtual router needs a VIP")
 	}
-	if len(r.Addresses) > maxAddresses {
-		p.add(path, "it has %d VIPs: an advert can carry %d (use a second virtual router)", len(r.Addresses), maxAddresses)
+	if n := len(r.Advertised()); n > maxAddresses {
+		p.add(path, "it has %d VIPs: an advert can carry %d (use a second virtual router)", n, maxAddresses)
+	} else if n == 0 && len(r.Addresses) > 0 {
+		p.add(path, "virtual_ipaddress is empty: only excluded addresses are left, and an advert needs one")
 	}
 	for _, a := range r.Addresses {
 		if !a.Prefix.IsValid() {
@@ -185,7 +189,7 @@ func (p *problems) addresses(r Router, path string) {
 			p.add(path, "virtual_ipaddress %s: %s", a.Prefix, bad)
 		} else if a.Prefix.Bits() == 0 {
 			p.add(path, "virtual_ipaddress %s: prefix length 0 would make every address a neighbour", a.Prefix)
-		} else if a.Prefix.Addr().Is4() != (r.family() == familyIPv4) {
+		} else if !a.Excluded && a.Prefix.Addr().Is4() != (r.family() == familyIPv4) {
 			p.add(path, "virtual_ipaddress %s: the first VIP is %s, and an advert carries one family:"+
 				" use a second virtual router (in a vrrp_sync_group they move together)", a.Prefix, r.family())
 		}

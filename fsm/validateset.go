@@ -90,6 +90,9 @@ func (t *Table) ValidateSet(set string, cfg Config) []Problem {
 	}
 	p.otherSets(t, set, cfg)
 	p.members(t, cfg)
+	for i, r := range cfg.Routers {
+		p.addIf(routerPath(r, i), t.Settings.timing(r))
+	}
 	return p.list
 }
 

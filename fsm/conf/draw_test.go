@@ -76,8 +76,42 @@ func drawRouter(t *rapid.T, i int) fsm.Router {
 		}
 		r.AdvertInterval = fsm.Duration(10*time.Millisecond) * fsm.Duration(rapid.IntRange(1, 4095).Draw(t, "centiseconds"))
 	}
+	r.Peering = drawPeering(t, r)
+	if n := len(r.Addresses); n > 1 {
+		r.Addresses[n-1].Excluded = rapid.Bool().Draw(t, "excluded")
+	}
 	r.Track, r.Notify = drawTrack(t), drawNotify(t)
 	return r
+}
+
+func drawPeering(t *rapid.T, r fsm.Router) fsm.Peering {
+	var p fsm.Peering
+	if rapid.Bool().Draw(t, "no peering") {
+		return p
+	}
+	for i := range rapid.IntRange(0, 2).Draw(t, "peers") {
+		a := netip.AddrFrom4([4]byte{10, 9, 9, byte(i + 1)})
+		if r.Version == 3 {
+			a = netip.MustParseAddr(fmt.Sprintf("fe80::%d", i+1))
+		}
+		p.Peers = append(p.Peers, fsm.Peer{Addr: a})
+	}
+	if p.Unicast = len(p.Peers) > 0 && rapid.Bool().Draw(t, "unicast"); p.Unicast {
+		p.Peers[0].MinTTL, p.Peers[0].MaxTTL = rapid.Uint8Range(0, 9).Draw(t, "min_ttl"), rapid.Uint8Range(9, 255).Draw(t, "max_ttl")
+	}
+	if rapid.Bool().Draw(t, "garp") {
+		p.GARP = fsm.GARP{MasterRepeat: rapid.IntRange(1, 9).Draw(t, "repeat"), MasterDelay: micros(t, "delay", 0, time.Minute), Refresh: micros(t, "refresh", 0, time.Minute),
+			RefreshRepeat: 1, LowerPrioRepeat: 2, LowerPrioDelay: micros(t, "lower", 0, time.Minute)}
+	}
+	if r.Initial != "MASTER" {
+		if p.NoPreempt = rapid.Bool().Draw(t, "nopreempt"); !p.NoPreempt {
+			p.PreemptDelay = micros(t, "preempt_delay", 0, time.Minute)
+		}
+	}
+	p.DownTimerAdverts = rapid.IntRange(0, 100).Draw(t, "down")
+	p.LowerPrioNoAdvert, p.HigherPrioSendAdvert = rapid.Bool().Draw(t, "lower"), rapid.Bool().Draw(t, "higher")
+	p.SkipCheckAdvAddr = rapid.Bool().Draw(t, "skip")
+	return p
 }
 
 // drawTrack draws trackers; what one name means is the same in each draw.

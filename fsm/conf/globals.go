@@ -70,7 +70,7 @@ func (b *builder) readSMTPTimeout(n *node) {
 
 func (b *builder) readSkipCheck(n *node) {
 	if b.readBool(n, &b.cfg.Globals.SkipCheckAdvAddr); b.cfg.Globals.SkipCheckAdvAddr {
-		b.notice(n.pos, n.word, "stored and exported; the adverts of others are counted and shown, never obeyed, so there is nothing to skip")
+		b.notice(n.pos, n.word, "stored and exported; other VIPs in a peer's adverts are shown and accepted in any case, as keepalived does since 2.3.3")
 	}
 }
 

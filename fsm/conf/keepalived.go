@@ -41,6 +41,7 @@ type builder struct {
 	places  places
 	cfg     fsm.Config
 	version uint8 // vrrp_version
+	peers   peerDefaults
 	// scriptUser is what scripts run as that name no user.
 	scriptUser string
 

@@ -102,7 +102,7 @@ func TestPair(t *testing.T) {
 		t.Fatal(lines(problems))
 	}
 	c := r.Config
-	if got := fmt.Sprint(c.Routers[0].Addresses); got != "[{172.25.88.100/32  }]" {
+	if got := fmt.Sprint(c.Routers[0].Addresses); got != "[{172.25.88.100/32   false}]" {
 		t.Errorf("addresses %s", got)
 	}
 	s := c.Services[0]

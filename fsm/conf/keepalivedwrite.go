@@ -18,7 +18,7 @@ import (
 // than a microsecond) is an error that names it.
 func WriteKeepalived(cfg fsm.Config) ([]byte, error) {
 	w := &writer{}
-	w.globals(cfg.Globals)
+	w.globals(cfg)
 	w.definitions(cfg)
 	for _, g := range cfg.Groups {
 		w.group(g, cfg.Routers)
@@ -50,6 +50,15 @@ func (w *writer) line(words ...string) {
 	w.WriteByte('\n')
 }
 
+// condition writes a line that counts only for a reader with that identity.
+func (w *writer) condition(id string, words ...string) {
+	w.WriteString(strings.Repeat("    ", w.depth) + id + " ")
+	depth := w.depth
+	w.depth = 0
+	w.line(words...)
+	w.depth = depth
+}
+
 // block writes what body does within braces.
 func (w *writer) block(body func(), words ...string) {
 	w.line(words...)
@@ -74,8 +83,9 @@ func quote(s string) string {
 	return `"` + s + `"`
 }
 
-func (w *writer) globals(g fsm.Globals) {
-	if globalsToYAML(g) == nil {
+func (w *writer) globals(cfg fsm.Config) {
+	g, delay := cfg.Globals, startupDelay(cfg)
+	if globalsToYAML(g) == nil && delay == 0 {
 		return
 	}
 	w.block(func() {
@@ -98,6 +108,7 @@ func (w *writer) globals(g fsm.Globals) {
 		w.unless(!g.SkipCheckAdvAddr, "vrrp_skip_check_adv_addr")
 		w.unless(g.GARPInterval == 0, "vrrp_garp_interval", seconds(g.GARPInterval))
 		w.unless(g.GNAInterval == 0, "vrrp_gna_interval", seconds(g.GNAInterval))
+		w.unless(delay == 0, "vrrp_startup_delay", seconds(delay))
 	}, "global_defs")
 }
 
@@ -121,21 +132,39 @@ func (w *writer) router(r fsm.Router) {
 				w.line("auth_pass", r.AuthPass)
 			}, "authentication")
 		}
-		w.block(func() {
-			for _, a := range r.Addresses {
-				words := []string{bare(a.Prefix)}
-				if a.Dev != "" {
-					words = append(words, "dev", a.Dev)
-				}
-				if a.Label != "" {
-					words = append(words, "label", a.Label)
-				}
-				w.line(words...)
-			}
-		}, "virtual_ipaddress")
+		w.peering(r)
+		w.addresses(r, "virtual_ipaddress", false)
+		w.addresses(r, "virtual_ipaddress_excluded", true)
 		w.tracks(r.Track)
 		w.notify(r.Notify)
 	}, "vrrp_instance", r.Name)
+}
+
+// addresses writes those that are excluded from the adverts, or those that are
+// not.
+func (w *writer) addresses(r fsm.Router, block string, excluded bool) {
+	var lines [][]string
+	for _, a := range r.Addresses {
+		if a.Excluded != excluded {
+			continue
+		}
+		words := []string{bare(a.Prefix)}
+		if a.Dev != "" {
+			words = append(words, "dev", a.Dev)
+		}
+		if a.Label != "" {
+			words = append(words, "label", a.Label)
+		}
+		lines = append(lines, words)
+	}
+	if len(lines) == 0 && excluded {
+		return
+	}
+	w.block(func() {
+		for _, words := range lines {
+			w.line(words...)
+		}
+	}, block)
 }
 
 func (w *writer) service(s fsm.VirtualServer) {

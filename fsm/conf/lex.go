@@ -117,6 +117,9 @@ var includes = map[string]bool{
 	"include": true, "includer": true, "includem": true, "includew": true, "includeb": true, "includea": true,
 }
 
+// ownID is before lines that are for lbcluster alone: keepalived leaves them out.
+const ownID = "@lbcluster"
+
 func (l *lexer) line(at pos, raw string) {
 	text := l.decomment(at, raw)
 	first := firstWord(text)
@@ -126,6 +129,9 @@ func (l *lexer) line(at pos, raw string) {
 	switch {
 	case includes[first]:
 		l.include(at, first, strings.Trim(strings.TrimSpace(strings.TrimPrefix(strings.TrimSpace(text), first)), `"`))
+		return
+	case first == ownID:
+		l.line(at, strings.Replace(text, ownID, "", 1))
 		return
 	case strings.HasPrefix(first, "@"):
 		l.problem(at, first, "conditional lines (@) are not supported yet")

@@ -10,12 +10,14 @@ import (
 // routerDraft is a vrrp_instance with what was not said left zero.
 type routerDraft struct {
 	fsm.Router
-	at       *node
-	said     map[string]*node // by keyword
-	vips     []*node          // of Addresses, by index
-	badVIP   *node            // an address that could not be read
-	authType string
-	uses     []use // of the track_* blocks
+	at        *node
+	said      map[string]*node // by keyword
+	vips      []*node          // of Addresses, by index
+	badVIP    *node            // an address that could not be read
+	authType  string
+	uses      []use   // of the track_* blocks
+	peerLines []*node // of unicast_peer
+	badPeer   bool    // one of them could not be read
 }
 
 var routerRules = map[string]rule{
@@ -31,9 +33,6 @@ var routerRules = map[string]rule{
 func init() {
 	with(routerRules, trackRules(func(b *builder) *[]use { return &b.router.uses }))
 	with(routerRules, notifyRules(func(b *builder) *fsm.Notify { return &b.router.Notify }))
-	for _, word := range []string{"nopreempt", "preempt", "preempt_delay"} {
-		routerRules[word] = rule{max: 1, do: (*builder).readPreempt}
-	}
 	routerRules["native_ipv6"] = rule{do: func(b *builder, n *node) {}} // the addresses say it
 	routerRules["authentication"] = rule{block: true, do: func(b *builder, n *node) { b.say(n); b.each(n.kids, n.word, authRules) }}
 }
@@ -92,7 +91,7 @@ func (b *builder) readAuthType(n *node) {
 	case "PASS":
 		b.router.authType = "PASS"
 	case "AH":
-		b.problem(n.pos, n.word, "AH is not supported yet; use PASS")
+		b.problem(n.pos, n.word, "AH is not supported: keepalived itself warns against it, and RFC 3768 dropped it; use PASS or none on all routers of the VRID")
 	default:
 		b.problem(n.pos, n.word, "%q is neither PASS nor AH", n.args[0])
 	}
@@ -191,6 +190,7 @@ func (b *builder) addRouter(d *routerDraft) {
 	b.defaultPriority(d)
 	b.roundInterval(d)
 	b.checkAuth(d)
+	b.settlePeering(d)
 	b.cfg.Routers = append(b.cfg.Routers, d.Router)
 }
 
@@ -211,6 +211,7 @@ func (b *builder) placeRouter(d *routerDraft) {
 		b.places.value(path, "virtual_ipaddress dev", at)
 		b.places.value(path, "virtual_ipaddress label", at)
 	}
+	b.placePeers(path, d)
 	if n := d.badVIP; n != nil { // "virtual_ipaddress is empty" is no news then
 		b.places.value(path, "virtual_ipaddress is", place{n.pos, n.word})
 	}
@@ -230,7 +231,8 @@ func (b *builder) defaultPriority(d *routerDraft) {
 // settleVersion: an instance's own version, else the file's, else 2; and 3 for
 // IPv6, as keepalived does.
 func (b *builder) settleVersion(d *routerDraft) {
-	six := len(d.Addresses) > 0 && d.Addresses[0].Prefix.Addr().Is6()
+	list := d.Advertised()
+	six := len(list) > 0 && list[0].Is6()
 	said := cmp.Or(d.Version, b.version)
 	d.Version = cmp.Or(said, 2)
 	if six && d.Version == 2 {
@@ -243,12 +245,6 @@ func (b *builder) settleVersion(d *routerDraft) {
 		b.notice(n.pos, n.word, "VRRP version 3 has no password (RFC 9568): not kept, as in keepalived")
 		d.AuthPass = ""
 	}
-}
-
-// readPreempt: inside a cluster nobody takes a router from its owner by
-// priority, whatever these keywords say.
-func (b *builder) readPreempt(n *node) {
-	b.notice(n.pos, n.word, "not kept: in a cluster nobody preempts; whether a router goes back to its home is lbcluster settings set fail-back=manual|auto")
 }
 
 // roundInterval rounds the interval to what the version can say, as keepalived

@@ -42,6 +42,7 @@ type (
 		AdvertInterval string        `yaml:"advert_interval,omitempty"` // 1s
 		AuthPass       string        `yaml:"auth_pass,omitempty"`
 		Addresses      []yamlAddress `yaml:"addresses"`
+		Peering        *yamlPeering  `yaml:"peering,omitempty"`
 		Track          []yamlTrack   `yaml:"track,omitempty"`
 		Notify         *yamlNotify   `yaml:"notify,omitempty"`
 	}
@@ -49,6 +50,8 @@ type (
 		Prefix string `yaml:"prefix"` // length 32 or 128 unless given
 		Dev    string `yaml:"dev,omitempty"`
 		Label  string `yaml:"label,omitempty"`
+		// Excluded: not in the adverts.
+		Excluded bool `yaml:"excluded,omitempty"`
 	}
 	yamlService struct {
 		Address         string       `yaml:"address"` // with port
@@ -81,7 +84,7 @@ type (
 
 // yamlAddressKeys are yamlAddress's, which reads itself and so must refuse
 // strangers itself.
-var yamlAddressKeys = map[string]bool{"prefix": true, "dev": true, "label": true}
+var yamlAddressKeys = map[string]bool{"prefix": true, "dev": true, "label": true, "excluded": true}
 
 // UnmarshalYAML reads a bare address as well as a mapping.
 func (a *yamlAddress) UnmarshalYAML(n *yaml.Node) error {

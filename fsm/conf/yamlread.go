@@ -71,7 +71,12 @@ func (y *yamlReader) placeRouter(path string, r fsm.Router, i int) {
 	for word, key := range map[string]string{
 		"interface": "interface", "virtual_router_id": "vrid", "priority": "priority", "state": "initial",
 		"VRRP": "version", "advert_int": "advert_interval", "auth_pass": "auth_pass", "the": "name",
-		"virtual_ipaddress": "addresses",
+		"virtual_ipaddress": "addresses", "a VRRP": "advert_interval",
+		"unicast_peer": "peering.peers", "mcast_src_ip": "peering.source", "strict_mode": "peering.strict_mode",
+		"preempt_delay": "peering.preempt_delay", "down_timer_adverts": "peering.down_timer_adverts",
+		"vrrp_startup_delay": "peering.startup_delay", "v3_checksum_as_v2": "peering.v3_checksum_as_v2",
+		"garp": "peering.garp", "garp_master_delay": "peering.garp.master_delay", "garp_master_refresh": "peering.garp.refresh",
+		"garp_lower_prio_delay": "peering.garp.lower_prio_delay",
 	} {
 		y.places.value(element, word, y.key(path+"."+key))
 	}
@@ -137,8 +142,10 @@ func (y *yamlReader) router(path string, r yamlRouter) fsm.Router {
 		if err != nil {
 			y.wrong(at, "%v", err)
 		}
-		out.Addresses = append(out.Addresses, fsm.Address{Prefix: p, Dev: a.Dev, Label: a.Label})
+		out.Addresses = append(out.Addresses, fsm.Address{Prefix: p, Dev: a.Dev, Label: a.Label, Excluded: a.Excluded})
 	}
+	excludedLast(out.Addresses)
+	out.Peering = y.peering(path+".peering", r.Peering)
 	out.Track, out.Notify = y.tracks(path, r.Track), r.Notify.read()
 	return out
 }

@@ -60,10 +60,10 @@ func routerToYAML(r fsm.Router) yamlRouter {
 	y := yamlRouter{
 		Name: r.Name, Interface: r.Interface, VRID: int(r.VRID), Priority: ptr(int(r.Priority)),
 		Version: ptr(int(r.Version)), Initial: r.Initial, AdvertInterval: r.AdvertInterval.String(), AuthPass: r.AuthPass,
-		Track: tracksToYAML(r.Track), Notify: notifyToYAML(r.Notify),
+		Peering: peeringToYAML(r.Peering), Track: tracksToYAML(r.Track), Notify: notifyToYAML(r.Notify),
 	}
 	for _, a := range r.Addresses {
-		y.Addresses = append(y.Addresses, yamlAddress{Prefix: bare(a.Prefix), Dev: a.Dev, Label: a.Label})
+		y.Addresses = append(y.Addresses, yamlAddress{Prefix: bare(a.Prefix), Dev: a.Dev, Label: a.Label, Excluded: a.Excluded})
 	}
 	return y
 }
