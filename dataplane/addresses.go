@@ -129,9 +129,16 @@ func (p *Plane) takeInbox() {
 	p.mu.Lock()
 	events := p.inbox
 	p.inbox = nil
+	claims := p.claims
+	p.claims = nil
 	p.mu.Unlock()
 	for _, e := range events {
 		p.take(e)
+	}
+	for _, id := range claims {
+		if r := p.addresses.routers[id]; r != nil {
+			r.claimed(p.since())
+		}
 	}
 }
 
@@ -339,6 +346,9 @@ func (p *Plane) place(t *fsm.Table) {
 	}
 	for id, ts := range places {
 		a.machine(id).table(p.since(), ts)
+	}
+	for _, r := range t.Routers {
+		a.machine(r.ID).garp = r.Peering.GARP
 	}
 	a.adopt(p.cfg.Inherited)
 	a.regroup(t)

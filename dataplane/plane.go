@@ -124,6 +124,7 @@ type Plane struct {
 	mu     sync.Mutex
 	table  *fsm.Table
 	inbox  []leaseEvent
+	claims []uint64 // routers whose addresses a peer may have claimed
 	ready  chan struct{}
 	status Status
 	fit    bool
@@ -245,6 +246,18 @@ func (p *Plane) Lost(unit uint64, why string) (removed <-chan struct{}) {
 	zero := p.cfg.SendZero != nil && p.cfg.SendZero(why)
 	p.post(leaseEvent{unit: unit, zero: zero, why: why, removed: done})
 	return done
+}
+
+// Claimed says that a VRRP peer may have told the neighbours of a router that
+// its addresses are with it: if they are here, they are announced again. It never
+// blocks.
+func (p *Plane) Claimed(router uint64) {
+	p.mu.Lock()
+	if len(p.claims) < 1024 {
+		p.claims = append(p.claims, router)
+	}
+	p.mu.Unlock()
+	poke(p.wakeRouters)
 }
 
 func (p *Plane) post(e leaseEvent) {

@@ -9,6 +9,7 @@ import (
 
 	"lbcluster/dataplane/fence"
 	"lbcluster/dataplane/vip"
+	"lbcluster/fsm"
 )
 
 // place is an address on an interface: what `ip addr add PREFIX dev DEV` names.
@@ -58,18 +59,19 @@ const (
 // held is what the machine knows about one place.
 type held struct {
 	target
-	on       bool // the address is there
-	foreign  bool // ... but somebody else put it there: not ours to remove
-	tried    bool // an add failed half-way: what is found may be ours
-	settled  bool // tried once since the last change of ownership
-	missing  bool // was on and went without us
-	fails    int
-	problem  error
-	due      time.Duration // next try
-	keep     time.Duration // not owned, but left on until then: see inherit
-	sent     int           // announcements since added
-	announce time.Duration // next announcement
-	restored uint64
+	on        bool // the address is there
+	foreign   bool // ... but somebody else put it there: not ours to remove
+	tried     bool // an add failed half-way: what is found may be ours
+	settled   bool // tried once since the last change of ownership
+	missing   bool // was on and went without us
+	fails     int
+	problem   error
+	due       time.Duration // next try
+	keep      time.Duration // not owned, but left on until then: see inherit
+	sent      int           // announcements since added
+	announce  time.Duration // next announcement
+	contested bool          // they follow a peer's claim
+	restored  uint64
 }
 
 // recorded is h as the record has it.
@@ -91,6 +93,7 @@ type router struct {
 	speaking bool
 	zero     bool
 	waiting  bool // somebody waits for reportOff
+	garp     fsm.GARP
 }
 
 func newRouter(id uint64) *router { return &router{id: id, wanted: map[place]bool{}} }
@@ -106,7 +109,7 @@ func (r *router) acquired(now time.Duration, p fence.Permit) {
 	for _, h := range r.places {
 		h.due, h.keep = now, 0
 		if fresh {
-			h.settled, h.sent, h.announce = false, 0, now
+			h.settled, h.sent, h.announce, h.contested = false, 0, now, false
 		}
 	}
 }
@@ -160,7 +163,7 @@ func (r *router) table(now time.Duration, targets []target) {
 // announcements again, for its neighbours may have heard none.
 func (h *held) setLink(now time.Duration, t target) {
 	if ready(t.link) && !ready(h.link) || !slices.Equal(t.link.MAC, h.link.MAC) {
-		h.sent, h.announce = 0, now
+		h.sent, h.announce, h.contested = 0, now, false
 	}
 	h.target = t
 }
@@ -265,7 +268,7 @@ func (r *router) done(now time.Duration, s step, existed bool, err error) {
 	}
 	h := r.places[i]
 	if s.verb == announce {
-		h.announced(now, err)
+		h.announced(now, r.garp, err)
 		return
 	}
 	h.settled = true
@@ -280,7 +283,7 @@ func (r *router) done(now time.Duration, s step, existed bool, err error) {
 		return
 	}
 	h.on, h.foreign = true, existed && !h.tried
-	h.sent, h.announce = 0, now
+	h.sent, h.announce, h.contested = 0, now, false
 	if h.missing {
 		h.restored++
 	}
@@ -305,9 +308,9 @@ func (h *held) failed(now time.Duration, v verb, err error) {
 	h.fails++
 }
 
-func (h *held) announced(now time.Duration, err error) {
+func (h *held) announced(now time.Duration, g fsm.GARP, err error) {
 	if errors.Is(err, vip.ErrNoPermit) {
-		h.sent, h.announce = 0, now+firstRetry // others may have announced meanwhile
+		h.sent, h.announce, h.contested = 0, now+firstRetry, false // others may have announced meanwhile
 		return
 	}
 	if err != nil {
@@ -315,8 +318,44 @@ func (h *held) announced(now time.Duration, err error) {
 		return
 	}
 	h.problem = nil
-	h.announce = now + vip.AnnounceAt(h.sent+1) - vip.AnnounceAt(h.sent)
+	h.announce = now + announceAt(g, h.contested, h.sent+1) - announceAt(g, h.contested, h.sent)
 	h.sent++
+}
+
+// claimed: a VRRP peer may have told the neighbours that the addresses are with
+// it.
+func (r *router) claimed(now time.Duration) {
+	for _, h := range r.places {
+		if r.owned && h.on {
+			h.sent, h.announce, h.contested = 0, now, true
+		}
+	}
+}
+
+// announceAt is when announcement n is due, counted from the first: as
+// keepalived's garp keywords say, or in our own timing.
+func announceAt(g fsm.GARP, contested bool, n int) time.Duration {
+	if g == (fsm.GARP{}) {
+		return vip.AnnounceAt(n)
+	}
+	many, delay := g.MasterRepeat, g.MasterDelay.D()
+	if contested {
+		many, delay = g.LowerPrioRepeat, g.LowerPrioDelay.D()
+	}
+	if n < many {
+		return 0
+	}
+	if n -= many; delay > 0 {
+		if n < many {
+			return delay
+		}
+		n -= many
+	}
+	every, each := vip.AnnounceEvery, 1
+	if g.Refresh > 0 {
+		every, each = g.Refresh.D(), max(1, g.RefreshRepeat)
+	}
+	return delay + every*time.Duration(n/each+1)
 }
 
 // wake is when todo may have something by itself; false: never.

@@ -79,6 +79,7 @@ type Speaker struct {
 	Router    fsm.Router
 	Interface string // of the router's first address that has one here
 	Index     int
+	Down      bool // its link: nothing can be heard there
 }
 
 // speakers lists the routers whose addresses have an interface here.
@@ -88,7 +89,7 @@ func speakers(t *fsm.Table, places map[uint64][]target) []Speaker {
 		i := slices.IndexFunc(places[r.ID], func(t target) bool { return t.err == nil })
 		if i >= 0 {
 			l := places[r.ID][i].link
-			out = append(out, Speaker{Router: r, Interface: l.Name, Index: l.Index})
+			out = append(out, Speaker{Router: r, Interface: l.Name, Index: l.Index, Down: !ready(l)})
 		}
 	}
 	return out

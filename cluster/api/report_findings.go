@@ -62,19 +62,15 @@ func (v *view) quorumFindings(r StatusReport) []Finding {
 // routerFindings: nobody owns it, the packets go elsewhere, strangers speak.
 func (v *view) routerFindings(r RouterReport) []Finding {
 	var fs []Finding
-	if r.Owner == "" {
+	if why := v.standsBy(r.ID); r.Owner == "" && why != "" {
+		fs = append(fs, Finding{Severity: Warn, Text: fmt.Sprintf("the cluster stands by for %s (%s): %s", r.Name, joinAddrs(r.Addresses), why)})
+	} else if r.Owner == "" {
 		fs = append(fs, Finding{Severity: Bad, Text: fmt.Sprintf("nobody that answers owns %s (%s)", r.Name, joinAddrs(r.Addresses))})
 	}
 	for _, a := range r.Addresses {
 		fs = append(fs, v.packetFindings(r, a.Addr())...)
 	}
-	for _, sp := range r.Speakers {
-		if sp.Member == "" && sp.AgeMS < voiceLost.Milliseconds() {
-			fs = append(fs, Finding{Severity: Warn, Text: fmt.Sprintf(
-				"%s, which is no member, sends VRRP adverts for VRID %d (version %d, priority %d); they are ignored", sp.Addr, r.VRID, sp.Version, sp.Priority)})
-		}
-	}
-	return fs
+	return append(fs, v.peerFindings(r)...)
 }
 
 // packetFindings compares where a VIP's packets should come with where they do.

@@ -221,6 +221,11 @@ type VRRPStatus struct {
 	Source netip.Addr `json:"source,omitzero"`
 	Sent   uint64     `json:"sent"`
 	Heard  []Speaker  `json:"heard"`
+	// Stand is what the cluster is toward the router's VRRP peers, as far as this
+	// member heard (INIT, BACKUP, MASTER); empty: the router has none. Barred says
+	// why the member does not stand for the router then.
+	Stand  string `json:"stand,omitempty"`
+	Barred string `json:"barred,omitempty"`
 	// Rejected counts adverts that were not understood or not accepted, by reason.
 	Rejected map[string]uint64 `json:"rejected"`
 }
@@ -232,6 +237,15 @@ type Speaker struct {
 	Priority uint8      `json:"priority"`
 	Count    uint64     `json:"count"`
 	AgeMS    int64      `json:"age_ms"` // since its last advert
+	// Interval is what it says is between its adverts.
+	Interval fsm.Duration `json:"interval,omitempty"`
+	// Listed: it is one of the router's peers, to which the cluster yields.
+	Listed bool `json:"listed,omitempty"`
+	// Reason says why its adverts are not accepted, and so why it does not accept
+	// those of the cluster; empty: they are. Warnings are differences that matter
+	// to old versions alone.
+	Reason   string   `json:"reason,omitempty"`
+	Warnings []string `json:"warnings,omitempty"`
 }
 
 // AddressStatus is one VIP on one member.

@@ -29,6 +29,10 @@ type UnitStanding struct {
 	// better, 0 without trackers.
 	Score int
 	Why   string // why not ready, or why the score is low; at most maxWhy bytes go out
+	// Adverts: it sends VRRP adverts for the unit now. Yields: it hears a VRRP peer
+	// outside the cluster that is MASTER, and YieldsHigher that it is one of higher
+	// priority. All are false for units without such peers.
+	Adverts, Yields, YieldsHigher bool
 }
 
 // Bounds of a standing on the wire.
@@ -90,13 +94,15 @@ func appendHeard(b []byte, heard []Heard) []byte {
 }
 
 func appendUnit(b []byte, u UnitStanding) []byte {
-	ready := byte(0)
-	if u.Ready {
-		ready = 1
+	flags := byte(0)
+	for i, on := range []bool{u.Ready, u.Adverts, u.Yields, u.YieldsHigher} {
+		if on {
+			flags |= 1 << i
+		}
 	}
 	why := short(u.Why)
 	b = binary.AppendUvarint(b, u.Unit)
-	b = append(b, ready)
+	b = append(b, flags)
 	b = binary.AppendUvarint(b, zigzag(u.Score))
 	b = append(b, byte(len(why)))
 	return append(b, why...)
@@ -159,12 +165,14 @@ func (d *decoder) heard() []Heard {
 
 func (d *decoder) unit() UnitStanding {
 	u := UnitStanding{Unit: d.uvarint()}
-	ready := d.byte()
-	u.Ready = ready == 1
+	flags := d.byte()
+	for i, to := range []*bool{&u.Ready, &u.Adverts, &u.Yields, &u.YieldsHigher} {
+		*to = flags&(1<<i) != 0
+	}
 	u.Score = unzigzag(d.uvarint())
 	n := int(d.byte())
 	u.Why = string(d.take(min(n, len(d.b)+1))) // one too many fails
-	if d.err == nil && (ready > 1 || !inRange(u.Score) || n > maxWhy || !utf8.ValidString(u.Why)) {
+	if d.err == nil && (flags > 15 || !inRange(u.Score) || n > maxWhy || !utf8.ValidString(u.Why)) {
 		d.fail(errors.New("a unit's standing is out of range"))
 	}
 	return u

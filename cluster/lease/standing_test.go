@@ -27,7 +27,7 @@ func TestStandingReachesTheOthers(t *testing.T) {
 		g.sleep(2 * time.Millisecond)
 		p := g.members[0].Status().Peers[0]
 		if p.ID != "m2" || p.Ago > 2*time.Millisecond || !p.Behind || len(p.Units) != 2 ||
-			p.Units[0].UnitStanding != (UnitStanding{1, true, 7, ""}) || p.Units[1].Why != "the link is down" {
+			p.Units[0].UnitStanding != (UnitStanding{Unit: 1, Ready: true, Score: 7}) || p.Units[1].Why != "the link is down" {
 			t.Errorf("m1 knows of m2: %+v", p)
 		}
 		var hears []string

@@ -111,6 +111,9 @@ func (m *member) judge(ctx context.Context) error {
 		for _, r := range st.Routers {
 			owns[r.ID] = r.Own
 		}
+		if m.stands.hear(t, st.Peers, owns, 3*params.Renew) {
+			m.units.poke()
+		}
 		m.judges.decide(factsFor(now, 3*params.Renew, m.id.ID, t, own, owns, st.Peers), m.d.note)
 	}
 	return nil
@@ -132,11 +135,14 @@ func (m *member) standing(t *fsm.Table) lease.Standing {
 			us.Ready, us.Why = false, unfit
 		case why != "":
 			us.Ready, us.Why = false, why
+		case m.barredFor(u) != "":
+			us.Ready, us.Why = false, m.barredFor(u)
 		case me.Drained:
 			us.Ready, us.Why = false, "it is drained"
 		case !guardsUnit(t, u, m.guards):
 			us.Ready, us.Why = false, "its gate does not hold the addresses yet"
 		}
+		m.tellStand(t, u, &us)
 		s.Units = append(s.Units, us)
 	}
 	return s

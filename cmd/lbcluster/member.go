@@ -49,6 +49,7 @@ type member struct {
 	judges *judges
 	units  *unitFitness
 	watch  *watchers
+	stands *vrrpStands
 }
 
 // brokenRetry is how often a director looks whether its kernel can be used now.
@@ -126,14 +127,19 @@ func (m *member) buildDataPlane(known []netip.Addr, inherit bool) error {
 		m.discard()
 		return fmt.Errorf("watch interfaces: %w", err)
 	}
-	m.vrrp = vrrp.New(vrrp.Config{Clock: gate.BootNow, Ours: m.isMember, Log: d.log.With("part", "vrrp")})
 	m.units = newUnitFitness(d.note)
+	m.stands = newVRRPStands(m.units.poke)
+	m.vrrp = vrrp.New(vrrp.Config{
+		Clock: gate.BootNow, Ours: m.isMember, Inherited: slices.Collect(maps.Keys(m.gate.Inherited())),
+		Adverts: m.stands.advertedElsewhere, OnBarred: m.stands.bar, OnContested: func(router uint64) { m.plane.Claimed(router) },
+		Log: d.log.With("part", "vrrp"),
+	})
 	m.watch = newWatchers(d.cfg.Interfaces, m.units.poke, d.log)
 	m.plane = dataplane.New(dataplane.Config{
 		Self: m.id.ID, Inherited: slices.Collect(maps.Keys(m.gate.Inherited())),
 		IPVS: m.kernel, VIPs: m.vips, Gate: m.keys, VRRP: speakers{m.vrrp, d.log},
 		StateFile: d.cfg.stateFile(), NodeInterfaces: d.cfg.Interfaces, Log: d.log.With("part", "dataplane"),
-		OnFit: fit.of("data plane"), OnRouterFit: m.units.set,
+		OnFit: fit.of("data plane"), OnRouterFit: m.units.set, SendZero: asksPeers,
 	})
 	m.tenure = newTenures(m.plane, m.gate.Inherited(), d.note, func(unit uint64) fsm.MemberID { return d.node.Table().Owners[unit] })
 	m.checks = checks.New(checks.Config{Log: d.log.With("part", "checks"), Propose: d.node.Propose})
@@ -270,9 +276,14 @@ func (m *member) feed(ctx context.Context) error {
 		}
 		later := m.d.node.Appended() // first: what is committed in between counts twice, not never
 		committed, _ := m.d.node.Voters()
-		want := leaseWant(m.id.ID, t, committed, m.guards, m.unfit)
+		want := leaseWant(m.id.ID, t, committed, m.guards, m.keptOff)
 		want.Appended = later
 		want.Locals = m.nets.locals()
+		for i := range want.Routers {
+			if r := &want.Routers[i]; r.Unfit != "" && m.unfit(r.ID) == "" {
+				r.Next = nil // it is the cluster that yields, not this member
+			}
+		}
 		m.judges.offer(&want, t, m.id.ID)
 		m.lease.Update(want)
 	}

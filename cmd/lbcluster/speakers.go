@@ -8,6 +8,7 @@ import (
 	"lbcluster/dataplane/fence"
 	"lbcluster/dataplane/gate"
 	"lbcluster/dataplane/vrrp"
+	"lbcluster/fsm"
 )
 
 // speakers lets the data plane drive the VRRP listener, which counts and shows
@@ -26,13 +27,24 @@ func (s speakers) SetRouters(list []dataplane.Speaker) {
 			Version: sp.Router.Version, Priority: sp.Router.Priority,
 			Interval: sp.Router.AdvertInterval.D(), AuthPass: sp.Router.AuthPass,
 		}
-		for _, a := range sp.Router.Addresses {
-			r.Addresses = append(r.Addresses, a.Prefix.Addr())
-		}
+		r.Addresses, r.Down = sp.Router.Advertised(), sp.Down
+		addPeering(&r, sp.Router.Peering)
 		out = append(out, r)
 	}
 	if err := s.listener.SetRouters(out); err != nil {
 		s.log.Warn("some routers are not advertised", "err", err)
+	}
+}
+
+// addPeering translates what a router has to do with peers.
+func addPeering(r *vrrp.Router, p fsm.Peering) {
+	r.Unicast, r.Source, r.PlainChecksum, r.AnyAddrs = p.Unicast, p.Source, p.V3ChecksumAsV2, p.SkipCheckAdvAddr
+	for _, o := range p.Peers {
+		r.Peers = append(r.Peers, vrrp.Listed{Addr: o.Addr, MinTTL: o.MinTTL, MaxTTL: o.MaxTTL})
+	}
+	r.Rules = vrrp.Rules{
+		DownAdverts: p.DownTimerAdverts, NoPreempt: p.NoPreempt, PreemptDelay: p.PreemptDelay.D(), StartupDelay: p.StartupDelay.D(),
+		LowerPrioNoAdvert: p.LowerPrioNoAdvert, HigherPrioSendAdvert: p.HigherPrioSendAdvert,
 	}
 }
 
@@ -52,10 +64,12 @@ func (m *member) fillVRRP(out *api.DirectorStatus) {
 	st := m.vrrp.Status()
 	addDropped(out.Dropped, "vrrp_", st.Unknown)
 	for _, r := range st.Routers {
-		s := api.VRRPStatus{Router: r.ID, State: string(r.State), Source: r.Source, Sent: r.Sent, Rejected: r.Rejected}
+		s := api.VRRPStatus{Router: r.ID, State: string(r.State), Source: r.Source, Sent: r.Sent, Rejected: r.Rejected,
+			Stand: string(r.Stand), Barred: r.Barred}
 		for _, p := range r.Peers {
 			s.Heard = append(s.Heard, api.Speaker{
 				Addr: p.Addr, Version: p.Version, Priority: p.Priority, Count: p.Count, AgeMS: (now - p.LastSeen) / 1e6,
+				Interval: fsm.Duration(p.Interval), Listed: p.Listed, Reason: p.Reason, Warnings: p.Warnings,
 			})
 		}
 		out.VRRP = append(out.VRRP, s)

@@ -51,8 +51,8 @@ type Farewell struct {
 
 // socket is a raw socket of protocol 112 on one interface, for one family.
 type socket interface {
-	// write multicasts an advert with TTL 255.
-	write(src netip.Addr, payload []byte) error
+	// write sends an advert with TTL 255.
+	write(src, dst netip.Addr, payload []byte) error
 	read(buf []byte) (Packet, error)
 	SetReadDeadline(time.Time) error
 	Close() error
@@ -67,9 +67,16 @@ type Conn struct {
 	clock fence.Clock
 	vips  func(netip.Addr) bool
 
-	mu     sync.Mutex
-	source netip.Addr
-	asked  time.Time
+	mu    sync.Mutex
+	own   []netip.Prefix // the interface's addresses of the family that are no VIPs
+	asked time.Time
+}
+
+// Route is where an advert comes from and goes to.
+type Route struct {
+	To []netip.Addr // one copy each; empty: the group of the family
+	// From is used if the interface has it; else an address is chosen.
+	From netip.Addr
 }
 
 // OpenConn opens a raw socket on the interface, in the network namespace of the
@@ -102,80 +109,132 @@ func (c *Conn) group() netip.Addr {
 // Close ends Receive.
 func (c *Conn) Close() error { return c.raw.Close() }
 
-// Send multicasts an advert with a priority above 0, if the permit is valid at
-// this moment and covers the first address; else ErrNoPermit.
-func (c *Conn) Send(p fence.Permit, a Advert) error {
+// Send sends an advert with a priority above 0, if the permit is valid at this
+// moment and covers the first address; else ErrNoPermit.
+func (c *Conn) Send(p fence.Permit, a Advert, r Route) error {
 	if a.Priority == 0 {
 		return fmt.Errorf("send: %w: a farewell is sent by SendZero", ErrNoFarewell)
 	}
 	if len(a.Addrs) == 0 || !p.Covers(a.Addrs[0]) {
 		return fmt.Errorf("send an advert for VRID %d: %w", a.VRID, ErrNoPermit)
 	}
-	return c.send(a, func() bool { return p.Valid() })
+	return c.send(a, r, func() bool { return p.Valid() })
 }
 
-// SendZero multicasts the farewell: a with priority 0, if f's lease has ended,
+// SendZero sends the farewell: a with priority 0, if f's lease has ended,
 // and not longer ago than half of a's skew time (counted with a's priority);
 // else ErrNoFarewell.
-func (c *Conn) SendZero(f Farewell, a Advert) error {
+func (c *Conn) SendZero(f Farewell, a Advert, r Route) error {
 	ours := Router{Version: a.Version, Priority: a.Priority, Interval: a.Interval}
 	a.Priority = 0
 	if f.Permit == (fence.Permit{}) {
 		return fmt.Errorf("send a farewell for VRID %d: %w", a.VRID, ErrNoPermit)
 	}
-	return c.send(a, func() bool { return !f.Permit.Valid() && inFarewell(ours, f.Ended, c.clock()) })
+	return c.send(a, r, func() bool { return !f.Permit.Valid() && inFarewell(ours, f.Ended, c.clock()) })
 }
 
-// send writes the packet and asks may just before it leaves.
-func (c *Conn) send(a Advert, may func() bool) error {
-	src, err := c.Source()
+// send writes the packet, one copy for each destination, and asks may just
+// before each leaves. A destination that cannot be reached keeps no other from
+// its copy.
+func (c *Conn) send(a Advert, r Route, may func() bool) error {
+	src, err := c.Source(r)
 	if err != nil {
 		return fmt.Errorf("send an advert on %s: %w", c.name, err)
 	}
-	payload, err := a.Marshal(src, c.group())
-	if err != nil {
-		return err
+	to := r.To
+	if len(to) == 0 {
+		to = []netip.Addr{c.group()}
 	}
-	if !may() {
-		if a.Priority == 0 {
-			return fmt.Errorf("send a farewell for VRID %d: %w", a.VRID, ErrNoFarewell)
+	var errs []error
+	for _, dst := range to {
+		payload, err := a.Marshal(src, dst)
+		if err != nil {
+			return err
 		}
-		return fmt.Errorf("send an advert for VRID %d: %w", a.VRID, ErrNoPermit)
+		if !may() {
+			if a.Priority == 0 {
+				return fmt.Errorf("send a farewell for VRID %d: %w", a.VRID, ErrNoFarewell)
+			}
+			return fmt.Errorf("send an advert for VRID %d: %w", a.VRID, ErrNoPermit)
+		}
+		if err := c.raw.write(src, dst, payload); err != nil {
+			errs = append(errs, fmt.Errorf("send an advert on %s to %s: %w", c.name, dst, err))
+		}
 	}
-	if err := c.raw.write(src, payload); err != nil {
-		return fmt.Errorf("send an advert on %s: %w", c.name, err)
-	}
-	return nil
+	return errors.Join(errs...)
 }
 
-// Source is where adverts come from: the interface's first address of the
-// family that is no VIP (of IPv6: the link-local one), looked up again each
-// second, since addresses change under a running daemon. It calls isVIP.
-func (c *Conn) Source() (netip.Addr, error) {
+// Source is where adverts come from: r's own choice if the interface has it,
+// else the first address of the family that is no VIP and, to unicast peers, of
+// their network; of IPv6 the link-local one, unless the peers have none. The
+// addresses are looked up again each second, since they change under a running
+// daemon. It calls isVIP.
+func (c *Conn) Source(r Route) (netip.Addr, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.source.IsValid() && time.Since(c.asked) < sourceFor {
-		return c.source, nil
-	}
-	ifi, err := net.InterfaceByName(c.name)
-	if err != nil {
-		return netip.Addr{}, err
-	}
-	list, err := ifi.Addrs()
-	if err != nil {
-		return netip.Addr{}, fmt.Errorf("read its addresses: %w", err)
-	}
-	for _, a := range list {
-		p, err := netip.ParsePrefix(a.String())
-		if ip := p.Addr(); err == nil && ip.Is6() == c.v6 && (!c.v6 || ip.IsLinkLocalUnicast()) && !c.vips(ip) {
-			c.source, c.asked = ip, time.Now()
-			return ip, nil
+	if c.own == nil || time.Since(c.asked) >= sourceFor {
+		if err := c.look(); err != nil {
+			return netip.Addr{}, err
 		}
 	}
+	if src, ok := chooseSource(c.own, r); ok {
+		return src, nil
+	}
+	c.own = nil
 	if c.v6 {
 		return netip.Addr{}, ErrNoLinkLocal
 	}
 	return netip.Addr{}, ErrNoSource
+}
+
+// look reads the interface's addresses. mu is held.
+func (c *Conn) look() error {
+	c.own = nil
+	ifi, err := net.InterfaceByName(c.name)
+	if err != nil {
+		return err
+	}
+	list, err := ifi.Addrs()
+	if err != nil {
+		return fmt.Errorf("read its addresses: %w", err)
+	}
+	for _, a := range list {
+		p, err := netip.ParsePrefix(a.String())
+		if ip := p.Addr(); err == nil && ip.Is6() == c.v6 && !c.vips(ip) {
+			c.own = append(c.own, p)
+		}
+	}
+	c.asked = time.Now()
+	return nil
+}
+
+// chooseSource picks among the interface's own addresses.
+func chooseSource(own []netip.Prefix, r Route) (netip.Addr, bool) {
+	best, bestRank := netip.Addr{}, 0
+	for _, p := range own {
+		if rank := sourceRank(p, r); rank > bestRank {
+			best, bestRank = p.Addr(), rank
+		}
+	}
+	return best, bestRank > 0
+}
+
+// sourceRank says how well an address serves; 0: not at all.
+func sourceRank(p netip.Prefix, r Route) int {
+	a, peer := p.Addr(), netip.Addr{}
+	if len(r.To) > 0 {
+		peer = r.To[0]
+	}
+	near := a.IsLinkLocalUnicast() == (!peer.IsValid() || peer.IsLinkLocalUnicast())
+	switch {
+	case a == r.From:
+		return 4
+	case a.Is6() && !near:
+		return 0
+	case peer.IsValid() && p.Masked().Contains(peer):
+		return 3
+	}
+	return 2
 }
 
 // Receive waits for the next packet of protocol 112 on the interface. It ends

@@ -122,7 +122,7 @@ func TestAdvertOnTheWire6(t *testing.T) {
 	director, other := wired6(t)
 	c, wire := openConn6(t, director), newTap6(t, other, "cli0")
 	v := vectorOf(vectors(t), "IPv6, a second")
-	director.do(func() error { return c.Send(term6(time.Minute).Permit(), v.advert) })
+	director.do(func() error { return c.Send(term6(time.Minute).Permit(), v.advert, Route{}) })
 	f := wire.vrrp(soon)
 	if f == nil {
 		t.Fatal("nothing on the wire")
@@ -141,7 +141,7 @@ func TestAdvertOnTheWire6(t *testing.T) {
 	ended.End()
 	for name, p := range map[string]fence.Permit{"zero": {}, "ended": ended.Permit(), "of IPv4": realTerm(time.Minute).Permit()} {
 		var err error
-		director.do(func() error { err = c.Send(p, v.advert); return nil })
+		director.do(func() error { err = c.Send(p, v.advert, Route{}); return nil })
 		if !errors.Is(err, ErrNoPermit) {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -182,12 +182,12 @@ func TestNoLinkLocalSource(t *testing.T) {
 		return errors.Join(err, err2, netlink.AddrDel(l, own), configure6("eth0", vip6.String()+"/128"))
 	})
 	var err error
-	director.do(func() error { err = c.Send(term6(time.Minute).Permit(), vectors(t)[0].advert); return nil })
+	director.do(func() error { err = c.Send(term6(time.Minute).Permit(), vectors(t)[0].advert, Route{}); return nil })
 	if !errors.Is(err, ErrNoPermit) {
 		t.Errorf("IPv4's advert: %v", err)
 	}
 	director.do(func() error {
-		err = c.Send(term6(time.Minute).Permit(), vectorOf(vectors(t), "IPv6, a second").advert)
+		err = c.Send(term6(time.Minute).Permit(), vectorOf(vectors(t), "IPv6, a second").advert, Route{})
 		return nil
 	})
 	if !errors.Is(err, ErrNoLinkLocal) || !strings.Contains(err.Error(), "eth0") {

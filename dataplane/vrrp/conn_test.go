@@ -192,7 +192,7 @@ func TestAdvertOnTheWire(t *testing.T) {
 	tm := realTerm(time.Minute)
 	for _, i := range []int{0, 4} { // version 2 with PASS, version 3
 		v := vectors(t)[i]
-		director.do(func() error { return c.Send(tm.Permit(), v.advert) })
+		director.do(func() error { return c.Send(tm.Permit(), v.advert, Route{}) })
 		f := wire.vrrp(soon)
 		if f == nil {
 			t.Fatalf("%s: nothing on the wire", v.name)
@@ -224,14 +224,14 @@ func TestSendDemandsAPermit(t *testing.T) {
 		"zero": {}, "ended": ended.Permit(), "run out": past.Permit(), "for another address": elsewhere.Permit(),
 	} {
 		var err error
-		director.do(func() error { err = c.Send(p, a); return nil })
+		director.do(func() error { err = c.Send(p, a, Route{}); return nil })
 		if !errors.Is(err, ErrNoPermit) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 	zero := a
 	zero.Priority = 0
-	if err := c.Send(realTerm(time.Minute).Permit(), zero); !errors.Is(err, ErrNoFarewell) {
+	if err := c.Send(realTerm(time.Minute).Permit(), zero, Route{}); !errors.Is(err, ErrNoFarewell) {
 		t.Errorf("priority 0 by Send: %v", err)
 	}
 	if f := wire.vrrp(quiet); f != nil {
@@ -256,7 +256,7 @@ func TestSendZeroHasItsOwnRule(t *testing.T) {
 		"end unknown":        {Permit: ended.Permit()},
 	} {
 		var err error
-		director.do(func() error { err = c.SendZero(f, a); return nil })
+		director.do(func() error { err = c.SendZero(f, a, Route{}); return nil })
 		if !errors.Is(err, ErrNoFarewell) && !errors.Is(err, ErrNoPermit) {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -264,7 +264,7 @@ func TestSendZeroHasItsOwnRule(t *testing.T) {
 	if f := wire.vrrp(quiet); f != nil {
 		t.Fatalf("it left: % x", f)
 	}
-	director.do(func() error { return c.SendZero(Farewell{Permit: ended.Permit(), Ended: bootClock()}, a) })
+	director.do(func() error { return c.SendZero(Farewell{Permit: ended.Permit(), Ended: bootClock()}, a, Route{}) })
 	want := vectors(t)[1].wire
 	if f := wire.vrrp(soon); f == nil || !slices.Equal(f[34:34+len(want)], want) {
 		t.Errorf("the farewell: % x", f)
@@ -283,12 +283,12 @@ func TestSourceIsNeverAVIP(t *testing.T) {
 	c := openConn(t, director)
 	p := realTerm(time.Minute).Permit()
 	var err error
-	director.do(func() error { err = c.Send(p, vectors(t)[0].advert); return nil })
+	director.do(func() error { err = c.Send(p, vectors(t)[0].advert, Route{}); return nil })
 	if !errors.Is(err, ErrNoSource) {
 		t.Fatalf("with nothing but the VIP: %v", err)
 	}
 	director.do(func() error { return configure("eth0", self.String()+"/24") })
-	director.do(func() error { return c.Send(p, vectors(t)[0].advert) })
+	director.do(func() error { return c.Send(p, vectors(t)[0].advert, Route{}) })
 	if f := wire.vrrp(soon); f == nil || !slices.Equal(f[26:30], self.AsSlice()) {
 		t.Errorf("sent % x", f)
 	}
@@ -303,7 +303,7 @@ func TestReceive(t *testing.T) {
 	defer cancel()
 
 	// Our own are not looped back, so the first that is heard is the other's.
-	director.do(func() error { return c.Send(realTerm(time.Minute).Permit(), v.advert) })
+	director.do(func() error { return c.Send(realTerm(time.Minute).Permit(), v.advert, Route{}) })
 	wire.inject(peer1, 254, v.wire)
 	p, err := c.Receive(ctx)
 	if err != nil || p.Src != peer1 || p.Dst != Group || p.TTL != 254 || !slices.Equal(p.Payload, v.wire) {
@@ -386,7 +386,7 @@ func TestPermitIsCheckedLast(t *testing.T) {
 	}
 	reads = 0
 	var err error
-	director.do(func() error { err = c.Send(p, vectors(t)[0].advert); return nil })
+	director.do(func() error { err = c.Send(p, vectors(t)[0].advert, Route{}); return nil })
 	if !errors.Is(err, ErrNoPermit) || reads < 2 {
 		t.Errorf("%v after %d looks", err, reads)
 	}

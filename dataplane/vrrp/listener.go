@@ -26,11 +26,11 @@ const (
 
 // wire is what the Listener needs of an interface; *Conn is one.
 type wire interface {
-	Send(fence.Permit, Advert) error
-	SendZero(Farewell, Advert) error
+	Send(fence.Permit, Advert, Route) error
+	SendZero(Farewell, Advert, Route) error
 	Receive(context.Context) (Packet, error)
 	// Source is where adverts come from; it asks isVIP.
-	Source() (netip.Addr, error)
+	Source(Route) (netip.Addr, error)
 	Close() error
 }
 
@@ -41,6 +41,18 @@ type Config struct {
 	// Ours says which senders are members of the cluster, whose adverts alarm
 	// nobody; nil: none. It is called with a lock held and must not block.
 	Ours func(netip.Addr) bool
+	// Inherited are VIPs that the process before this one held and may hold still:
+	// their routers go on as MASTER. nil: none.
+	Inherited []netip.Addr
+	// Adverts says whether another member says that it adverts a router; nil: none
+	// ever does. Like those below it is called with a lock held and must not block.
+	Adverts func(id uint64) bool
+	// OnBarred is called for each router with peers, and whenever it changes: why
+	// this member must not stand for it; "": it may.
+	OnBarred func(id uint64, why string)
+	// OnContested is called when a peer may have told the neighbours that a
+	// router's addresses are with it; at most once a second.
+	OnContested func(id uint64)
 
 	// open opens an interface; nil: OpenConn.
 	open func(linkKey) (wire, error)
@@ -53,6 +65,7 @@ type Listener struct {
 	log   *slog.Logger
 	clock fence.Clock
 	ours  func(netip.Addr) bool
+	cfg   Config
 	open  func(linkKey) (wire, error)
 	wake  chan struct{} // one slot: something changed for the loop
 
@@ -66,6 +79,7 @@ type Listener struct {
 // router is a Speaker with its surroundings. Guarded by Listener.mu.
 type router struct {
 	speaker  Speaker
+	elect    *electing // nil: the router has no peers
 	permit   fence.Permit
 	deadline int64 // the permit's, as last seen while it was not 0
 	sent     uint64
@@ -96,7 +110,7 @@ type linkState struct {
 // New makes a Listener without routers. It opens and starts nothing.
 func New(cfg Config) *Listener {
 	l := &Listener{
-		log: cfg.Log, clock: cfg.Clock, ours: cfg.Ours, open: cfg.open, wake: make(chan struct{}, 1),
+		log: cfg.Log, cfg: cfg, clock: cfg.Clock, ours: cfg.Ours, open: cfg.open, wake: make(chan struct{}, 1),
 		routers: make(map[uint64]*router), links: make(map[linkKey]*linkState),
 		unknown: make(map[string]uint64), vips: make(map[netip.Addr]bool),
 	}
@@ -165,6 +179,7 @@ func (l *Listener) set(conf Router) (*router, Output) {
 	} else {
 		r.speaker, out = r.speaker.Update(l.clock(), conf)
 	}
+	l.setElect(r)
 	return r, out
 }
 
@@ -235,6 +250,7 @@ func (l *Listener) Lost(id uint64, sendZero bool) {
 	if r == nil {
 		return
 	}
+	sendZero = sendZero && (r.elect == nil || r.elect.State == Master)
 	l.step(r, Event{Kind: Lost, SendZero: sendZero, Ended: l.ended(r)})
 	r.permit, r.deadline = fence.Permit{}, 0
 }
@@ -278,15 +294,15 @@ func (l *Listener) deliver(r *router, e Event, out Output) {
 	if out.Log != "" {
 		l.log.Info(out.Log, "vrid", conf.VRID, "interface", conf.Interface)
 	}
-	if !out.Send && !out.SendZero {
+	if !out.Send && !out.SendZero || r.elect.silences(out) {
 		return
 	}
 	err := errors.New("the interface is not open")
 	if s := l.links[conf.link()]; s != nil && s.wire != nil {
 		if out.SendZero {
-			err = s.wire.SendZero(Farewell{Permit: r.permit, Ended: e.Ended}, conf.Advert(conf.Priority))
+			err = s.wire.SendZero(Farewell{Permit: r.permit, Ended: e.Ended}, conf.Advert(conf.Priority), conf.route())
 		} else {
-			err = s.wire.Send(r.permit, conf.Advert(conf.Priority))
+			err = s.wire.Send(r.permit, conf.Advert(conf.Priority), conf.route())
 		}
 	}
 	l.account(r, out, err)
@@ -343,6 +359,7 @@ func (l *Listener) turn() time.Duration {
 	for _, r := range l.routers {
 		r.sample()
 		l.step(r, Event{Kind: Tick})
+		sleep = min(sleep, l.tickElect(r))
 		if r.speaker.State == Master {
 			sleep = min(sleep, sampleEvery, max(0, time.Duration(r.speaker.Next-l.clock())))
 		}

@@ -25,7 +25,7 @@ type fakeWire struct {
 	closed chan struct{}
 }
 
-func (w *fakeWire) Send(p fence.Permit, a Advert) error {
+func (w *fakeWire) Send(p fence.Permit, a Advert, _ Route) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if !p.Covers(a.Addrs[0]) {
@@ -35,7 +35,7 @@ func (w *fakeWire) Send(p fence.Permit, a Advert) error {
 	return nil
 }
 
-func (w *fakeWire) SendZero(f Farewell, a Advert) error {
+func (w *fakeWire) SendZero(f Farewell, a Advert, _ Route) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if f.Permit.Valid() || f.Permit == (fence.Permit{}) {
@@ -59,7 +59,7 @@ func (w *fakeWire) Receive(ctx context.Context) (Packet, error) {
 	}
 }
 
-func (w *fakeWire) Source() (netip.Addr, error) { return self, nil }
+func (w *fakeWire) Source(Route) (netip.Addr, error) { return self, nil }
 
 func (w *fakeWire) Close() error {
 	select {

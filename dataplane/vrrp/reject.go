@@ -22,6 +22,7 @@ const (
 	RejectInterval     = "advert_int"
 	RejectUnknownVRID  = "unknown_vrid"
 	RejectPlain        = "checksum_without_pseudo_header"
+	RejectKind         = "multicast_or_unicast"
 	RejectMoreSpeakers = "too_many_sources" // heard, but no more room to list them
 )
 
@@ -44,6 +45,10 @@ type Expect struct {
 	Interval time.Duration
 	AuthPass string // empty: none
 	Addrs    []netip.Addr
+	// AnyChecksum: version 3 with or without the pseudo-header (v3_checksum_as_v2).
+	AnyChecksum bool
+	// AnyAddrs: other addresses are not worth a warning (skip_check_adv_addr).
+	AnyAddrs bool
 }
 
 // Check says whether a keepalived configured like e accepts a, in the order of
@@ -60,7 +65,7 @@ func (e Expect) Check(a Advert) (warnings []string, r *Reject) {
 	if a.Version == 3 && a.Interval != e.Interval {
 		warnings = append(warnings, fmt.Sprintf("advert interval %v, ours is %v", a.Interval, e.Interval))
 	}
-	if !sameAddrs(a.Addrs, e.Addrs) {
+	if !e.AnyAddrs && !sameAddrs(a.Addrs, e.Addrs) {
 		warnings = append(warnings, fmt.Sprintf("lists %v, we list %v", a.Addrs, e.Addrs))
 	}
 	return warnings, nil
@@ -68,7 +73,7 @@ func (e Expect) Check(a Advert) (warnings []string, r *Reject) {
 
 func (e Expect) checkVersion(a Advert) *Reject {
 	if a.Version == 3 {
-		if a.PlainChecksum {
+		if a.PlainChecksum && !e.AnyChecksum {
 			return reject(RejectPlain, "checksum without the pseudo-header (keepalived: v3_checksum_as_v2)")
 		}
 		return nil

@@ -53,10 +53,10 @@ func openSocket4(ifi *net.Interface) (socket, error) {
 	return socket4{raw}, nil
 }
 
-func (s socket4) write(src netip.Addr, payload []byte) error {
+func (s socket4) write(src, dst netip.Addr, payload []byte) error {
 	return s.WriteTo(&ipv4.Header{
 		Version: ipv4.Version, Len: ipv4.HeaderLen, TOS: tosControl, TotalLen: ipv4.HeaderLen + len(payload),
-		TTL: maxTTL, Protocol: protocol, Src: src.AsSlice(), Dst: Group.AsSlice(),
+		TTL: maxTTL, Protocol: protocol, Src: src.AsSlice(), Dst: dst.AsSlice(),
 	}, payload, nil)
 }
 
@@ -94,10 +94,10 @@ func openSocket6(ifi *net.Interface) (socket, error) {
 	return socket6{raw, ifi}, nil
 }
 
-func (s socket6) write(src netip.Addr, payload []byte) error {
+func (s socket6) write(src, dst netip.Addr, payload []byte) error {
 	_, err := s.WriteTo(payload, &ipv6.ControlMessage{
 		TrafficClass: tosControl, HopLimit: maxTTL, Src: src.AsSlice(), IfIndex: s.ifi.Index,
-	}, &net.IPAddr{IP: Group6.AsSlice(), Zone: s.ifi.Name})
+	}, &net.IPAddr{IP: dst.AsSlice(), Zone: s.ifi.Name})
 	return err
 }
 

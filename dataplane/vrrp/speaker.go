@@ -28,11 +28,60 @@ type Router struct {
 	// Addresses in the order of the file. The first one is what the gate judges
 	// an advert by.
 	Addresses []netip.Addr
+
+	// Peers are the speakers outside the cluster that are obeyed; none: nobody is.
+	Peers []Listed
+	// Unicast: adverts go to the peers alone, and come to this host alone.
+	Unicast bool
+	// Source is where adverts leave from if the interface has it.
+	Source netip.Addr
+	// PlainChecksum: see Advert; adverts with either checksum are accepted then.
+	PlainChecksum bool
+	AnyAddrs      bool // see Expect
+	// Down: nothing can be heard on the interface.
+	Down bool
+	// Rules toward the peers. Version, Priority and Interval are the router's.
+	Rules Rules
+}
+
+// Listed is one speaker that is obeyed.
+type Listed struct {
+	Addr netip.Addr
+	// MinTTL and MaxTTL bound the TTL of its unicast adverts; 0: not at all.
+	MinTTL, MaxTTL uint8
+}
+
+// rules are r's toward its peers.
+func (r Router) rules() Rules {
+	out := r.Rules
+	out.Version, out.Priority, out.Interval = r.Version, r.Priority, r.Interval
+	return out
+}
+
+// route is where r's adverts go.
+func (r Router) route() Route {
+	out := Route{From: r.Source}
+	if r.Unicast {
+		for _, p := range r.Peers {
+			out.To = append(out.To, p.Addr)
+		}
+	}
+	return out
+}
+
+// listed finds a source among the peers.
+func (r Router) listed(src netip.Addr) (Listed, bool) {
+	for _, p := range r.Peers {
+		if p.Addr == src {
+			return p, true
+		}
+	}
+	return Listed{}, false
 }
 
 // Advert is the router's advert with the given priority.
 func (r Router) Advert(priority uint8) Advert {
-	a := Advert{Version: r.Version, VRID: r.VRID, Priority: priority, Interval: r.Interval, Addrs: r.Addresses}
+	a := Advert{Version: r.Version, VRID: r.VRID, Priority: priority, Interval: r.Interval, Addrs: r.Addresses, PlainChecksum: r.PlainChecksum}
 	if r.AuthPass != "" && r.Version == 2 {
 		a.AuthType, a.AuthPass = AuthPass, r.AuthPass
 	}
@@ -41,7 +90,8 @@ func (r Router) Advert(priority uint8) Advert {
 
 // Expect is what others' adverts for the router must match.
 func (r Router) Expect() Expect {
-	return Expect{Version: r.Version, Interval: r.Interval, AuthPass: r.AuthPass, Addrs: r.Addresses}
+	return Expect{Version: r.Version, Interval: r.Interval, AuthPass: r.AuthPass, Addrs: r.Addresses,
+		AnyChecksum: r.PlainChecksum, AnyAddrs: r.AnyAddrs}
 }
 
 // Check reports what makes the router impossible to advertise.
@@ -65,6 +115,7 @@ const (
 	Acquired EventKind = iota + 1 // the lease was won, the addresses are in place
 	Lost                          // the lease has ended, the addresses are gone
 	Heard                         // an advert for the VRID came in
+	Answer                        // a peer is to hear of us out of turn
 	Tick                          // the time asked for has come, or any other
 )
 
@@ -86,8 +137,9 @@ type Output struct {
 	Send, SendZero bool
 }
 
-// Speaker is the machine of one router: a value; Step returns the next one. It
-// sends only as owner and never yields.
+// Speaker is the voice of one router: a value; Step returns the next one. It
+// sends only as owner; whether to be owner is the lease's business, and that of
+// [Elect].
 type Speaker struct {
 	Router Router
 	State  State
@@ -115,6 +167,8 @@ func (s Speaker) Step(now int64, e Event) (Speaker, Output) {
 		return s.lost(now, e)
 	case Heard:
 		return s.heard(now, e)
+	case Answer:
+		return s.answer(now)
 	}
 	return s.tick(now)
 }
@@ -154,6 +208,16 @@ func (s Speaker) heard(now int64, e Event) (Speaker, Output) {
 		return s, Output{}
 	}
 	if s.State != Master || !e.Accepted || s.lastAnswer != 0 && now-s.lastAnswer < int64(s.Router.Interval) {
+		return s, Output{}
+	}
+	s.lastAnswer = now
+	s.Next = now + int64(s.Router.Interval)
+	return s, Output{Send: true}
+}
+
+// answer sends out of turn, at most ten times as often as is due.
+func (s Speaker) answer(now int64) (Speaker, Output) {
+	if s.State != Master || s.lastAnswer != 0 && now-s.lastAnswer < int64(s.Router.Interval/10) {
 		return s, Output{}
 	}
 	s.lastAnswer = now

@@ -27,9 +27,10 @@ type Peer struct {
 	Count    uint64
 	// LastSeen is CLOCK_BOOTTIME ns.
 	LastSeen int64
-	// Accepted: a keepalived configured like us would take the last advert. It
-	// has no effect on ours.
+	// Accepted: a keepalived configured like us would take the last advert.
 	Accepted bool
+	Listed   bool     // it is obeyed, if its adverts are accepted
+	Ours     bool     // it is another member
 	Reason   string   // why not
 	Warnings []string // differences that are accepted
 }
@@ -47,6 +48,10 @@ type RouterStatus struct {
 	VRID      uint8
 	Interface string
 	State     State
+	// Stand is the cluster's state toward the peers, as far as this member heard;
+	// "": the router has none. Barred says why the member does not stand for it.
+	Stand  State
+	Barred string
 	// Source is the address that adverts come from; zero: see LinkError.
 	Source netip.Addr
 	// LinkError says why nothing can be sent: the interface is not open, or has no
@@ -78,6 +83,9 @@ func (l *Listener) Status() Status {
 			ID: conf.ID, Name: conf.Name, VRID: conf.VRID, Interface: conf.Interface, State: r.speaker.State,
 			Sent: r.sent, Farewells: r.farewell, Refused: r.refused, LastError: r.lastErr, Rejected: maps.Clone(r.rejected),
 		}
+		if r.elect != nil {
+			rs.Stand, rs.Barred = r.elect.State, r.elect.barred
+		}
 		rs.Source, rs.LinkError = l.source(conf)
 		for _, p := range r.heard {
 			rs.Peers = append(rs.Peers, p.Peer)
@@ -98,7 +106,7 @@ func (l *Listener) source(conf Router) (netip.Addr, string) {
 	case s.wire == nil:
 		return netip.Addr{}, s.err
 	}
-	src, err := s.wire.Source()
+	src, err := s.wire.Source(conf.route())
 	if err != nil {
 		return netip.Addr{}, err.Error()
 	}
@@ -123,9 +131,14 @@ func (l *Listener) packet(link linkKey, p Packet) {
 		r.rejected[rej.Key]++ // broken on the wire: says nothing about a peer
 		return
 	}
-	warnings, rej := r.speaker.Router.Expect().Check(a)
+	conf := r.speaker.Router
+	warnings, rej := conf.Expect().Check(a)
+	if rej == nil {
+		rej = conf.checkPath(p)
+	}
 	l.note(r, p.Src, a, warnings, rej)
 	before := r.speaker.Next
+	l.obey(r, p.Src, a, rej == nil)
 	l.step(r, Event{Kind: Heard, Accepted: rej == nil, Priority: a.Priority})
 	if r.speaker.Next != before {
 		l.poke()
@@ -154,7 +167,8 @@ func (l *Listener) note(r *router, src netip.Addr, a Advert, warnings []string, 
 		return
 	}
 	next := Peer{Addr: src, Version: a.Version, Priority: a.Priority, Interval: a.Interval, Addrs: a.Addrs,
-		LastSeen: l.clock(), Accepted: rej == nil, Warnings: warnings}
+		LastSeen: l.clock(), Accepted: rej == nil, Warnings: warnings, Ours: l.ours(src)}
+	_, next.Listed = r.speaker.Router.listed(src)
 	if rej != nil {
 		next.Reason = rej.Reason
 	}
@@ -168,8 +182,13 @@ func (l *Listener) note(r *router, src netip.Addr, a Advert, warnings []string, 
 	if p.logged == 0 || changed && next.LastSeen-p.logged >= int64(logPeerEvery) {
 		p.logged = next.LastSeen
 		level, what := slog.LevelWarn, "another VRRP speaker has our VRID; it is not obeyed"
-		if l.ours(src) {
+		switch {
+		case next.Ours:
 			level, what = slog.LevelDebug, "another member adverts"
+		case next.Listed && next.Accepted:
+			level, what = slog.LevelInfo, "a VRRP peer adverts"
+		case next.Listed:
+			what = "a VRRP peer adverts, but its settings are not ours: both sides ignore each other"
 		}
 		l.log.Log(context.Background(), level, what, "router", r.speaker.Router.Name,
 			"from", src, "version", a.Version, "priority", a.Priority, "accepted", next.Accepted, "why_not", next.Reason, "warnings", warnings)

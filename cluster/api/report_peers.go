@@ -1,0 +1,75 @@
+package api
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// standsBy is the VRRP peer that a member heard and the cluster yields to; "":
+// there is none.
+func (v *view) standsBy(router uint64) string {
+	for _, m := range v.table.Members {
+		s := v.statuses[m.ID]
+		if s == nil {
+			continue
+		}
+		for _, p := range s.VRRP {
+			if p.Router == router && p.Barred != "" {
+				return p.Barred
+			}
+		}
+	}
+	return ""
+}
+
+// peerFindings says of those who advert a router's VRID whether they and the
+// cluster understand each other, and which listed peers were not heard.
+func (v *view) peerFindings(r RouterReport) []Finding {
+	var fs []Finding
+	var heard []netip.Addr
+	for _, sp := range r.Speakers {
+		if sp.Member != "" || sp.AgeMS >= voiceLost.Milliseconds() {
+			continue
+		}
+		heard = append(heard, sp.Addr)
+		switch {
+		case !sp.Listed:
+			fs = append(fs, Finding{Severity: Warn, Text: fmt.Sprintf(
+				"%s, which is no member, sends VRRP adverts for VRID %d (version %d, priority %d); they are ignored", sp.Addr, r.VRID, sp.Version, sp.Priority) + whyIgnored(sp.Speaker)})
+		case sp.Reason != "":
+			fs = append(fs, Finding{Severity: Bad, Text: fmt.Sprintf(
+				"VRRP peer %s and %s ignore each other, so that both may be MASTER: %s", sp.Addr, r.Name, sp.Reason)})
+		case len(sp.Warnings) > 0:
+			fs = append(fs, Finding{Severity: Warn, Text: fmt.Sprintf(
+				"VRRP peer %s of %s %s (a keepalived before 2.3.3 ignores adverts with other addresses)", sp.Addr, r.Name, strings.Join(sp.Warnings, "; "))})
+		}
+	}
+	router, _ := v.table.Router(r.ID)
+	for _, p := range router.Peering.Peers {
+		owner := slices.ContainsFunc(r.Speakers, func(s SpeakerReport) bool { return s.Addr == p.Addr })
+		if !owner && r.Owner == "" && !slices.Contains(heard, p.Addr) && !v.isMember(p.Addr) {
+			fs = append(fs, Finding{Severity: Note, Text: fmt.Sprintf("VRRP peer %s of %s has not been heard", p.Addr, r.Name)})
+		}
+	}
+	return fs
+}
+
+// isMember reports whether an address is a member's.
+func (v *view) isMember(a netip.Addr) bool {
+	for _, m := range v.table.Members {
+		if m.Addr.Addr() == a {
+			return true
+		}
+	}
+	return false
+}
+
+// whyIgnored adds what a stranger's adverts would be refused for in any case.
+func whyIgnored(s Speaker) string {
+	if s.Reason == "" {
+		return ""
+	}
+	return ": " + s.Reason
+}
