@@ -98,3 +98,17 @@ func TestValidateNamesTheBrokenRelation(t *testing.T) {
 		}
 	}
 }
+
+// Package fsm, which knows no lease, checks with its own numbers whether a
+// failover fits into the patience of VRRP peers.
+func TestTableKnowsTheLeaseTimes(t *testing.T) {
+	for _, name := range fsm.Profiles {
+		p, err := Profile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if ttl, stagger := fsm.LeaseTimes(name); ttl != p.TTL || stagger != p.Stagger {
+			t.Errorf("profile %s: fsm has ttl %v and stagger %v, the lease %v and %v", name, ttl, stagger, p.TTL, p.Stagger)
+		}
+	}
+}

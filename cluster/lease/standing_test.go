@@ -102,7 +102,8 @@ func TestStandingRoundTrip(t *testing.T) {
 		for i := range rapid.IntRange(0, 60).Draw(t, "units") {
 			s.Units = append(s.Units, UnitStanding{
 				Unit: uint64(i), Ready: rapid.Bool().Draw(t, "ready"), Score: int(rapid.Int32().Draw(t, "score")),
-				Why: short(rapid.String().Draw(t, "why")),
+				Why: short(rapid.String().Draw(t, "why")), Adverts: rapid.Bool().Draw(t, "adverts"),
+				Yields: rapid.Bool().Draw(t, "yields"), YieldsHigher: rapid.Bool().Draw(t, "higher"),
 			})
 		}
 		var heard []Heard
@@ -156,7 +157,7 @@ func TestToldTakesTheLatest(t *testing.T) {
 
 // FuzzParseStanding: nothing panics, and what is read is written back byte by byte.
 func FuzzParseStanding(f *testing.F) {
-	for _, b := range standingBodies(7, Standing{Behind: true, Units: []UnitStanding{{1, true, -5, "a"}, {300, false, 5, "ü"}}}, []Heard{{"m2", vip1, 5}, {"m3", vip3, 0}}) {
+	for _, b := range standingBodies(7, Standing{Behind: true, Units: []UnitStanding{{Unit: 1, Ready: true, Score: -5, Why: "a"}, {Unit: 300, Score: 5, Why: "ü"}}}, []Heard{{"m2", vip1, 5}, {"m3", vip3, 0}}) {
 		f.Add(b)
 	}
 	f.Add([]byte{0, 1})
