@@ -5,8 +5,13 @@
 // Inside the cluster VRRP decides nothing: the lease does. The owner's adverts
 // keep VRRP speakers outside the cluster (a keepalived that serves as BACKUP)
 // quiet and tell people's tools who is MASTER. Adverts of others are parsed,
-// counted and shown, never obeyed: lbcluster yields to nobody yet, so a test box
+// counted and shown; obeyed are those of listed peers alone, so that a test box
 // with the copied VRID 51 and password 1111 cannot take a VIP away.
+//
+// Toward its peers the cluster is one VRRP router. Each director runs an [Elect]
+// by what it hears and stands for the lease only while that is Master: the caller
+// hears of it by Config.OnBarred. VRRP can take a router from the cluster and
+// never give it one. An owner whose Elect is not Master falls silent at once.
 //
 // The parts: [Advert] with [Advert.Marshal] and [Parse] is the wire;
 // [Expect.Check] is what a keepalived configured like us would make of an
