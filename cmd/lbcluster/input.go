@@ -43,10 +43,14 @@ type input struct {
 
 // remark is a conf.Problem or conf.Notice in JSON.
 type remark struct {
-	File    string `json:"file"`
-	Line    int    `json:"line,omitempty"`
-	Keyword string `json:"keyword,omitempty"`
-	Text    string `json:"text"`
+	File    string   `json:"file"`
+	Line    int      `json:"line,omitempty"`
+	Column  int      `json:"column,omitempty"`
+	Keyword string   `json:"keyword,omitempty"`
+	Text    string   `json:"text"`
+	Source  string   `json:"source,omitempty"`
+	Became  string   `json:"became,omitempty"`
+	Chain   []string `json:"chain,omitempty"`
 }
 
 // checked is the answer of check with -o json.
@@ -80,7 +84,8 @@ func remarks(notices []conf.Notice) []remark {
 
 // readInput reads a keepalived.conf with its includes, or YAML; - is standard
 // input. The error is one of reading, not of content.
-func (a *app) readInput(name string) (input, error) {
+func (a *app) readInput(s nodeSource, f fileFlags) (input, error) {
+	name := s.file
 	data, err := a.readFile(name)
 	if err != nil {
 		return input{}, &hinted{fmt.Errorf("read the configuration: %w: %w", errInput, err), ""}
@@ -89,10 +94,29 @@ func (a *app) readInput(name string) (input, error) {
 	if isYAML(name, data) {
 		in.result, in.Problems = conf.ParseYAML(name, data)
 	} else {
-		in.result, in.Problems = conf.Parse(name, a.opener(name, data), filepath.Glob)
+		folder, err := os.Getwd()
+		if err != nil {
+			return input{}, fmt.Errorf("find the working directory: %w", err)
+		}
+		in.result, in.Problems = conf.Reader{
+			Folder: folder, Open: a.opener(name, data), Glob: filepath.Glob, Env: os.LookupEnv, ConfigID: configID(f.configID, s.node), Lenient: f.lenient,
+		}.Read(name)
 	}
 	in.Notices = in.result.Notices
 	return in, nil
+}
+
+// configID is what was said, or the node whose file it is, or, as in keepalived,
+// this host; of a host the short name.
+func configID(said, node string) string {
+	if said != "" {
+		return said
+	}
+	if node == "" {
+		node, _ = os.Hostname() // without a name no @ line is kept
+	}
+	short, _, _ := strings.Cut(node, ".")
+	return short
 }
 
 // opener serves the file that is read already, and the others from disk.

@@ -16,15 +16,19 @@ import (
 
 // fileFlags are the files that make one configuration.
 type fileFlags struct {
-	names []string // FILE or NAME=FILE
-	take  []string
+	names    []string // FILE or NAME=FILE
+	take     []string
+	configID string
+	lenient  bool
 }
 
 func (f *fileFlags) add(cmd *cobra.Command) {
 	cmd.Flags().StringArrayVarP(&f.names, "file", "f", nil, "the `FILE` to read; of several nodes: repeat it, NAME=FILE names the director")
 	cmd.Flags().StringArrayVar(&f.take, "take", nil, "where the files differ: the file, or the `PLACE` (FILE:LINE), that counts; may be repeated")
+	cmd.Flags().StringVar(&f.configID, "config-id", "", "which @`ID` lines of a keepalived.conf count (default: NAME of NAME=FILE, or this host's short name)")
+	cmd.Flags().BoolVar(&f.lenient, "lenient", false, "pass over what keepalived passes over, leave out what the cluster can't hold, and say so")
 	if err := cmd.MarkFlagRequired("file"); err != nil {
-		panic(err) // the flag was made two lines above
+		panic(err) // the flag was made above
 	}
 }
 
@@ -78,7 +82,7 @@ func (f fileFlags) sources() []nodeSource {
 func (a *app) readInputs(f fileFlags) (input, error) {
 	sources := f.sources()
 	if len(sources) == 1 && len(f.take) == 0 {
-		in, err := a.readInput(sources[0].file)
+		in, err := a.readInput(sources[0], f)
 		in.sources = sources
 		return in, err
 	}
@@ -91,7 +95,7 @@ func (a *app) readInputs(f fileFlags) (input, error) {
 		if slices.ContainsFunc(sources[:i], func(o nodeSource) bool { return o.file == s.file }) {
 			return input{}, fmt.Errorf("%w: %s is named twice", fsm.ErrInvalid, s.file)
 		}
-		in, err := a.readInput(s.file)
+		in, err := a.readInput(s, f)
 		if err != nil {
 			return input{}, err
 		}

@@ -15,7 +15,7 @@ func renderInput(name string, in input) string {
 	var b strings.Builder
 	b.WriteString(renderNotices(in.Notices))
 	for _, p := range in.Problems {
-		fmt.Fprintln(&b, p)
+		fmt.Fprint(&b, p, "\n", p.Context())
 	}
 	b.WriteString(renderDifferences(in.differences))
 	if in.wrong(name) == nil {

@@ -147,7 +147,7 @@ func TestErrors(t *testing.T) {
 		keyword string
 		says    string
 	}{
-		{globalWith("vrrp_iptables"), 2, "vrrp_iptables", "not supported yet"},
+		{globalWith("lvs_timeouts tcp 9"), 2, "lvs_timeouts", "ipvsadm --set"},
 		{globalWith("vrrp_strikt"), 2, "vrrp_strikt", "unknown keyword in global_defs"},
 		{globalWith("vrrp_version 4"), 2, "vrrp_version", "2 or 3"},
 		{globalWith("smtp_connect_timeout soon"), 2, "smtp_connect_timeout", "not a number of seconds"},
@@ -158,7 +158,7 @@ func TestErrors(t *testing.T) {
 		{globalWith("notification_email a@b"), 2, "notification_email", "{ is missing"},
 		{globalWith("notification_email {\na@b {\n}\n}"), 3, "a@b", "no block"},
 		{globalWith("vrrp_skip_check_adv_addr maybe"), 2, "vrrp_skip_check_adv_addr", "not one of on, off"},
-		{globalWith("priority 100"), 2, "priority", "belongs in vrrp_instance"},
+		{globalWith("virtual_router_id 100"), 2, "virtual_router_id", "belongs in vrrp_instance"},
 		{"global_defs\n", 1, "global_defs", "{ is missing"},
 		{"global_defs x {\n}\n", 1, "global_defs", "takes nothing"},
 		{"vrrp_sync_group G {\ngroup {\nV\n}\n}\n", 1, "vrrp_sync_group", "no such virtual router"},
@@ -169,7 +169,7 @@ func TestErrors(t *testing.T) {
 		{"vrrp_script s {\nscript x\nweight 2 backwards\n}\n", 3, "weight", "neither reverse nor noreverse"},
 		{"vrrp_script s {\nscript x\n}\nvrrp_script s {\nscript y\n}\n", 4, "vrrp_script", "already in line 1"},
 		{"track_file f {\n}\n", 1, "track_file", "f has no file"},
-		{"vrrp_track_process p {\nprocess nginx\nparam_match initial\n}\n", 3, "param_match", "not supported yet"},
+		{"vrrp_track_process p {\nprocess nginx\nparam_match initial\n}\n", 3, "param_match", "full_command"},
 
 		{"virtual_servr 10.0.0.1 80 {\nfoo\nbar {\n}\n}\n", 1, "virtual_servr", "unknown keyword"},
 
@@ -280,13 +280,13 @@ func TestErrors(t *testing.T) {
 // TestAllInOneRun: every problem of a file is told at once, in its order.
 func TestAllInOneRun(t *testing.T) {
 	_, problems := read(strings.Join([]string{
-		"global_defs {", "  vrrp_iptables", "}",
+		"global_defs {", "  lvs_timeouts", "}",
 		"vrrp_instance A {", "  interface eth0", "  virtual_router_id 7", "  garlic 1", "  virtual_ipaddress {", "    10.0.0.1", "  }", "}",
 		"vrrp_instance B {", "  interface eth0", "  virtual_router_id 7", "  virtual_ipaddress {", "    10.0.0.1", "  }", "}",
 		"virtual_server 10.0.0.1 80 {", "  lb_kind NAT", "  protocol TCP", "  lb_algo fast",
 		"  real_server 10.0.0.2 80 {", "    weight heavy", "  }", "  real_server 10.0.0.2 80 {", "  }", "}", "}",
 	}, "\n"))
-	want := []string{"2 vrrp_iptables", "7 garlic", "14 virtual_router_id", "16 virtual_ipaddress", "20 lb_kind", "22 lb_algo",
+	want := []string{"2 lvs_timeouts", "7 garlic", "14 virtual_router_id", "16 virtual_ipaddress", "20 lb_kind", "22 lb_algo",
 		"24 weight", "26 real_server", "29 }"}
 	var got []string
 	for _, p := range problems {

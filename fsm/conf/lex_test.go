@@ -13,8 +13,8 @@ import (
 func words(t *testing.T, m memory) (string, *report) {
 	t.Helper()
 	r := &report{order: map[string]int{}}
-	l := &lexer{report: r, open: m.open, glob: m.glob}
-	l.file("f", pos{})
+	l := newLexer(r, Reader{Open: m.open, Glob: m.glob})
+	l.first("f")
 	var out []string
 	for _, tok := range l.tokens {
 		if tok.kind == boundary {
@@ -36,9 +36,9 @@ func TestLexing(t *testing.T) {
 		{"protected comment signs", `a b\#c \!d` + "\n", "a b#c !d |"},
 		{"quoted comment signs", `a "b # c" "d!e"` + "\n", `a b # c d!e |`},
 		{"a quote inside a comment", "a # it's \"\nb\n", "a | b |"},
-		{"braces stick to words", "a{b}c\n", "a { b } c |"},
+		{"braces stick to words", "a{b}c\n", "a | { b | } c |"},
 		{"braces in quotes", `a "{b}"` + "\n", "a {b} |"},
-		{"brace on the next line", "a\n{\n", "a | { |"},
+		{"brace on the next line", "a\n{\n", "a | {"},
 		{"an empty word", `a ""` + "\n", "a  |"},
 		{"quote in the middle", `a b"c d"e` + "\n", "a b c d e |"},
 		{"other backslashes stay", `a b\nc \\ d` + "\n", `a b\nc \\ d |`},
@@ -57,23 +57,35 @@ func TestLexing(t *testing.T) {
 func TestLexingErrors(t *testing.T) {
 	for _, c := range []struct{ line, keyword, says string }{
 		{`a "b c`, "a", "quote is not closed"},
-		{"a " + strings.Repeat("b", 1023), "a", "1025 bytes"},
+		{"a " + strings.Repeat("b", 1021), "a", "1023 bytes"},
 		{"a\x00b", "", "NUL"},
-		{"@host a b", "@host", "conditional"},
-		{"@^host a b", "@^host", "conditional"},
-		{"$VIP=10.0.0.1", "$VIP=10.0.0.1", "definitions"},
-		{"~SEQ(i, 1, 2) a", "~SEQ(i,", "~SEQ"},
-		{"~LST(i, 1, 2) a", "~LST(i,", "~LST"},
-		{"a ${VIP}", "a", "substitutions"},
-		{"a $_RANDOM", "a", "substitutions"},
+		{"~SEQ i", "~SEQ", "must be followed by"},
+		{"~SEQ(i) a", "~SEQ", "is not NAME"},
+		{"~SEQ(i,x) a", "~SEQ", "not a whole number"},
+		{"~SEQ(i,1,0,2) a", "~SEQ", "never reached"},
+		{"~SEQ(i,3,1,2) a", "~SEQ", "never reached"},
+		{"~SEQx(i,-1) a", "~SEQ", "no negative"},
+		{"~SEQ(i,1000000) a", "~SEQ", "more than"},
+		{"~LST i", "~LST", "must be followed by"},
+		{"~LST(i) a", "~LST", "not of the form"},
+		{"~LST({i,j,{1}) a", "~LST", "not of the form"},
+		{"~LST({i,j},{1,2,3}) a", "~LST", "3 values for 2 names"},
+		{"a ${VIP}", "${VIP}", "no such definition"},
+		{"a $_RANDOM", "_RANDOM", "random number"},
+		{"~SEQ(i,3) a {${NONE}}", "${NONE}", "no such definition"},
 		{"include", "include", "name of a file"},
-		{"include {a,b}.conf", "include", "braces"},
+		{"include {a,b}.conf", "include", "no file of {a,b}.conf"},
+		{"include {a,b.conf", "include", "not closed"},
+		{"includea none*.conf", "includea", "no file matches"},
+		{"includeb {f,b}", "includeb", "cannot read"},
+		{"includer missing.conf", "includer", "file does not exist"},
 		{"include missing.conf", "include", "file does not exist"},
 		{"include f", "include", "includes itself"},
-		{"includem none*.conf", "includem", "no file matches"},
+		{"includew none*.conf", "includew", "no file matches"},
 		{"include [", "include", "looking up"},
 	} {
 		_, r := words(t, memory{"f": "x\n" + c.line + "\ny\n"})
+		r.sort()
 		if len(r.problems) != 1 {
 			t.Errorf("%.40s: %s", c.line, lines(r.problems))
 			continue
@@ -82,8 +94,8 @@ func TestLexingErrors(t *testing.T) {
 			t.Errorf("%.40s: %s", c.line, p)
 		}
 	}
-	if got, r := words(t, memory{"f": "a " + strings.Repeat("b", 1022) + "\n"}); len(r.problems) > 0 || !strings.HasPrefix(got, "a bbb") {
-		t.Errorf("a line of 1024 bytes: %s", lines(r.problems))
+	if got, r := words(t, memory{"f": "a " + strings.Repeat("b", 1020) + "\n"}); len(r.problems) > 0 || !strings.HasPrefix(got, "a bbb") {
+		t.Errorf("a line of 1022 bytes: %s", lines(r.problems))
 	}
 }
 
@@ -94,24 +106,24 @@ func TestBraces(t *testing.T) {
 		want       []string
 	}{
 		{"all closed", "vrrp_instance V\n{\nvirtual_ipaddress { 10.0.0.1 }\n}\n", nil},
-		{"one missing at the end", "a\nb {\nc {\n}\n", []string{"f:2: b: the block that begins here is never closed: a } is missing"}},
+		{"one missing at the end", "a\nb {\nc {\n}\n", []string{"f:2:1: b: the block that begins here is never closed: a } is missing"}},
 		{"two missing", "b {\nc {\n", []string{
-			"f:1: b: the block that begins here is never closed: a } is missing",
-			"f:2: c: the block that begins here is never closed: a } is missing"}},
-		{"one too many", "b {\n}\n}\n", []string{"f:3: }: there is no open block that this } could close"}},
-		{"no keyword", "{\na b\n}\n", []string{"f:1: {: there is no keyword before this {"}},
-		{"twice", "a { {\n} }\n", []string{"f:1: {: there is no keyword before this {"}},
+			"f:1:1: b: the block that begins here is never closed: a } is missing",
+			"f:2:1: c: the block that begins here is never closed: a } is missing"}},
+		{"one too many", "b {\n}\n}\n", []string{"f:3:1: }: there is no open block that this } could close"}},
+		{"no keyword", "{\na b\n}\n", []string{"f:1:1: {: there is no keyword before this {"}},
+		{"twice", "a { {\n} }\n", []string{"f:1:5: {: there is no keyword before this {"}},
 		{"missing before the next block", "global_defs {\nrouter_id x\nvrrp_instance V {\n}\n", []string{
-			"f:1: global_defs: the block that begins here is not closed before vrrp_instance in line 3: a } is missing"}},
+			"f:1:1: global_defs: the block that begins here is not closed before vrrp_instance in line 3: a } is missing"}},
 		{"missing in the first of two servers", "virtual_server a {\nreal_server b {\nTCP_CHECK {\n}\nreal_server c {\n}\n}\n", []string{
-			"f:2: real_server: the block that begins here is not closed before real_server in line 5: a } is missing"}},
+			"f:2:1: real_server: the block that begins here is not closed before real_server in line 5: a } is missing"}},
 		{"missing twice before the next block", "virtual_server a {\nreal_server b {\nvirtual_server c {\n}\n", []string{
-			"f:1: virtual_server: the block that begins here is not closed before virtual_server in line 3: a } is missing",
-			"f:2: real_server: the block that begins here is not closed before virtual_server in line 3: a } is missing"}},
+			"f:1:1: virtual_server: the block that begins here is not closed before virtual_server in line 3: a } is missing",
+			"f:2:1: real_server: the block that begins here is not closed before virtual_server in line 3: a } is missing"}},
 	} {
 		r := &report{order: map[string]int{}}
-		l := &lexer{report: r, open: memory{"f": c.text}.open}
-		l.file("f", pos{})
+		l := newLexer(r, Reader{Open: memory{"f": c.text}.open})
+		l.first("f")
 		tree(r, l.tokens)
 		r.sort()
 		var got []string
@@ -190,11 +202,29 @@ func FuzzParse(f *testing.F) {
 		}
 		f.Add(data)
 	}
-	for _, s := range []string{"", "}", "{", "a{", "include f", "include *", "\"", "$", "a ${", "vrrp_instance", "virtual_server 1.2.3.4 5 { real_server 1 { TCP_CHECK {"} {
+	grammar, err := filepath.Glob("testdata/grammar/*.txt")
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, file := range grammar {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(data)
+	}
+	for _, s := range []string{"$A=$A\n$A", "$A=b\\\n$A\n$A", "~SEQ(i,9)~LST({a,b},{1,2},{$i}) ${a}{$b", "~SEQ(", "~LST({", "@x", "@^x $A=\\", "include {a,{b,c}}*", "${_ENV x}${_RANDOM 1 2}${_PWD}",
+		"script 'a b\\", "script \"a 'b'\" \\x", "", "}", "{", "a{", "include f", "include *", "\"", "$", "a ${", "vrrp_instance", "virtual_server 1.2.3.4 5 { real_server 1 { TCP_CHECK {"} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		r, problems := read(string(data))
-		checkResult(t, "f", r, problems)
+		m := memory{"f": string(data)}
+		for _, lenient := range []bool{false, true} {
+			r, problems := Reader{Open: m.open, Glob: m.glob, ConfigID: "x", Lenient: lenient}.Read("f")
+			checkResult(t, "f", r, problems)
+			for _, p := range problems {
+				_ = p.Context()
+			}
+		}
 	})
 }

@@ -41,6 +41,7 @@ func TestNodesMergeAgain(t *testing.T) {
 		high, low := map[string]uint8{}, map[string]uint8{}
 		for i := range cfg.Routers {
 			cfg.Routers[i].Priority, cfg.Routers[i].Initial = 150, "MASTER"
+			cfg.Routers[i].Peering.NoPreempt, cfg.Routers[i].Peering.PreemptDelay = false, 0 // which keepalived ignores then
 			high[cfg.Routers[i].Name], low[cfg.Routers[i].Name] = 150, 140
 		}
 		var sources []Source

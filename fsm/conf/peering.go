@@ -59,7 +59,7 @@ func init() {
 	}
 	for word, why := range refused {
 		block := word == "auth_hmac" || word == "virtual_routes" || word == "virtual_rules"
-		routerRules[word] = rule{max: -1, block: block, do: func(b *builder, n *node) { b.problem(n.pos, n.word, "%s", why) }}
+		routerRules[word] = rule{max: -1, block: block, do: func(b *builder, n *node) { b.omit(n.pos, n.word, why) }}
 	}
 	for word, at := range peeringFlags {
 		routerRules[word] = rule{max: 1, do: func(b *builder, n *node) { b.say(n); b.readBool(n, at(&b.router.Peering)) }}

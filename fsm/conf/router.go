@@ -140,7 +140,7 @@ func (b *builder) readAddress(n *node) (a fsm.Address, ok bool) {
 	}
 	a.Prefix, ok = p, true
 	for args := n.args; len(args) > 0; args = args[min(2, len(args)):] {
-		if len(args) == 1 && known[args[0]] || !addressWord(args[0]) {
+		if !addressWord(args[0]) {
 			b.problem(n.pos, args[0], "not supported yet for an address; dev, label, scope and brd are")
 			return a, false
 		}

@@ -7,8 +7,19 @@ type node struct {
 	pos   pos
 	word  string
 	args  []string
+	cols  []int32 // of the args, in the line of pos
 	block bool
 	kids  []*node
+}
+
+// arg is the place of the i-th word after the keyword, or of the keyword if
+// there is none.
+func (n *node) arg(i int) pos {
+	p := n.pos
+	if i < len(n.cols) {
+		p.col = int(n.cols[i])
+	}
+	return p
 }
 
 // blockParents says where a block's keyword may stand; "" is the top level. It
@@ -52,7 +63,7 @@ func tree(r *report, tokens []token) []*node {
 		}
 	}
 	for _, n := range t.stack[1:] {
-		t.problem(n.pos, n.word, "the block that begins here is never closed: a } is missing")
+		t.doubt(n.pos, n.word, "the block that begins here is never closed: a } is missing", "it ends with the file")
 	}
 	return t.top.kids
 }
@@ -60,8 +71,10 @@ func tree(r *report, tokens []token) []*node {
 func (t *treeBuilder) word(tok token) {
 	if t.cur != nil {
 		t.cur.args = append(t.cur.args, tok.text)
+		t.cur.cols = append(t.cur.cols, int32(tok.pos.col))
 		return
 	}
+	t.begun(tok)
 	t.recover(tok)
 	t.cur = &node{pos: tok.pos, word: tok.text}
 	t.last = t.cur
@@ -69,11 +82,30 @@ func (t *treeBuilder) word(tok token) {
 	in.kids = append(in.kids, t.cur)
 }
 
+// opensBlock says whether a keyword of a block opens one itself.
+func opensBlock(in, word string) bool {
+	return word != "virtual_server_group" && slices.Contains(blockParents[word], in)
+}
+
+// begun opens the block of the statement before if its { is missing: its
+// content is meant for it, and so is the } that follows.
+func (t *treeBuilder) begun(tok token) {
+	n := t.last
+	in := t.stack[len(t.stack)-1]
+	if n == nil || n.block || !opensBlock(in.word, n.word) || opensBlock(in.word, tok.text) {
+		return
+	}
+	t.doubt(n.pos, n.word, "needs a block: { is missing", "the block begins on the next line")
+	n.block = true
+	t.stack = append(t.stack, n)
+	t.last = nil
+}
+
 // recover closes blocks that must have been meant to be closed: when the word
 // is one that opens a block and stands too deep, but an outer block may hold it.
 func (t *treeBuilder) recover(tok token) {
 	parents, ok := blockParents[tok.text]
-	if !ok || tok.quoted {
+	if !ok || tok.quoted || t.lenient {
 		return
 	}
 	inner := t.stack[len(t.stack)-1]
@@ -95,7 +127,9 @@ func (t *treeBuilder) recover(tok token) {
 func (t *treeBuilder) open(tok token) {
 	n := t.last
 	if n == nil || n.block {
-		t.problem(tok.pos, "{", "there is no keyword before this {")
+		if t.doubt(tok.pos, "{", "there is no keyword before this {", "it is ignored") {
+			return
+		}
 		n = &node{pos: tok.pos, word: "{"} // outside the tree: its content is skipped
 	}
 	n.block = true
@@ -106,7 +140,7 @@ func (t *treeBuilder) open(tok token) {
 func (t *treeBuilder) shut(tok token) {
 	t.cur, t.last = nil, nil
 	if len(t.stack) == 1 {
-		t.problem(tok.pos, "}", "there is no open block that this } could close")
+		t.doubt(tok.pos, "}", "there is no open block that this } could close", "it is ignored")
 		return
 	}
 	t.stack = t.stack[:len(t.stack)-1]

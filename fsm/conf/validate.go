@@ -78,7 +78,7 @@ func (p places) locate(problem fsm.Problem) Problem {
 	if at.keyword == "" || at == p[""].place { // no element: say which one it was
 		text = problem.String()
 	}
-	return Problem{File: at.file, Line: at.line, Keyword: at.keyword, Text: text}
+	return found(at.pos, at.keyword, text)
 }
 
 // Locate gives a problem that package fsm found in r.Config its file, line and
@@ -89,14 +89,14 @@ func (r Result) Locate(problem fsm.Problem) Problem { return r.places.locate(pro
 // already is left at that, and so is an element whose address could not be
 // read: what fsm sees there is the gap that the reader left.
 func validate(r *report, p places, cfg fsm.Config) {
-	said := map[pos]bool{}
+	said := map[spot]bool{}
 	for _, problem := range r.problems {
-		said[pos{problem.File, problem.Line}] = true
+		said[spot{problem.File, problem.Line}] = true
 	}
-	for _, found := range fsm.ValidateConfig(cfg) {
-		problem := p.locate(found)
-		gap := strings.Contains(found.Path, "invalid AddrPort")
-		if !gap && !said[pos{problem.File, problem.Line}] {
+	for _, complaint := range fsm.ValidateConfig(cfg) {
+		problem := p.locate(complaint)
+		gap := strings.Contains(complaint.Path, "invalid AddrPort")
+		if !gap && !said[spot{problem.File, problem.Line}] && len(r.problems) < maxProblems {
 			r.problems = append(r.problems, problem)
 		}
 	}

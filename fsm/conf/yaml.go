@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -119,6 +120,7 @@ func (y *yamlReader) read(name string, data []byte) {
 		y.syntax(name, err)
 		return
 	}
+	y.sources = strings.Split(string(data), "\n")
 	if len(root.Content) > 0 {
 		y.index(name, "", "", root.Content[0], 0)
 	}
@@ -171,14 +173,14 @@ func (y *yamlReader) index(file, path, keyword string, n *yaml.Node, depth int) 
 		return
 	}
 	if _, ok := y.keys[path]; !ok {
-		y.keys[path] = place{pos{file, n.Line}, keyword}
+		y.keys[path] = place{y.pos(file, n), keyword}
 	}
 	switch n.Kind {
 	case yaml.MappingNode:
 		for i := 0; i+1 < len(n.Content); i += 2 {
 			key := n.Content[i]
 			at := strings.TrimPrefix(path+"."+key.Value, ".")
-			y.keys[at] = place{pos{file, key.Line}, key.Value}
+			y.keys[at] = place{y.pos(file, key), key.Value}
 			y.index(file, at, key.Value, n.Content[i+1], depth+1)
 		}
 	case yaml.SequenceNode:
@@ -186,6 +188,24 @@ func (y *yamlReader) index(file, path, keyword string, n *yaml.Node, depth int) 
 			y.index(file, fmt.Sprintf("%s[%d]", path, i), keyword, item, depth+1)
 		}
 	}
+}
+
+// pos is where a node stands, with its line.
+func (y *yamlReader) pos(file string, n *yaml.Node) pos {
+	p := pos{file: file, line: n.Line}
+	if n.Line < 1 || n.Line > len(y.sources) {
+		return p
+	}
+	p.src = &origin{raw: strings.TrimRight(y.sources[n.Line-1], "\r")}
+	at := 0
+	for range n.Column - 1 { // the library counts characters
+		if at < len(p.src.raw) {
+			_, size := utf8.DecodeRuneInString(p.src.raw[at:])
+			at += size
+		}
+	}
+	p.col = at + 1
+	return p
 }
 
 // key returns the place of the longest recorded beginning of path.

@@ -12,9 +12,10 @@ import (
 // yamlReader turns the raw YAML into a configuration.
 type yamlReader struct {
 	*report
-	keys   map[string]place // by path in the file
-	places places           // by path in the configuration
-	cfg    fsm.Config
+	keys    map[string]place // by path in the file
+	places  places           // by path in the configuration
+	cfg     fsm.Config
+	sources []string // the file's lines
 }
 
 // Defaults of the YAML format: a dead server is out within 10 seconds.
