@@ -251,12 +251,9 @@ func (b *builder) settleVersion(d *routerDraft) {
 // does: 1 to 255 whole seconds, or hundredths up to 40.95 s.
 func (b *builder) roundInterval(d *routerDraft) {
 	n := d.said["advert_int"]
-	if n == nil {
+	if n == nil || d.AdvertInterval == 0 { // it was wrong, and that is reported
 		d.AdvertInterval = fsm.Duration(time.Second)
 		return
-	}
-	if d.AdvertInterval == 0 {
-		return // it was wrong, and that is reported
 	}
 	step, most, what := time.Second, 255*time.Second, "whole seconds"
 	if d.Version == 3 {
