@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+
+	"lbcluster/fsm"
 )
 
 // standsBy is the VRRP peer that a member heard and the cluster yields to; "":
@@ -29,6 +31,7 @@ func (v *view) standsBy(router uint64) string {
 func (v *view) peerFindings(r RouterReport) []Finding {
 	var fs []Finding
 	var heard []netip.Addr
+	router, _ := v.table.Router(r.ID)
 	for _, sp := range r.Speakers {
 		if sp.Member != "" || sp.AgeMS >= voiceLost.Milliseconds() {
 			continue
@@ -41,17 +44,33 @@ func (v *view) peerFindings(r RouterReport) []Finding {
 		case sp.Reason != "":
 			fs = append(fs, Finding{Severity: Bad, Text: fmt.Sprintf(
 				"VRRP peer %s and %s ignore each other, so that both may be MASTER: %s", sp.Addr, r.Name, sp.Reason)})
-		case len(sp.Warnings) > 0:
-			fs = append(fs, Finding{Severity: Warn, Text: fmt.Sprintf(
-				"VRRP peer %s of %s %s (a keepalived before 2.3.3 ignores adverts with other addresses)", sp.Addr, r.Name, strings.Join(sp.Warnings, "; "))})
+		default:
+			fs = append(fs, peerDiffers(sp.Speaker, router)...)
 		}
 	}
-	router, _ := v.table.Router(r.ID)
 	for _, p := range router.Peering.Peers {
 		owner := slices.ContainsFunc(r.Speakers, func(s SpeakerReport) bool { return s.Addr == p.Addr })
 		if !owner && r.Owner == "" && !slices.Contains(heard, p.Addr) && !v.isMember(p.Addr) {
 			fs = append(fs, Finding{Severity: Note, Text: fmt.Sprintf("VRRP peer %s of %s has not been heard", p.Addr, r.Name)})
 		}
+	}
+	return fs
+}
+
+// peerDiffers says what of a peer that is obeyed may surprise.
+func peerDiffers(sp Speaker, r fsm.Router) []Finding {
+	var fs []Finding
+	for _, w := range sp.Warnings {
+		text := fmt.Sprintf("VRRP peer %s of %s: %s", sp.Addr, r.Name, w)
+		if strings.HasPrefix(w, "lists") {
+			text += "; a keepalived before 2.3.3 ignores such adverts, and then both are MASTER"
+		}
+		fs = append(fs, Finding{Severity: Warn, Text: text})
+	}
+	if sp.Priority == r.Priority {
+		fs = append(fs, Finding{Severity: Warn, Text: fmt.Sprintf(
+			"VRRP peer %s and %s have the same priority, %d: the higher address decides between them, and that of the owner changes at a failover",
+			sp.Addr, r.Name, r.Priority), Fix: "give one of them another priority"})
 	}
 	return fs
 }
