@@ -116,3 +116,40 @@ func (p *peering) otherInterval(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// The same by unicast; and with nopreempt the cluster leaves a worse peer what it
+// took while the cluster had no majority.
+func TestYieldsToUnicastPeer(t *testing.T) {
+	lab.Need(t)
+	s := site.Up(t, 3)
+	p := &peering{s, s.AddHost("peer", "172.25.88.30/24")}
+	s.AwaitOwner()
+	s.Dirs[0].WriteFile("/etc/peers.conf", strings.NewReplacer("state MASTER", "state BACKUP",
+		"advert_int 1\n", "advert_int 1\n    nopreempt\n    unicast_peer {\n        172.25.88.30\n    }\n").Replace(s.Dirs[0].MustRun("cat", site.Example)))
+	s.Dirs[0].MustRun("lbcluster", "apply", "-f", "/etc/peers.conf", "--yes")
+	const unicast = "advert_int 1\n    nopreempt\n    unicast_peer {\n        172.25.88.11\n        172.25.88.12\n        172.25.88.13\n    }\n"
+	k := p.peer.StartKeepalived(peerConf(t, "state MASTER", "state BACKUP", "priority 100", "priority 50", "advert_int 1\n", unicast))
+	time.Sleep(6 * time.Second)
+	if now := p.holders(); !atUs(now) {
+		t.Fatalf("a worse peer started, and the VIP is on %v\n%s", now, k.Output())
+	}
+	var dead []*lab.Host
+	for _, h := range p.Others(s.AwaitOwner()) {
+		p.Daemons[h].Kill()
+		delete(p.Daemons, h)
+		dead = append(dead, h)
+	}
+	p.await(t, "without a majority the peer serves", 15*time.Second, atPeer)
+	time.Sleep(5 * time.Second) // within a Master_Down_Interval the cluster would go on as MASTER
+	for _, h := range dead {
+		p.Start(h)
+	}
+	time.Sleep(10 * time.Second)
+	if now := p.holders(); !atPeer(now) {
+		t.Errorf("nopreempt, and a majority came back: the VIP is on %v", now)
+	}
+	if err := k.Stop(); err != nil {
+		t.Error(err)
+	}
+	p.await(t, "the peer has stopped, and a director has the VIP", 15*time.Second, atUs)
+}
