@@ -18,6 +18,7 @@ var globalRules = map[string]rule{
 	"vrrp_garp_interval":       {min: 1, max: 1, do: func(b *builder, n *node) { b.pause(n, &b.cfg.Globals.GARPInterval) }},
 	"vrrp_gna_interval":        {min: 1, max: 1, do: func(b *builder, n *node) { b.pause(n, &b.cfg.Globals.GNAInterval) }},
 	"vrrp_version":             {min: 1, max: 1, do: func(b *builder, n *node) { b.readVersion(n, &b.version) }},
+	"default_interface":        {min: 1, max: 1, do: func(b *builder, n *node) { b.defaultInterface = n.args[0] }},
 	"script_user":              {min: 1, max: 2, do: func(b *builder, n *node) { b.scriptUser = strings.Join(n.args, ":") }},
 	"enable_script_security": {do: func(b *builder, n *node) {
 		b.notice(n.pos, n.word, "not kept: scripts run as the user that the file names, as keepalived_script if there is one, or as root")

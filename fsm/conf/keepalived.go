@@ -68,6 +68,8 @@ type builder struct {
 	cfg     fsm.Config
 	version uint8 // vrrp_version
 	peers   peerDefaults
+	// defaultInterface is that of routers that name none.
+	defaultInterface string
 	// scriptUser is what scripts run as that name no user.
 	scriptUser string
 

@@ -54,6 +54,8 @@ func TestKeywords(t *testing.T) {
 		{routerWith(""), func(c fsm.Config) any { return c.Routers[0].Name }, "V"},
 		{routerWith(""), func(c fsm.Config) any { return c.Routers[0].AdvertInterval }, "1s"},
 		{routerWith(""), func(c fsm.Config) any { return c.Routers[0].VRID }, 5},
+		{globalWith("default_interface bond1") + strings.Replace(routerWith(""), "interface eth0", "", 1), func(c fsm.Config) any { return c.Routers[0].Interface }, "bond1"},
+		{globalWith("default_interface bond1") + routerWith(""), func(c fsm.Config) any { return c.Routers[0].Interface }, "eth0"},
 		{routerWith("state BACKUP"), func(c fsm.Config) any { return c.Routers[0].Initial }, "BACKUP"},
 		{routerWith("state MASTER"), func(c fsm.Config) any { return c.Routers[0].Priority }, 90},
 		{routerWith("nopreempt"), func(c fsm.Config) any { return c.Routers[0].Peering.NoPreempt }, true},

@@ -85,6 +85,7 @@ var globalOmissions = []omission{
 var routerOmissions = []omission{
 	{words: "vmac_garp_intvl", traffic: true,
 		why: "virtual addresses have the MAC of the owner's interface; gratuitous ARPs tell of each change"},
+	{words: "track_src_ip", why: "adverts go out only while the interface has its address"},
 	{words: "track_bfd", traffic: true, why: "BFD is not spoken; the nearest is a vrrp_script that pings the neighbour"},
 	{words: "garp_extra_if garp_group owner_ignore_adverts",
 		why: "when and how often a new owner announces its addresses is lbcluster's own choice"},

@@ -184,6 +184,9 @@ func (b *builder) addRouter(d *routerDraft) {
 		b.problem(d.at.pos, d.at.word, "%s has no virtual_ipaddress", d.Name)
 	}
 	if d.Interface == "" {
+		d.Interface = b.defaultInterface
+	}
+	if d.Interface == "" {
 		b.notice(d.at.pos, d.at.word, "%s names no interface: keepalived would take eth0; each director takes the interface whose network holds the VIP", d.Name)
 	}
 	b.settleVersion(d)
