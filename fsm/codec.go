@@ -75,6 +75,7 @@ func strict(b []byte, v any) error {
 // table from it has no places until such a command makes them, as on a member
 // that read the whole log, and uses what they would be until then. Likewise a
 // table from version 2 has no history until a command of version 3 begins it.
+// Version 3 also brought the services of commands of version 3.
 const snapshotVersion = 3
 
 type snapshot struct {

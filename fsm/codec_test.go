@@ -140,7 +140,7 @@ func richTable(t interface{ Fatal(...any) }) *Table {
 				Addresses: []Address{{Prefix: netip.PrefixFrom(addr4(100), 32)}},
 			}},
 			Services: []VirtualServer{{
-				ServiceKey: ServiceKey{addr4(100), 80, TCP}, Scheduler: "rr", Method: DirectRouting, RealServers: []RealServer{server},
+				ServiceKey: ServiceKey{Addr: addr4(100), Port: 80, Protocol: TCP}, Scheduler: "rr", Method: DirectRouting, RealServers: []RealServer{server},
 			}},
 		}}},
 		{Votes: &CastVotes{"m1", []Opinion{{server.Target(), Vote{false, "refused"}}}}},

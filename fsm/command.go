@@ -7,9 +7,10 @@ import (
 
 // CommandVersion is the newest version of commands that this code reads, and
 // the one that it writes. Version 1 had no placement, drained directors, sync
-// groups, trackers, notify scripts, IPv6 or VRRP version 3. Version 2 had no
-// history of configurations, no homes named by an apply, and none that undoes
-// itself. A command of an older version is still read as it was then.
+// groups, trackers, notify scripts, IPv6 or VRRP version 3. Version 2 had direct
+// routing of TCP and UDP alone, no history of configurations, no homes named by an
+// apply, and none that undoes itself. A command of an older version is still read
+// as it was then.
 const CommandVersion = 3
 
 // Command is one entry of the log: an envelope, and exactly one of the bodies.

@@ -2,13 +2,20 @@ package fsm
 
 import "fmt"
 
-// A command of version 1 must do what it did when it was written: members that
-// have read it before and those that read it now must come to the same table.
-// What version 1 refused is therefore still refused in it; whoever proposes
-// today writes version 2.
+// A command of an earlier version must do what it did when it was written:
+// members that have read it before and those that read it now must come to the
+// same table. What that version refused is therefore still refused in it;
+// whoever proposes today writes the newest.
 
-// applyAsV1 refuses what version 1 could not apply.
-func (e *edit) applyAsV1(a ApplySet) error {
+// applyAsBefore refuses what the command's version could not apply.
+func (e *edit) applyAsBefore(a ApplySet) error {
+	if e.cmd.Version < 3 {
+		for _, v := range a.Config.Services {
+			if !v.asV2() {
+				return oldVersion("virtual server %s is of a kind that it does not know", v.ServiceKey)
+			}
+		}
+	}
 	if e.cmd.Version != 1 {
 		return nil
 	}
@@ -30,6 +37,17 @@ func (e *edit) applyAsV1(a ApplySet) error {
 		}
 	}
 	return nil
+}
+
+// asV2 reports whether version 2 knew all that v says.
+func (v VirtualServer) asV2() bool {
+	for _, r := range v.RealServers {
+		if r.Method != "" {
+			return false
+		}
+	}
+	return v.Mark == 0 && (v.Protocol == TCP || v.Protocol == UDP) && v.Method == DirectRouting &&
+		!v.OnePacket && !v.HashPort && !v.HashFallback && v.PersistenceEngine == "" && v.Group == "" && len(v.Matches) == 0
 }
 
 // enrolAsV1 refuses a director that is a real server.

@@ -204,6 +204,16 @@ func serviceFields(v VirtualServer) []field {
 	l.text("method", quoted(string(v.Method)))
 	l.delay("persistence", v.Persistence)
 	l.number("persistence_mask", uint64(v.PersistenceMask))
+	l.text("persistence_engine", quoted(v.PersistenceEngine))
+	l.flag("one_packet", v.OnePacket)
+	l.flag("hash_port", v.HashPort)
+	l.flag("hash_fallback", v.HashFallback)
+	l.text("group", quoted(v.Group))
+	matches := make([]string, len(v.Matches))
+	for i, m := range v.Matches {
+		matches[i] = m.String()
+	}
+	l.text("match", strings.Join(matches, "; "))
 	if len(l) == 0 {
 		l.text("scheduler", "none") // an element without fields would be none
 	}
@@ -213,6 +223,7 @@ func serviceFields(v VirtualServer) []field {
 func serverFields(r RealServer) []field {
 	var l list
 	l.text("weight", strconv.Itoa(r.Weight))
+	l.text("method", quoted(string(r.Method)))
 	l.number("upper_threshold", uint64(r.UpperThreshold))
 	l.number("lower_threshold", uint64(r.LowerThreshold))
 	l.flag("inhibit_on_failure", r.Inhibit)

@@ -13,14 +13,20 @@ type Service struct {
 	Scheduler       string   `json:"scheduler"`
 	Method          Method   `json:"method"`
 	Persistence     Duration `json:"persistence,omitempty"`      // 0: off
-	PersistenceMask uint8    `json:"persistence_mask,omitempty"` // 1-32 with persistence, else 0
-	Dests           []Dest   `json:"dests"`                      // by address and port
+	PersistenceMask uint8    `json:"persistence_mask,omitempty"` // 1-128 with persistence, else 0
+	// The rest as in VirtualServer.
+	PersistenceEngine string `json:"persistence_engine,omitempty"`
+	OnePacket         bool   `json:"one_packet,omitempty"`
+	HashPort          bool   `json:"hash_port,omitempty"`
+	HashFallback      bool   `json:"hash_fallback,omitempty"`
+	Dests             []Dest `json:"dests"` // by address and port
 }
 
 // Dest is a real server as the kernel shall have it.
 type Dest struct {
 	Addr           netip.Addr `json:"addr"`
 	Port           uint16     `json:"port"`
+	Method         Method     `json:"method"`
 	Weight         int        `json:"weight"`
 	UpperThreshold uint32     `json:"upper_threshold,omitempty"`
 	LowerThreshold uint32     `json:"lower_threshold,omitempty"`
@@ -34,17 +40,20 @@ func (t *Table) Effective() []Service {
 	hands := handsOf(t.Overrides)
 	all := make([]Service, 0, len(t.Services))
 	for _, v := range t.Services {
-		s := Service{ServiceKey: v.ServiceKey, Scheduler: v.Scheduler, Method: v.Method, Dests: []Dest{}}
+		s := Service{
+			ServiceKey: v.ServiceKey, Scheduler: v.Scheduler, Method: v.Method,
+			OnePacket: v.OnePacket, HashPort: v.HashPort, HashFallback: v.HashFallback, Dests: []Dest{},
+		}
 		if v.Persistence > 0 {
-			s.Persistence, s.PersistenceMask = v.Persistence, v.PersistenceMask
+			s.Persistence, s.PersistenceMask, s.PersistenceEngine = v.Persistence, v.PersistenceMask, v.PersistenceEngine
 			if s.PersistenceMask == 0 {
-				s.PersistenceMask = uint8(v.Addr.BitLen()) // each client alone
+				s.PersistenceMask = uint8(v.BitLen()) // each client alone
 			}
 		}
 		for _, r := range v.RealServers {
 			weight, there := effective(r, hands.on(v.ServiceKey, r.AddrPort()), t.Health[r.Target()].Down)
 			if there {
-				s.Dests = append(s.Dests, Dest{r.Addr, r.Port, weight, r.UpperThreshold, r.LowerThreshold})
+				s.Dests = append(s.Dests, Dest{r.Addr, r.Port, v.MethodOf(r), weight, r.UpperThreshold, r.LowerThreshold})
 			}
 		}
 		slices.SortFunc(s.Dests, func(a, b Dest) int {

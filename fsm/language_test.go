@@ -66,6 +66,13 @@ func (a args) delay(key string, otherwise time.Duration) Duration {
 func parseAddrPort(s string) netip.AddrPort { a, _ := netip.ParseAddrPort(s); return a }
 
 func parseKey(t *testing.T, s string) ServiceKey {
+	var mark uint32
+	if n, _ := fmt.Sscanf(s, "fwmark6/%d", &mark); n == 1 {
+		return ServiceKey{Mark: mark, V6: true}
+	}
+	if n, _ := fmt.Sscanf(s, "fwmark/%d", &mark); n == 1 {
+		return ServiceKey{Mark: mark}
+	}
 	proto, addr, ok := strings.Cut(s, "/")
 	a, err := netip.ParseAddrPort(addr)
 	if !ok || err != nil {
@@ -317,7 +324,21 @@ func (a args) service() VirtualServer {
 	if a.keys["method"] != "" {
 		v.Method = Method(a.keys["method"])
 	}
+	v.PersistenceEngine, v.Group = a.keys["engine"], a.keys["group"]
+	v.OnePacket, v.HashPort, v.HashFallback = a.keys["ops"] == "yes", a.keys["hash_port"] == "yes", a.keys["hash_fallback"] == "yes"
+	for _, word := range a.words[2:] {
+		v.Matches = append(v.Matches, parseMatch(word))
+	}
 	return v
+}
+
+// parseMatch: "tcp,10.0.0.0/24" or "tcp,10.0.0.1/32,80,90".
+func parseMatch(s string) Match {
+	words := append(strings.Split(s, ","), "0", "0")
+	from, _ := strconv.ParseUint(words[2], 10, 16)
+	to, _ := strconv.ParseUint(words[3], 10, 16)
+	prefix, _ := netip.ParsePrefix(words[1])
+	return Match{Addr: prefix, Protocol: Protocol(words[0]), FromPort: uint16(from), ToPort: uint16(to)}
 }
 
 // server: "server ADDR:PORT [tcp]...", each tcp one check.
@@ -326,6 +347,7 @@ func (a args) server() RealServer {
 	r := RealServer{
 		Addr: addr.Addr(), Port: addr.Port(), Weight: a.number("weight", 1), Inhibit: a.keys["inhibit"] == "yes",
 		UpperThreshold: uint32(a.number("upper", 0)), LowerThreshold: uint32(a.number("lower", 0)),
+		Method: Method(a.keys["method"]),
 	}
 	for _, kind := range a.words[1:] {
 		c := Check{

@@ -123,12 +123,13 @@ func (t *Table) newMemberProblem(name string, role Role, addr netip.AddrPort) st
 			return fmt.Sprintf("member %s: address %s (with the port after it, for gossip) is %s's (%s)", name, addr, m.Name, m.Addr)
 		}
 	}
-	return t.placeProblem(name, addr.Addr())
+	return t.placeProblem(Member{Name: name, Role: role, Addr: addr})
 }
 
 // placeProblem says why a member can't live at an address that is in use in
 // the configuration. A member may be a real server.
-func (t *Table) placeProblem(name string, addr netip.Addr) string {
+func (t *Table) placeProblem(m Member) string {
+	name, addr := m.Name, m.Addr.Addr()
 	for _, r := range t.Routers {
 		for _, a := range r.Addresses {
 			if a.Prefix.Addr() == addr {
@@ -139,6 +140,9 @@ func (t *Table) placeProblem(name string, addr netip.Addr) string {
 	for _, v := range t.Services {
 		if v.Addr == addr {
 			return fmt.Sprintf("member %s: its address %s is that of virtual server %s", name, addr, v.ServiceKey)
+		}
+		if bad := v.placeProblem(m); bad != "" {
+			return fmt.Sprintf("%s: %s", servicePath(v.ServiceKey), bad)
 		}
 	}
 	return ""

@@ -34,15 +34,26 @@ func drawRouter(t *rapid.T) Router {
 
 func drawService(t *rapid.T) VirtualServer {
 	v := VirtualServer{
-		ServiceKey: ServiceKey{addr4(rapid.IntRange(100, 104).Draw(t, "vip")), 80, rapid.SampledFrom([]Protocol{TCP, UDP}).Draw(t, "protocol")},
+		ServiceKey: ServiceKey{Addr: addr4(rapid.IntRange(100, 104).Draw(t, "vip")), Port: 80, Protocol: rapid.SampledFrom(Protocols).Draw(t, "protocol")},
 		Scheduler:  rapid.SampledFrom(Schedulers).Draw(t, "scheduler"),
-		Method:     DirectRouting,
+		Method:     rapid.SampledFrom(Methods).Draw(t, "method"),
+		OnePacket:  rapid.IntRange(0, 9).Draw(t, "ops") == 0,
+		HashPort:   rapid.IntRange(0, 9).Draw(t, "hash") == 0,
+		Group:      rapid.SampledFrom([]string{"", "web"}).Draw(t, "group"),
+	}
+	if rapid.IntRange(0, 4).Draw(t, "marked") == 0 {
+		v.ServiceKey = ServiceKey{Mark: rapid.Uint32Range(1, 2).Draw(t, "mark")}
+		for range rapid.IntRange(0, 2).Draw(t, "matches") {
+			v.Matches = append(v.Matches, Match{
+				Addr: netip.PrefixFrom(addr4(rapid.IntRange(100, 104).Draw(t, "matched")), 32), Protocol: rapid.SampledFrom(Protocols).Draw(t, "protocol"),
+			})
+		}
 	}
 	for _, last := range rapid.SliceOfNDistinct(rapid.IntRange(1, 4), 0, 3, rapid.ID[int]).Draw(t, "servers") {
-		r := RealServer{Addr: addr4(last), Port: 80, Weight: rapid.IntRange(0, 3).Draw(t, "weight"), Inhibit: rapid.Bool().Draw(t, "inhibit")}
+		r := RealServer{Addr: addr4(last), Port: v.Port, Weight: rapid.IntRange(0, 3).Draw(t, "weight"), Inhibit: rapid.Bool().Draw(t, "inhibit")}
 		for range rapid.IntRange(0, 2).Draw(t, "checks") {
 			r.Checks = append(r.Checks, Check{
-				Kind: CheckTCP, Dest: r.AddrPort(), ConnectTimeout: Duration(time.Second),
+				Kind: CheckTCP, Dest: netip.AddrPortFrom(r.Addr, 80), ConnectTimeout: Duration(time.Second),
 				Retry: rapid.IntRange(0, 1).Draw(t, "retry"), DelayLoop: Duration(time.Second),
 			})
 		}

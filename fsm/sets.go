@@ -13,7 +13,7 @@ func (e *edit) applySet(a ApplySet) error {
 	if problems := e.old.ValidateSet(a.Set, a.Config); len(problems) > 0 {
 		return &ConfigError{Problems: problems}
 	}
-	if err := e.applyAsV1(a); err != nil {
+	if err := e.applyAsBefore(a); err != nil {
 		return err
 	}
 	if bad := a.Problem(e.old); bad != "" {
@@ -77,6 +77,7 @@ func (c Config) canonical(set string) Config {
 		v := &out.Services[i]
 		v.Set, v.RealServers = set, slices.Clone(v.RealServers)
 		orEmpty(&v.RealServers)
+		v.Matches = append([]Match(nil), v.Matches...)
 		for j := range v.RealServers {
 			v.RealServers[j].Checks = append([]Check(nil), v.RealServers[j].Checks...)
 		}

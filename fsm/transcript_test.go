@@ -188,9 +188,21 @@ func dumpEffective(t *Table) string {
 		if s.Persistence != 0 {
 			fmt.Fprintf(&b, " persistence %v /%d", s.Persistence, s.PersistenceMask)
 		}
+		for _, word := range []struct {
+			text string
+			on   bool
+		}{{s.PersistenceEngine, s.PersistenceEngine != ""}, {"one_packet", s.OnePacket}, {"hash_port", s.HashPort}, {"hash_fallback", s.HashFallback}} {
+			if word.on {
+				b.WriteString(" " + word.text)
+			}
+		}
 		b.WriteString("\n")
 		for _, d := range s.Dests {
-			fmt.Fprintf(&b, "  -> %s:%d weight %d thresholds %d %d\n", d.Addr, d.Port, d.Weight, d.UpperThreshold, d.LowerThreshold)
+			method := ""
+			if d.Method != s.Method {
+				method = " " + string(d.Method)
+			}
+			fmt.Fprintf(&b, "  -> %s:%d%s weight %d thresholds %d %d\n", d.Addr, d.Port, method, d.Weight, d.UpperThreshold, d.LowerThreshold)
 		}
 	}
 	return b.String()

@@ -155,15 +155,26 @@ const (
 	DirectRouting Method = "dr"
 )
 
-// ServiceKey names a virtual server: an address, port and protocol.
+// ServiceKey names a virtual server: an address, port and protocol, or a
+// firewall mark.
 type ServiceKey struct {
 	Addr     netip.Addr `json:"addr"`
-	Port     uint16     `json:"port"`
+	Port     uint16     `json:"port"` // 0: all
 	Protocol Protocol   `json:"protocol"`
+	// Mark, when not 0, is the firewall mark of the packets of a service that has
+	// none of the above; V6 tells the services of the two families apart.
+	Mark uint32 `json:"mark,omitempty"`
+	V6   bool   `json:"v6,omitempty"`
 }
 
-// String is "tcp/172.25.88.100:80".
+// String is "tcp/172.25.88.100:80", "fwmark/7" or, of IPv6, "fwmark6/7".
 func (k ServiceKey) String() string {
+	switch {
+	case k.Mark != 0 && k.V6:
+		return fmt.Sprintf("fwmark6/%d", k.Mark)
+	case k.Mark != 0:
+		return fmt.Sprintf("fwmark/%d", k.Mark)
+	}
 	return fmt.Sprintf("%s/%s", k.Protocol, netip.AddrPortFrom(k.Addr, k.Port))
 }
 
@@ -177,15 +188,30 @@ type VirtualServer struct {
 	// Persistence is the persistence timeout, whole seconds; 0: off.
 	Persistence Duration `json:"persistence,omitempty"`
 	// PersistenceMask is the client netmask's length (32: each client alone).
-	PersistenceMask uint8        `json:"persistence_mask,omitempty"`
-	RealServers     []RealServer `json:"real_servers"` // order of the file; unique by Addr and Port
+	PersistenceMask uint8 `json:"persistence_mask,omitempty"`
+	// PersistenceEngine is what persistence goes by instead of the client's
+	// address: EngineSIP, or empty.
+	PersistenceEngine string `json:"persistence_engine,omitempty"`
+	// OnePacket schedules each UDP packet by itself (keepalived: ops).
+	OnePacket bool `json:"one_packet,omitempty"`
+	// HashPort and HashFallback are the flags of the schedulers sh and mh: take
+	// the client's port too; take another server for one of weight 0.
+	HashPort     bool `json:"hash_port,omitempty"`
+	HashFallback bool `json:"hash_fallback,omitempty"`
+	// Group names the virtual_server_group that the file had it in, if any.
+	Group string `json:"group,omitempty"`
+	// Matches say which packets of a firewall mark service every director marks.
+	// None: somebody else's rule must.
+	Matches     []Match      `json:"matches,omitempty"`
+	RealServers []RealServer `json:"real_servers"` // order of the file; unique by Addr and Port
 }
 
 // RealServer is a backend of a virtual server.
 type RealServer struct {
 	Addr   netip.Addr `json:"addr"`
-	Port   uint16     `json:"port"` // with direct routing always the virtual server's
+	Port   uint16     `json:"port"` // with direct routing and tunnels always the virtual server's; 0 with a mark
 	Weight int        `json:"weight"`
+	Method Method     `json:"method,omitempty"` // empty: the virtual server's
 	// UpperThreshold and LowerThreshold bound its connections (ipvsadm -x, -y); 0: none.
 	UpperThreshold uint32 `json:"upper_threshold,omitempty"`
 	LowerThreshold uint32 `json:"lower_threshold,omitempty"`

@@ -256,10 +256,10 @@ func TestLookups(t *testing.T) {
 	if !ok || !ok2 || r.ID != 1 || r2.Name != "VI_1" {
 		t.Errorf("router: %v %v", r, r2)
 	}
-	if v, ok := table.Service(ServiceKey{addr4(100), 80, TCP}); !ok || v.Scheduler != "rr" {
+	if v, ok := table.Service(ServiceKey{Addr: addr4(100), Port: 80, Protocol: TCP}); !ok || v.Scheduler != "rr" {
 		t.Errorf("service: %v", v)
 	}
-	if _, ok := table.Service(ServiceKey{addr4(100), 80, UDP}); ok {
+	if _, ok := table.Service(ServiceKey{Addr: addr4(100), Port: 80, Protocol: UDP}); ok {
 		t.Error("a service of another protocol")
 	}
 	if got := fmt.Sprint(table.VIPs()); got != "[10.0.0.100]" {
@@ -353,7 +353,7 @@ func manyServers(t testing.TB, n int) *Table {
 	var cfg Config
 	for i := range n {
 		if i%100 == 0 {
-			key := ServiceKey{netip.AddrFrom4([4]byte{10, 9, byte(i / 100), 1}), 80, TCP}
+			key := ServiceKey{Addr: netip.AddrFrom4([4]byte{10, 9, byte(i / 100), 1}), Port: 80, Protocol: TCP}
 			cfg.Services = append(cfg.Services, VirtualServer{ServiceKey: key, Scheduler: "rr", Method: DirectRouting})
 		}
 		addr := netip.AddrFrom4([4]byte{10, 1, byte(i / 250), byte(i%250 + 1)})

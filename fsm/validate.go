@@ -3,7 +3,6 @@ package fsm
 import (
 	"fmt"
 	"net/netip"
-	"slices"
 	"time"
 )
 
@@ -42,6 +41,7 @@ func ValidateConfig(cfg Config) []Problem {
 		p.service(v)
 		p.serviceOnce(v, u)
 	}
+	p.marksOnce(cfg.Services, nil)
 	for _, v := range cfg.Services {
 		p.serversAreNoVIPs(v, u)
 	}
@@ -229,57 +229,6 @@ func (p *problems) device(path, what, name string) {
 func (p *problems) delay(path, name string, d Duration, least time.Duration) {
 	if d.D() < least || d.D() > maxDelay {
 		p.add(path, "%s %v is not within %v to %v", name, d, least, maxDelay)
-	}
-}
-
-func (p *problems) service(v VirtualServer) {
-	path := servicePath(v.ServiceKey)
-	p.addIf(path, hostProblem(v.Addr))
-	if v.Protocol != TCP && v.Protocol != UDP {
-		p.add(path, "protocol %q is neither %s nor %s", v.Protocol, TCP, UDP)
-	}
-	if v.Port == 0 && v.Persistence == 0 {
-		p.add(path, "port 0 (all ports) works only with persistence: the kernel refuses it otherwise")
-	}
-	if !slices.Contains(Schedulers, v.Scheduler) {
-		p.add(path, "scheduler %q is unknown: the kernel has %s", v.Scheduler, someOf(Schedulers, len(Schedulers)))
-	}
-	if v.Method != DirectRouting {
-		p.add(path, "forwarding method %q is not supported yet: use %s (lb_kind DR)", v.Method, DirectRouting)
-	}
-	if d := v.Persistence.D(); d < 0 || d > MaxPersistence || d%time.Second != 0 {
-		p.add(path, "persistence %v: it must be whole seconds, at most %v", d, MaxPersistence)
-	}
-	if v.Addr.IsValid() && int(v.PersistenceMask) > v.Addr.BitLen() {
-		p.add(path, "persistence mask /%d: an address of this family has %d bits", v.PersistenceMask, v.Addr.BitLen())
-	}
-	seen := map[netip.AddrPort]bool{}
-	for _, r := range v.RealServers {
-		p.server(v, r)
-		if seen[r.AddrPort()] {
-			p.add(serverPath(v.ServiceKey, r.AddrPort()), "it is there twice")
-		}
-		seen[r.AddrPort()] = true
-	}
-}
-
-func (p *problems) server(v VirtualServer, r RealServer) {
-	path := serverPath(v.ServiceKey, r.AddrPort())
-	p.addIf(path, hostProblem(r.Addr))
-	if r.Addr.IsValid() && r.Addr.Is4() != v.Addr.Is4() {
-		p.add(path, "direct routing changes no address: the real server must be of the virtual server's family")
-	}
-	if r.Port != v.Port && v.Method == DirectRouting {
-		p.add(path, "direct routing changes no port: the real server must have the virtual server's, %d", v.Port)
-	}
-	if r.Weight < 0 || r.Weight > MaxWeight {
-		p.add(path, "weight %d is not within 0 to %d", r.Weight, MaxWeight)
-	}
-	if r.LowerThreshold > r.UpperThreshold {
-		p.add(path, "lower threshold %d is above the upper one, %d", r.LowerThreshold, r.UpperThreshold)
-	}
-	for i, c := range r.Checks {
-		p.check(fmt.Sprintf("%s > check #%d", path, i+1), c)
 	}
 }
 

@@ -3,6 +3,7 @@ package fsm
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 )
 
 // used says what is taken, and by whom: only one may have it.
@@ -104,10 +105,17 @@ func (p *problems) otherSets(t *Table, set string, cfg Config) {
 			new(problems).routerOnce(r, fmt.Sprintf("%s of set %s", routerPath(r, i), r.Set), u)
 		}
 	}
+	var others marks
 	for _, v := range t.Services {
 		if v.Set != set {
 			take(u.services, v.ServiceKey, "set "+v.Set)
+			others.take(v, fmt.Sprintf("%s of set %s", servicePath(v.ServiceKey), v.Set))
 		}
+	}
+	if len(others) > 0 {
+		var all problems
+		all.marksOnce(cfg.Services, others)
+		p.list = append(p.list, except(all.list, p.list)...)
 	}
 	for i, r := range cfg.Routers {
 		p.routerClash(r, routerPath(r, i), u)
@@ -186,5 +194,28 @@ func (p *problems) members(t *Table, cfg Config) {
 		if m, ok := at[v.Addr]; ok {
 			p.add(servicePath(v.ServiceKey), "its address is the own address of member %s: use a VIP", m.Name)
 		}
+		for _, m := range t.Members {
+			p.addIf(servicePath(v.ServiceKey), v.placeProblem(m))
+		}
 	}
+}
+
+// placeProblem says why v and m do not go together; "" if they do.
+func (v VirtualServer) placeProblem(m Member) string {
+	for i, match := range v.Matches {
+		if match.Addr.Contains(m.Addr.Addr()) {
+			return fmt.Sprintf("match #%d: %s takes in %s, the own address of member %s: name the VIPs", i+1, match.Addr, m.Addr.Addr(), m.Name)
+		}
+	}
+	for _, r := range v.RealServers {
+		if r.Addr == m.Addr.Addr() && v.MethodOf(r) == Tunnel && m.Role == Director {
+			return fmt.Sprintf("real server %s is director %s: a tunnel to a director has no end there; use direct routing or NAT", r.Addr, m.Name)
+		}
+	}
+	return ""
+}
+
+// except are those of all that are not in known.
+func except(all, known []Problem) []Problem {
+	return slices.DeleteFunc(all, func(p Problem) bool { return slices.Contains(known, p) })
 }
