@@ -3,19 +3,17 @@
 //
 // A [Handle] lists the table as [Service] values with their [Dest]s and carries
 // out one [Op] at a time; an Op prints as the ipvsadm arguments that would do
-// the same, so that logs and status speak the operator's language. The library
-// moby/ipvs does the netlink; this package adds what it lacks: netip types, one
-// caller at a time (its handle must not be shared), a socket that is opened
-// when first needed and again after a failure, and errors that say what to do
-// ([ErrModule], [ErrPermission], [ErrScheduler]).
+// the same, so that logs and status speak the operator's language. It speaks the
+// kernel's generic netlink itself, because the libraries that do lack what it
+// needs (persistence engines when reading, destinations of the other address
+// family), with one caller at a time, a socket that is opened when first needed
+// and again after a failure, and errors that say what to do ([ErrModule],
+// [ErrPermission], [ErrScheduler]).
 //
 // Called by: package dataplane, which decides the operations, and status.
 //
 // It never decides what the table should hold, never flushes, and knows nothing
-// of fsm. Writes cover TCP and UDP over IPv4 and IPv6, and firewall marks, with
-// destinations of the service's own family; reading understands every service
-// (SCTP, IPv4 servers behind IPv6 tunnels), because those of others have to be
-// shown.
+// of fsm. Tunnels are plain IP in IP.
 //
 // Traps of the kernel that shape it: even reads need CAP_NET_ADMIN; a
 // destination is refused with EINVAL until lo was up once in the network

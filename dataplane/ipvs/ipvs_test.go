@@ -94,7 +94,7 @@ func (w world) expect(t *testing.T, want string) {
 			wanted[i].Dests[j].Upper, wanted[i].Dests[j].Lower = 0, 0
 		}
 	}
-	if got, want := lines(w.ipvsadm("-Sn")), lines(ipvs.Rules(wanted)); !slices.Equal(got, want) {
+	if got, want := lines(strings.ReplaceAll(w.ipvsadm("-Sn"), " --tun-type ipip", "")), lines(ipvs.Rules(wanted)); !slices.Equal(got, want) {
 		t.Fatalf("ipvsadm -Sn says\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
 }
@@ -213,6 +213,96 @@ func TestIPv6(t *testing.T) {
 	})
 }
 
+// NAT and tunnels (also to the other family), SCTP, persistence engines: made,
+// changed into one another, removed.
+func TestEveryMethodAndProtocol(t *testing.T) {
+	const rules = `
+-A -t 172.25.88.100:80 -s wrr
+-a -t 172.25.88.100:80 -r 172.25.88.2:8080 -m -w 1
+-a -t 172.25.88.100:80 -r 172.25.88.3:80 -g -w 2
+-a -t 172.25.88.100:80 -r 172.25.88.4:80 -i -w 3
+-A --sctp-service 172.25.88.100:2905 -s wlc
+-a --sctp-service 172.25.88.100:2905 -r 172.25.88.2:2906 -m -w 1 -x 9 -y 3
+-A --sctp-service [2001:db8::100]:2905 -s mh -b mh-port
+-a --sctp-service [2001:db8::100]:2905 -r [2001:db8::2]:2905 -i -w 1
+-A -u 172.25.88.100:5060 -s rr -p 300 --pe sip
+-a -u 172.25.88.100:5060 -r 172.25.88.2:5060 -g -w 1
+-A -t 172.25.88.100:0 -s rr -p 60
+-a -t 172.25.88.100:0 -r 172.25.88.2:0 -m -w 1
+-A -f 9 -s rr -p 60 -M 255.255.255.0 --pe sip
+-a -f 9 -r 172.25.88.2:8080 -m -w 1
+-a -f 9 -r 172.25.88.3:0 -i -w 1
+`
+	eachKernel(t, func(t *testing.T, w world) {
+		services := w.load(t, rules)
+		w.expect(t, rules)
+		for _, s := range services {
+			for _, d := range s.Dests {
+				d.Method = map[ipvs.Method]ipvs.Method{ipvs.Masquerade: ipvs.Tunnel, ipvs.Tunnel: ipvs.DirectRouting, ipvs.DirectRouting: ipvs.Masquerade}[d.Method]
+				w.do(t, ipvs.Op{Verb: ipvs.UpdateDest, Service: s, Dest: d})
+			}
+			if s.Engine != "" {
+				s.Engine = ""
+				w.do(t, ipvs.Op{Verb: ipvs.UpdateService, Service: s})
+			} else if s.Flags&ipvs.Persistent == 0 {
+				s.Flags, s.Timeout, s.Engine, s.Scheduler = ipvs.Persistent, 30, "sip", "rr"
+				w.do(t, ipvs.Op{Verb: ipvs.UpdateService, Service: s})
+			}
+		}
+		w.expect(t, `
+-A -t 172.25.88.100:80 -s rr -p 30 --pe sip
+-a -t 172.25.88.100:80 -r 172.25.88.2:8080 -i -w 1
+-a -t 172.25.88.100:80 -r 172.25.88.3:80 -m -w 2
+-a -t 172.25.88.100:80 -r 172.25.88.4:80 -g -w 3
+-A --sctp-service 172.25.88.100:2905 -s rr -p 30 --pe sip
+-a --sctp-service 172.25.88.100:2905 -r 172.25.88.2:2906 -i -w 1 -x 9 -y 3
+-A --sctp-service [2001:db8::100]:2905 -s rr -p 30 --pe sip
+-a --sctp-service [2001:db8::100]:2905 -r [2001:db8::2]:2905 -g -w 1
+-A -u 172.25.88.100:5060 -s rr -p 300
+-a -u 172.25.88.100:5060 -r 172.25.88.2:5060 -m -w 1
+-A -t 172.25.88.100:0 -s rr -p 60
+-a -t 172.25.88.100:0 -r 172.25.88.2:0 -i -w 1
+-A -f 9 -s rr -p 60 -M 255.255.255.0
+-a -f 9 -r 172.25.88.2:8080 -i -w 1
+-a -f 9 -r 172.25.88.3:0 -g -w 1
+`)
+		for _, s := range services {
+			w.do(t, ipvs.Op{Verb: ipvs.RemoveService, Service: s})
+		}
+		w.expect(t, "")
+	})
+}
+
+// A tunnel may lead to the other family, and only a tunnel.
+func TestTunnelsToTheOtherFamily(t *testing.T) {
+	const rules = `
+-A -t 172.25.88.100:80 -s rr
+-a -t 172.25.88.100:80 -r [2001:db8::2]:80 -i -w 1
+-a -t 172.25.88.100:80 -r 172.25.88.2:80 -g -w 1
+-A -t [2001:db8::100]:80 -s rr
+-a -t [2001:db8::100]:80 -r 10.0.0.9:80 -i -w 2
+`
+	eachKernel(t, func(t *testing.T, w world) {
+		services := w.load(t, rules)
+		w.expect(t, rules)
+		for _, s := range services {
+			for _, d := range s.Dests {
+				if d.Addr.Is6() == s.Is6() {
+					continue
+				}
+				d.Weight = 7
+				w.do(t, ipvs.Op{Verb: ipvs.UpdateDest, Service: s, Dest: d})
+				w.do(t, ipvs.Op{Verb: ipvs.RemoveDest, Service: s, Dest: d})
+				d.Method = ipvs.Masquerade
+				if err := w.Do(ipvs.Op{Verb: ipvs.AddDest, Service: s, Dest: d}); err == nil {
+					t.Errorf("%s was taken", ipvs.Op{Verb: ipvs.AddDest, Service: s, Dest: d})
+				}
+			}
+		}
+		w.expect(t, "-A -t 172.25.88.100:80 -s rr\n-a -t 172.25.88.100:80 -r 172.25.88.2:80 -g -w 1\n-A -t [2001:db8::100]:80 -s rr")
+	})
+}
+
 func TestUpdateKeepsWhatItDoesNotName(t *testing.T) {
 	eachKernel(t, func(t *testing.T, w world) {
 		s := w.load(t, pair)[0]
@@ -260,6 +350,8 @@ func TestRefusals(t *testing.T) {
 		odd.Port, odd.Scheduler = 81, "fairest"
 		gone := s
 		gone.Port = 82
+		engine := s
+		engine.Port, engine.Flags, engine.Timeout, engine.Engine = 83, ipvs.Persistent, 30, "ftp"
 		third := ipvs.Dest{DestKey: ipvs.DestKey{Addr: netip.MustParseAddr("172.25.88.4"), Port: 80}, Method: ipvs.DirectRouting, Weight: 1}
 		for _, c := range []struct {
 			name string
@@ -268,6 +360,7 @@ func TestRefusals(t *testing.T) {
 		}{
 			{"service twice", ipvs.Op{Verb: ipvs.AddService, Service: s}, nil},
 			{"unknown scheduler", ipvs.Op{Verb: ipvs.AddService, Service: odd}, ipvs.ErrScheduler},
+			{"unknown persistence engine", ipvs.Op{Verb: ipvs.AddService, Service: engine}, ipvs.ErrScheduler},
 			{"update of nothing", ipvs.Op{Verb: ipvs.UpdateService, Service: gone}, nil},
 			{"destination twice", ipvs.Op{Verb: ipvs.AddDest, Service: s, Dest: s.Dests[0]}, nil},
 			{"destination of nothing", ipvs.Op{Verb: ipvs.AddDest, Service: gone, Dest: third}, nil},
@@ -317,15 +410,15 @@ func TestHandleRefusesWhatItCannotWrite(t *testing.T) {
 	v6 := ipvstest.Must("-A -t [2001:db8::1]:80 -s rr\n-a -t [2001:db8::1]:80 -r [2001:db8::2]:80 -g -w 1")[0]
 	mapped := s
 	mapped.Addr = netip.MustParseAddr("::ffff:172.25.88.100")
-	sctp := s
-	sctp.Protocol = ipvs.SCTP
+	icmp := s
+	icmp.Protocol = 1
 	heavy := s.Dests[0]
 	heavy.Weight = 65536
 	for _, op := range []ipvs.Op{
 		{Verb: ipvs.AddService, Service: mapped},
 		{Verb: ipvs.AddDest, Service: v6, Dest: s.Dests[0]},
 		{Verb: ipvs.AddDest, Service: s, Dest: v6.Dests[0]},
-		{Verb: ipvs.AddService, Service: sctp},
+		{Verb: ipvs.AddService, Service: icmp},
 		{Verb: ipvs.AddDest, Service: s, Dest: heavy},
 		{Verb: ipvs.AddDest, Service: s},
 	} {

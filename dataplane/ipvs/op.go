@@ -61,6 +61,9 @@ func (s Service) args() string {
 			fmt.Fprintf(&b, " -M %s", net.IP(net.CIDRMask(int(s.Mask), 32)))
 		}
 	}
+	if s.Flags&Persistent != 0 && s.Engine != "" {
+		fmt.Fprintf(&b, " --pe %s", s.Engine)
+	}
 	if s.Flags&OnePacket != 0 {
 		b.WriteString(" -o")
 	}

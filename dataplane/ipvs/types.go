@@ -55,6 +55,9 @@ func (k Key) Args() string {
 		return fmt.Sprintf("-f %d", k.Mark)
 	}
 	flag := map[Protocol]string{TCP: "-t", UDP: "-u", SCTP: "--sctp-service"}[k.Protocol]
+	if flag == "" {
+		flag = "--" + k.Protocol.String()
+	}
 	return flag + " " + netip.AddrPortFrom(k.Addr, k.Port).String()
 }
 
@@ -104,8 +107,11 @@ type Service struct {
 	Timeout uint32
 	// Mask is the length of the client netmask for persistence: 32 takes each
 	// client alone (128 for IPv6).
-	Mask  uint8
-	Dests []Dest
+	Mask uint8
+	// Engine is the persistence engine ("sip"); "": the client's address. It means
+	// something with the flag Persistent only.
+	Engine string
+	Dests  []Dest
 }
 
 // Method is the forwarding method of a destination (IP_VS_CONN_F_FWD_MASK).
@@ -169,7 +175,7 @@ func (s Service) fullMask() uint8 {
 func (s Service) Canonical() Service {
 	s.Flags &^= hashed
 	if s.Flags&Persistent == 0 {
-		s.Timeout, s.Mask = 0, 0
+		s.Timeout, s.Mask, s.Engine = 0, 0, ""
 	}
 	if s.Mask == 0 {
 		s.Mask = s.fullMask()
@@ -182,7 +188,7 @@ func (s Service) Canonical() Service {
 func (s Service) Same(o Service) bool {
 	s, o = s.Canonical(), o.Canonical()
 	return s.Key == o.Key && s.Scheduler == o.Scheduler && s.Flags == o.Flags &&
-		s.Timeout == o.Timeout && s.Mask == o.Mask
+		s.Timeout == o.Timeout && s.Mask == o.Mask && s.Engine == o.Engine
 }
 
 // Sort orders services by key, and their destinations.

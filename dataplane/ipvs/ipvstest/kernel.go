@@ -67,7 +67,7 @@ func (k *Kernel) setService(i int, op ipvs.Op) error {
 	s := op.Service.Canonical()
 	s.Dests = nil
 	switch {
-	case !slices.Contains(schedulers, s.Scheduler):
+	case !slices.Contains(schedulers, s.Scheduler) || s.Engine != "" && s.Engine != "sip":
 		return fmt.Errorf("%w: %w", ipvs.ErrScheduler, unix.ENOENT)
 	case op.Verb == ipvs.AddService && i >= 0:
 		return unix.EEXIST
@@ -84,6 +84,7 @@ func (k *Kernel) setService(i int, op ipvs.Op) error {
 
 func doDest(s *ipvs.Service, op ipvs.Op) error {
 	d := op.Dest
+	otherFamily := d.Addr.Is6() != s.Is6()
 	j := slices.IndexFunc(s.Dests, func(o ipvs.Dest) bool { return o.DestKey == d.DestKey })
 	switch {
 	case op.Verb == ipvs.RemoveDest:
@@ -91,6 +92,8 @@ func doDest(s *ipvs.Service, op ipvs.Op) error {
 			s.Dests = slices.Delete(s.Dests, j, j+1)
 		}
 		return nil
+	case otherFamily && d.Method != ipvs.Tunnel:
+		return unix.EINVAL
 	case d.Weight < 0 || d.Lower > d.Upper && d.Upper != 0:
 		return unix.ERANGE
 	case op.Verb == ipvs.AddDest && j >= 0:

@@ -102,13 +102,13 @@ func option(name, value string, s *ipvs.Service, d *ipvs.Dest) error {
 		return uint32(n)
 	}
 	switch name {
-	case "-t", "-u":
+	case "-t", "-u", "--sctp-service":
 		ap, err := netip.ParseAddrPort(value)
 		if err != nil {
 			return err
 		}
 		s.Addr, s.Port = ap.Addr(), ap.Port()
-		s.Protocol = map[string]ipvs.Protocol{"-t": ipvs.TCP, "-u": ipvs.UDP}[name]
+		s.Protocol = map[string]ipvs.Protocol{"-t": ipvs.TCP, "-u": ipvs.UDP, "--sctp-service": ipvs.SCTP}[name]
 	case "-f":
 		s.Mark = number()
 	case "-s":
@@ -123,6 +123,8 @@ func option(name, value string, s *ipvs.Service, d *ipvs.Dest) error {
 		}
 		ones, _ := net.IPMask(net.ParseIP(value).To4()).Size()
 		s.Mask = uint8(ones)
+	case "--pe":
+		s.Engine = value
 	case "-b":
 		flags(value, s)
 	case "-r":
