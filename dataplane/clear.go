@@ -19,18 +19,19 @@ type ClearHost interface {
 
 // Clear takes out of the kernel what the record says that lbcluster put into it:
 // addresses on interfaces, then those on lo and the sysctls that kept them
-// silent, then IPVS services, the hidden ones included; last the record itself.
+// silent, then the rules that mark packets and IPVS services, the hidden ones
+// included; last the record itself.
 // It is for a machine that has left its cluster, whose [Plane] has ended and
 // whose gate is still there, closed. What somebody else made stays. What can't be
 // removed is in the error and still in the record; the rest is removed.
-func Clear(stateFile string, k Kernel, host ClearHost) error {
+func Clear(stateFile string, k Kernel, host ClearHost, marks Marker) error {
 	r, err := openRecord(stateFile)
 	if err != nil {
 		return err
 	}
 	_, addrErr := RemoveLeftovers(stateFile, host)
 	was := r.get()
-	err = errors.Join(addrErr, clearLoopback(was, host), clearSysctls(was, host), clearServices(was, k))
+	err = errors.Join(addrErr, clearLoopback(was, host), clearSysctls(was, host), clearMarks(was, marks), clearServices(was, k))
 	if err != nil || stateFile == "" {
 		return err
 	}
@@ -76,6 +77,16 @@ func clearSysctls(was recorded, host ClearHost) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+func clearMarks(was recorded, marks Marker) error {
+	if !was.Marks {
+		return nil
+	}
+	if _, err := marks.Set(nil); err != nil {
+		return fmt.Errorf("unmark packets: %w", err)
+	}
+	return nil
 }
 
 func clearServices(was recorded, k Kernel) error {

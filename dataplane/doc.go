@@ -25,6 +25,10 @@
 // a reboot empties) tells the next process what was ours. Starting, stopping,
 // crashing and restarting therefore remove nothing.
 //
+// A service of a firewall mark may say which packets it means; every director then
+// marks them (package fwmark), with the same diligence. A kernel that cannot mark
+// leaves this director behind its table, which the status says.
+//
 // A router's order is fixed. Acquired (the gate is armed already): addresses,
 // VRRP adverts, gratuitous ARP. Lost (the gate is closed already): addresses
 // off by exact prefix, then the VRRP speaker is told. Whatever is sent needs

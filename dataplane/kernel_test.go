@@ -53,7 +53,9 @@ func eachKernel(t *testing.T, body func(t *testing.T, d *director)) {
 		d := newDirector(t)
 		h := ipvs.New(fmt.Sprintf("/proc/self/fd/%d", int(d.ns)))
 		t.Cleanup(h.Close)
-		d.kernel, d.rules = h, func() []string { return sortedLines(d.command(t, "", "ipvsadm", "-Sn")) }
+		d.kernel, d.rules = h, func() []string {
+			return sortedLines(strings.ReplaceAll(d.command(t, "", "ipvsadm", "-Sn"), " --tun-type ipip", ""))
+		}
 		d.disturb = func(rules string) {
 			d.command(t, "", "ipvsadm", "-C")
 			d.command(t, rules, "ipvsadm", "-R")
@@ -229,6 +231,9 @@ func TestTablesFollowEachOther(t *testing.T) {
 			"-A -t [2001:db8::100]:80 -s rr\n-a -t [2001:db8::100]:80 -r [2001:db8::2]:80 -g -w 1\n-a -t [2001:db8::100]:80 -r [2001:db8::3]:80 -g -w 1\n-A -f 7 -6 -s rr\n-a -f 7 -6 -r [2001:db8::2]:0 -g -w 1\n",
 			"-A -t [2001:db8::100]:80 -s wlc -p 300 -M 64\n-a -t [2001:db8::100]:80 -r [2001:db8::3]:80 -g -w 5\n-A -u [2001:db8::100]:53 -s sh\n",
 			"-A -u 172.25.88.100:53 -s sh\n-a -u 172.25.88.100:53 -r 172.25.88.4:53 -g -w 1\n-A -t 172.25.88.101:80 -s mh\n",
+			"-A --sctp-service 172.25.88.100:2905 -s wlc\n-a --sctp-service 172.25.88.100:2905 -r 172.25.88.2:2906 -m -w 1\n-A -u 172.25.88.100:53 -s sh -p 60 --pe sip\n-a -u 172.25.88.100:53 -r 172.25.88.4:53 -i -w 1\n-A -f 9 -s rr -o\n-a -f 9 -r 172.25.88.2:8080 -m -w 1\n",
+			"-A --sctp-service 172.25.88.100:2905 -s mh -b mh-port\n-a --sctp-service 172.25.88.100:2905 -r 172.25.88.2:2905 -g -w 1\n-A -u 172.25.88.100:53 -s sh -p 60\n-a -u 172.25.88.100:53 -r 172.25.88.4:53 -g -w 1\n-A -f 9 -s rr\n-a -f 9 -r 172.25.88.2:0 -i -w 1\n",
+			"-A -t 172.25.88.100:80 -s rr\n-a -t 172.25.88.100:80 -r [2001:db8::2]:80 -i -w 1\n-a -t 172.25.88.100:80 -r 172.25.88.3:8080 -m -w 1\n",
 			"",
 			pairRules,
 		} {

@@ -29,8 +29,13 @@ func locals(t *fsm.Table, own map[netip.Addr]bool) []local {
 	var out []local
 	for _, s := range t.Services {
 		for _, r := range s.RealServers {
-			if vips[s.Addr] && own[r.Addr] && r.Addr.Is6() == s.Addr.Is6() {
-				out = append(out, local{s.Addr, r.Addr})
+			if !own[r.Addr] || s.MethodOf(r) != fsm.DirectRouting {
+				continue // NAT sends to the server's own address
+			}
+			for _, addr := range s.Addrs() {
+				if vips[addr] && r.Addr.Is6() == addr.Is6() {
+					out = append(out, local{addr, r.Addr})
+				}
 			}
 		}
 	}

@@ -59,6 +59,7 @@ func TestLocals(t *testing.T) {
 	six := boxesTable(1)
 	six.Routers[0].Addresses = append(six.Routers[0].Addresses, fsm.Address{Prefix: netip.MustParsePrefix("2001:db8::100/128")})
 	six.Services = append(six.Services, fsm.VirtualServer{
+		Method:      fsm.DirectRouting,
 		ServiceKey:  fsm.ServiceKey{Addr: netip.MustParseAddr("2001:db8::100"), Port: 80, Protocol: fsm.TCP},
 		RealServers: []fsm.RealServer{{Addr: netip.MustParseAddr("2001:db8::11"), Port: 80}},
 	})

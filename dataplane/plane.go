@@ -75,6 +75,8 @@ type Config struct {
 	VIPs Addresses
 	Gate Gate // nil: none (only in tests)
 	VRRP VRRP // nil: no adverts
+	// Marks has packets marked for services of firewall marks. nil: nobody does.
+	Marks Marker
 	// StateFile is where the record of what is ours is kept, in a folder that
 	// lives as long as the kernel (/run/lbcluster/dataplane.json). Empty: a
 	// restarted process does not know what its predecessor made.
@@ -143,8 +145,9 @@ type Plane struct {
 	gateLock chan struct{}
 
 	// Of the reconcile loop alone.
-	guard guard
-	stood []ipvs.Service // what stood in IPVS whole at the last good pass
+	guard   guard
+	marking marking
+	stood   []ipvs.Service // what stood in IPVS whole at the last good pass
 	// Of the router loop alone.
 	addresses addressLoop
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -438,5 +439,47 @@ func TestWantIsAFunctionOfTheTable(t *testing.T) {
 	}
 	if (fsm.ServiceKey{Addr: netip.MustParseAddr(vipAddr), Port: 80, Protocol: fsm.TCP}).String() != Want(tab)[1].Key.String() {
 		t.Error("fsm and ipvs print a key differently")
+	}
+}
+
+// Every kind of service comes out as ipvsadm would make it, and its key survives
+// the record.
+func TestWantKnowsEveryKindOfService(t *testing.T) {
+	rs := func(a string, port uint16, m fsm.Method) fsm.RealServer {
+		return fsm.RealServer{Addr: netip.MustParseAddr(a), Port: port, Weight: 1, Method: m}
+	}
+	v6 := netip.MustParseAddr("2001:db8::100")
+	tab := &fsm.Table{Cluster: "c1", Revision: 1, Services: []fsm.VirtualServer{
+		{ServiceKey: fsm.ServiceKey{Mark: 7}, Scheduler: "rr", Method: fsm.DirectRouting, OnePacket: true,
+			RealServers: []fsm.RealServer{rs("10.0.0.2", 0, ""), rs("10.0.0.3", 8080, fsm.Masquerade)}},
+		{ServiceKey: fsm.ServiceKey{Mark: 7, V6: true}, Scheduler: "mh", Method: fsm.Tunnel, HashPort: true,
+			Persistence: fsm.Duration(time.Minute), RealServers: []fsm.RealServer{rs("10.0.0.2", 0, "")}},
+		{ServiceKey: fsm.ServiceKey{Addr: netip.MustParseAddr(vipAddr), Port: 2905, Protocol: fsm.SCTP}, Scheduler: "wlc", Method: fsm.Masquerade,
+			RealServers: []fsm.RealServer{rs("10.0.0.2", 2906, "")}},
+		{ServiceKey: fsm.ServiceKey{Addr: v6, Port: 5060, Protocol: fsm.UDP}, Scheduler: "sh", Method: fsm.DirectRouting, HashFallback: true,
+			Persistence: fsm.Duration(time.Minute), PersistenceMask: 64, PersistenceEngine: fsm.EngineSIP,
+			RealServers: []fsm.RealServer{rs("2001:db8::2", 5060, "")}},
+	}}
+	const want = `-A --sctp-service 172.25.88.100:2905 -s wlc
+-a --sctp-service 172.25.88.100:2905 -r 10.0.0.2:2906 -m -w 1
+-A -u [2001:db8::100]:5060 -s sh -p 60 -M 64 --pe sip -b sh-fallback
+-a -u [2001:db8::100]:5060 -r [2001:db8::2]:5060 -g -w 1
+-A -f 7 -s rr -o
+-a -f 7 -r 10.0.0.2:0 -g -w 1
+-a -f 7 -r 10.0.0.3:8080 -m -w 1
+-A -f 7 -6 -s mh -p 60 -b mh-port
+-a -f 7 -6 -r 10.0.0.2:0 -i -w 1
+`
+	services := Want(tab)
+	if got := ipvs.Rules(services); got != want {
+		t.Errorf("got\n%swant\n%s", got, want)
+	}
+	for _, s := range services {
+		if k, err := parseKey(s.Key.String()); err != nil || k != s.Key {
+			t.Errorf("key %s does not survive the record: %v, %v", s.Key, k, err)
+		}
+		if !slices.ContainsFunc(tab.Services, func(v fsm.VirtualServer) bool { return v.ServiceKey.String() == s.Key.String() }) {
+			t.Errorf("fsm prints the key %s differently", s.Key)
+		}
 	}
 }

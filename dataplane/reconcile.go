@@ -35,7 +35,8 @@ func (p *Plane) reconcileLoop(ctx context.Context) error {
 	}
 }
 
-// reconcile makes one pass: gate, record, IPVS.
+// reconcile makes one pass: gate, record, IPVS, marks. A mark is put on packets
+// once its service stands, and no more before the service goes.
 func (p *Plane) reconcile(ctx context.Context) error {
 	t, why := p.current()
 	if t == nil {
@@ -53,7 +54,11 @@ func (p *Plane) reconcile(ctx context.Context) error {
 	for _, s := range append(want, ipvs.Service{Key: ipvs.Key{Mark: LocalMark}}, ipvs.Service{Key: ipvs.Key{Mark: LocalMark, V6: true}}) {
 		ours[s.Key] = true
 	}
-	p.record.update(func(r *recorded) { r.setServices(ours) })
+	marks := Marks(t)
+	p.record.update(func(r *recorded) {
+		r.setServices(ours)
+		r.Marks = r.Marks || len(marks) > 0 && p.cfg.Marks != nil
+	})
 	recordErr := p.record.save(recordLimit) // not fatal: this process knows by itself
 
 	have, err := p.cfg.IPVS.List()
@@ -61,8 +66,12 @@ func (p *Plane) reconcile(ctx context.Context) error {
 		return errors.Join(gateErr, recordErr, err)
 	}
 	drift := p.drift(t, have, ours)
+	marksErr := p.narrowMarks(marks)
 	out := carryOut(p.cfg.IPVS, have, Diff(have, want, ours), func() bool { return ctx.Err() != nil })
 	p.report(t, out, drift)
+	if marksErr == nil && ctx.Err() == nil {
+		marksErr = p.setMarks(standing(marks, out))
+	}
 	if gateErr == nil && ctx.Err() == nil {
 		for vip := range served {
 			if out.failed[ipvs.Key{Mark: LocalMark, V6: vip.Is6()}] {
@@ -76,15 +85,15 @@ func (p *Plane) reconcile(ctx context.Context) error {
 		p.relist(want, ours)
 	}
 	if gateErr != nil {
-		return errors.Join(gateErr, recordErr, out.err())
+		return errors.Join(gateErr, recordErr, out.err(), marksErr)
 	}
 	if len(out.errs) == 0 || out.refusedOnly() {
 		p.setReady()
 	}
-	if len(out.errs) == 0 {
+	if len(out.errs) == 0 && marksErr == nil {
 		p.applied(t, want)
 	}
-	return errors.Join(recordErr, out.err())
+	return errors.Join(recordErr, out.err(), marksErr)
 }
 
 // relist reads the table again so that status shows what now stands.

@@ -31,6 +31,8 @@ type recorded struct {
 	// Loopback are the VIPs that we put on lo, where this director is a real
 	// server. They stay when the daemon stops, as the server does. Written before.
 	Loopback []netip.Prefix `json:"loopback,omitempty"`
+	// Marks: we have made rules that mark packets. Written before.
+	Marks bool `json:"marks,omitempty"`
 	// Sysctls are those we changed for that, with what they were.
 	Sysctls map[string]string `json:"sysctls,omitempty"`
 }
@@ -226,13 +228,10 @@ func parseKey(s string) (ipvs.Key, error) {
 	if err != nil {
 		return ipvs.Key{}, fmt.Errorf("service %q: %w", s, err)
 	}
-	k := ipvs.Key{Addr: ap.Addr(), Port: ap.Port(), Protocol: ipvs.TCP}
-	switch proto {
-	case "udp":
-		k.Protocol = ipvs.UDP
-	case "tcp":
-	default:
-		return ipvs.Key{}, fmt.Errorf("service %q: protocol %q", s, proto)
+	for _, p := range protocols {
+		if p.String() == proto {
+			return ipvs.Key{Addr: ap.Addr(), Port: ap.Port(), Protocol: p}, nil
+		}
 	}
-	return k, nil
+	return ipvs.Key{}, fmt.Errorf("service %q: protocol %q", s, proto)
 }

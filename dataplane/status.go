@@ -39,6 +39,8 @@ type Status struct {
 	ForeignServices []ForeignService `json:"foreign_services,omitempty"`
 	VIPs            []VIPStatus      `json:"vips"`
 	ForeignVIPs     []ForeignVIP     `json:"foreign_vips,omitempty"`
+	// Marks are the rules that mark packets here, as nft shows them.
+	Marks []string `json:"marks,omitempty"`
 	// Locals are the VIPs that this director serves itself, as a real server.
 	Locals []LocalStatus `json:"locals,omitempty"`
 }
@@ -96,6 +98,7 @@ func (p *Plane) Status() Status {
 		s.Table = p.table.Revision
 	}
 	s.Services, s.ForeignServices = slices.Clone(s.Services), slices.Clone(s.ForeignServices)
+	s.Marks = slices.Clone(s.Marks)
 	s.VIPs, s.ForeignVIPs, s.Locals = slices.Clone(s.VIPs), slices.Clone(s.ForeignVIPs), slices.Clone(s.Locals)
 	return s
 }

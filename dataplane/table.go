@@ -25,25 +25,41 @@ func Want(t *fsm.Table) []ipvs.Service {
 
 func wantService(s fsm.Service) ipvs.Service {
 	w := ipvs.Service{
-		Key:       ipvs.Key{Addr: s.Addr, Port: s.Port, Protocol: ipvs.TCP},
+		Key:       wantKey(s.ServiceKey),
 		Scheduler: s.Scheduler,
 	}
-	if s.Protocol == fsm.UDP {
-		w.Protocol = ipvs.UDP
-	}
 	if s.Persistence > 0 {
-		w.Flags = ipvs.Persistent
+		w.Flags |= ipvs.Persistent
 		w.Timeout = uint32(s.Persistence.D() / time.Second)
 		w.Mask = s.PersistenceMask // 0: each client alone
+		w.Engine = s.PersistenceEngine
+	}
+	for flag, on := range map[ipvs.Flags]bool{ipvs.OnePacket: s.OnePacket, ipvs.Sched1: s.HashFallback, ipvs.Sched2: s.HashPort} {
+		if on {
+			w.Flags |= flag
+		}
 	}
 	for _, d := range s.Dests {
 		w.Dests = append(w.Dests, ipvs.Dest{
 			DestKey: ipvs.DestKey{Addr: d.Addr, Port: d.Port},
-			Method:  ipvs.DirectRouting, // the only method there is
+			Method:  methods[d.Method],
 			Weight:  d.Weight, Upper: d.UpperThreshold, Lower: d.LowerThreshold,
 		})
 	}
 	return w.Canonical()
+}
+
+var methods = map[fsm.Method]ipvs.Method{
+	fsm.DirectRouting: ipvs.DirectRouting, fsm.Tunnel: ipvs.Tunnel, fsm.Masquerade: ipvs.Masquerade,
+}
+
+var protocols = map[fsm.Protocol]ipvs.Protocol{fsm.TCP: ipvs.TCP, fsm.UDP: ipvs.UDP, fsm.SCTP: ipvs.SCTP}
+
+func wantKey(k fsm.ServiceKey) ipvs.Key {
+	if k.Mark != 0 {
+		return ipvs.Key{Mark: k.Mark, V6: k.V6}
+	}
+	return ipvs.Key{Addr: k.Addr, Port: k.Port, Protocol: protocols[k.Protocol]}
 }
 
 // targets finds the interface of each of the router's addresses on this host.

@@ -52,8 +52,8 @@ func (d *theDaemon) depart(dep departure) {
 	dep.cleared <- err
 }
 
-// clearKernel removes addresses, sysctls and IPVS services of ours, and last the
-// gate, behind which none of the addresses may be left.
+// clearKernel removes addresses, sysctls, marks and IPVS services of ours, and last
+// the gate, behind which none of the addresses may be left.
 func clearKernel(cfg NodeConfig) error {
 	host, err := vip.New(netns.None())
 	if err != nil {
@@ -62,7 +62,7 @@ func clearKernel(cfg NodeConfig) error {
 	defer host.Close()
 	k := ipvs.New("")
 	defer k.Close()
-	if err := dataplane.Clear(cfg.stateFile(), k, host); err != nil {
+	if err := dataplane.Clear(cfg.stateFile(), k, host, newMarker()); err != nil {
 		return err
 	}
 	if err := gate.Remove(cfg.BPFPinDir); err != nil {

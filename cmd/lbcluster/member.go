@@ -19,6 +19,7 @@ import (
 	"lbcluster/cluster/api"
 	"lbcluster/cluster/lease"
 	"lbcluster/dataplane"
+	"lbcluster/dataplane/fwmark"
 	"lbcluster/dataplane/gate"
 	"lbcluster/dataplane/ipvs"
 	"lbcluster/dataplane/vip"
@@ -101,6 +102,9 @@ func (d *theDaemon) freshOnce(id cluster.Identity) bool {
 	return fresh
 }
 
+// newMarker leaves the gate's marks alone.
+func newMarker() *fwmark.Handle { return fwmark.New("", dataplane.LocalMark) }
+
 // buildDataPlane opens the gate first: without it no VIP may be added (R19). To
 // inherit what the process before this one held open is for who holds the
 // daemon's lock, which says that it is dead, and adopts or closes it.
@@ -138,6 +142,7 @@ func (m *member) buildDataPlane(known []netip.Addr, inherit bool) error {
 	m.plane = dataplane.New(dataplane.Config{
 		Self: m.id.ID, Inherited: slices.Collect(maps.Keys(m.gate.Inherited())),
 		IPVS: m.kernel, VIPs: m.vips, Gate: m.keys, VRRP: speakers{m.vrrp, d.log},
+		Marks:     newMarker(),
 		StateFile: d.cfg.stateFile(), NodeInterfaces: d.cfg.Interfaces, Log: d.log.With("part", "dataplane"),
 		OnFit: fit.of("data plane"), OnRouterFit: m.units.set, SendZero: asksPeers,
 	})
