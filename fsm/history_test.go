@@ -9,7 +9,7 @@ import (
 
 // largeConfig is a configuration of n real servers, the last with its own weight.
 func largeConfig(n, weight int) Config {
-	v := VirtualServer{ServiceKey: ServiceKey{addr4(100), 80, TCP}, Scheduler: "rr", Method: DirectRouting}
+	v := VirtualServer{ServiceKey: ServiceKey{Addr: addr4(100), Port: 80, Protocol: TCP}, Scheduler: "rr", Method: DirectRouting}
 	for i := range n {
 		addr := netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)}).Next()
 		v.RealServers = append(v.RealServers, RealServer{Addr: addr, Port: 80, Weight: 1})

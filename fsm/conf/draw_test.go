@@ -150,26 +150,64 @@ func drawNotify(t *rapid.T) fsm.Notify {
 
 func drawService(t *rapid.T, i int) fsm.VirtualServer {
 	s := fsm.VirtualServer{
-		ServiceKey: fsm.ServiceKey{Addr: netip.AddrFrom4([4]byte{10, 2, 0, byte(i + 1)}), Port: rapid.Uint16Range(1, 65535).Draw(t, "port"),
-			Protocol: rapid.SampledFrom([]fsm.Protocol{fsm.TCP, fsm.UDP}).Draw(t, "protocol")},
-		Scheduler: rapid.SampledFrom(fsm.Schedulers).Draw(t, "scheduler"), Method: fsm.DirectRouting,
+		ServiceKey: drawKey(t, i),
+		Scheduler:  rapid.SampledFrom(fsm.Schedulers).Draw(t, "scheduler"), Method: rapid.SampledFrom(fsm.Methods).Draw(t, "method"),
 	}
-	if rapid.Bool().Draw(t, "persistent") {
+	if rapid.Bool().Draw(t, "persistent") || s.Mark == 0 && s.Port == 0 {
 		s.Persistence = fsm.Duration(time.Duration(rapid.IntRange(1, 3600).Draw(t, "persistence")) * time.Second)
-		s.PersistenceMask = rapid.Uint8Range(1, 32).Draw(t, "mask")
+		s.PersistenceMask = rapid.Uint8Range(1, uint8(s.BitLen())).Draw(t, "mask")
+		if s.Mark != 0 || s.Protocol == fsm.UDP {
+			s.PersistenceEngine = rapid.SampledFrom([]string{"", fsm.EngineSIP}).Draw(t, "engine")
+		}
 	}
+	if s.Scheduler == "sh" || s.Scheduler == "mh" {
+		s.HashPort, s.HashFallback = rapid.Bool().Draw(t, "hash port"), rapid.Bool().Draw(t, "hash fallback")
+	}
+	s.OnePacket = (s.Mark != 0 || s.Protocol == fsm.UDP) && rapid.Bool().Draw(t, "ops")
 	for j := range rapid.IntRange(0, 3).Draw(t, "servers") {
-		s.RealServers = append(s.RealServers, drawServer(t, netip.AddrFrom4([4]byte{10, 3, byte(i), byte(j + 1)}), s.Port))
+		a := netip.AddrFrom4([4]byte{10, 3, byte(i), byte(j + 1)})
+		if s.Is6() {
+			a = netip.MustParseAddr(fmt.Sprintf("2001:db8:3:%d::%d", i, j+1))
+		}
+		s.RealServers = append(s.RealServers, drawServer(t, a, s))
 	}
 	return s
 }
 
-func drawServer(t *rapid.T, a netip.Addr, port uint16) fsm.RealServer {
-	r := fsm.RealServer{Addr: a, Port: port, Weight: rapid.IntRange(0, 65535).Draw(t, "weight"), Inhibit: rapid.Bool().Draw(t, "inhibit")}
+func drawKey(t *rapid.T, i int) fsm.ServiceKey {
+	if rapid.IntRange(0, 4).Draw(t, "marked") == 0 {
+		return fsm.ServiceKey{Mark: rapid.Uint32Range(1, 1000).Draw(t, "mark")*100 + uint32(i), V6: rapid.Bool().Draw(t, "v6")}
+	}
+	k := fsm.ServiceKey{Addr: netip.AddrFrom4([4]byte{10, 2, 0, byte(i + 1)}), Port: rapid.Uint16().Draw(t, "port"),
+		Protocol: rapid.SampledFrom(fsm.Protocols).Draw(t, "protocol")}
+	if rapid.IntRange(0, 2).Draw(t, "v6") == 0 {
+		k.Addr = netip.MustParseAddr(fmt.Sprintf("2001:db8:2::%d", i+1))
+	}
+	return k
+}
+
+// drawServer gives the server a method of its own, a port that it allows, and an
+// address of the other family behind a tunnel.
+func drawServer(t *rapid.T, a netip.Addr, v fsm.VirtualServer) fsm.RealServer {
+	r := fsm.RealServer{Addr: a, Port: v.Port, Weight: rapid.IntRange(0, 65535).Draw(t, "weight"), Inhibit: rapid.Bool().Draw(t, "inhibit")}
+	if m := rapid.SampledFrom(fsm.Methods).Draw(t, "method"); m != v.Method && rapid.Bool().Draw(t, "own method") {
+		r.Method = m
+	}
+	switch {
+	case v.MethodOf(r) == fsm.Masquerade && (v.Port != 0 || v.Mark != 0):
+		r.Port = rapid.Uint16Range(1, 65535).Draw(t, "server port")
+	case v.MethodOf(r) == fsm.Tunnel && a.Is4() && rapid.Bool().Draw(t, "other family"):
+		b := a.As4()
+		r.Addr = netip.MustParseAddr(fmt.Sprintf("2001:db8:9:%d::%d", b[2], b[3]))
+	}
 	r.UpperThreshold = rapid.Uint32().Draw(t, "upper")
 	r.LowerThreshold = rapid.Uint32Range(0, r.UpperThreshold).Draw(t, "lower")
 	for range rapid.IntRange(0, 2).Draw(t, "checks") {
-		r.Checks = append(r.Checks, drawCheck(t, r.AddrPort()))
+		at := r.AddrPort()
+		if at.Port() == 0 {
+			at = netip.AddrPortFrom(r.Addr, 8080)
+		}
+		r.Checks = append(r.Checks, drawCheck(t, at))
 	}
 	return r
 }

@@ -43,7 +43,7 @@ func (o Reader) Read(name string) (Result, []Problem) {
 	if l.conditional && o.ConfigID != "" {
 		r.notice(pos{file: name}, "", "lines with @ and $_INSTANCE are read for the configuration id %s (--config-id chooses another)", o.ConfigID)
 	}
-	b := &builder{report: r, places: places{"": {place: place{pos: pos{file: name}}}}}
+	b := &builder{report: r, places: places{"": {place: place{pos: pos{file: name}}}}, serverGroups: map[string]*serverGroup{}}
 	b.each(tree(r, l.tokens), topLevel, topRules)
 	b.finish()
 	r.sort()
@@ -84,7 +84,9 @@ type builder struct {
 	services    []*serviceDraft
 	groups      []*groupDraft
 	definitions []*definition
-	mail        *node // the first keyword about mail
+	// serverGroups are the virtual_server_groups by name.
+	serverGroups map[string]*serverGroup
+	mail         *node // the first keyword about mail
 
 	// spilt is, in a lenient reading, what stray ends moved out of its block: the
 	// last to the block around it, the one before to the block around that, and
@@ -219,10 +221,11 @@ var topRules map[string]rule
 // language allows only in an init.
 func init() {
 	topRules = map[string]rule{
-		"global_defs":     {block: true, repeat: true, do: (*builder).readGlobals},
-		"vrrp_instance":   {min: 1, max: 1, block: true, repeat: true, do: (*builder).readRouter},
-		"virtual_server":  {min: 1, max: 2, block: true, repeat: true, do: (*builder).readService},
-		"vrrp_sync_group": {min: 1, max: 1, block: true, repeat: true, do: (*builder).readGroup},
+		"global_defs":          {block: true, repeat: true, do: (*builder).readGlobals},
+		"vrrp_instance":        {min: 1, max: 1, block: true, repeat: true, do: (*builder).readRouter},
+		"virtual_server":       {min: 1, max: 2, block: true, repeat: true, do: (*builder).readService},
+		"virtual_server_group": {min: 1, max: 1, block: true, repeat: true, do: (*builder).readServerGroup},
+		"vrrp_sync_group":      {min: 1, max: 1, block: true, repeat: true, do: (*builder).readGroup},
 	}
 	for word := range definitionBlocks {
 		topRules[word] = rule{min: 1, max: 1, block: true, repeat: true, do: (*builder).readDefinition}
@@ -245,6 +248,7 @@ func (b *builder) finish() {
 		b.addService(d)
 	}
 	b.unused()
+	b.unusedServerGroups()
 	if b.mail != nil {
 		b.notice(b.mail.pos, b.mail.word, "mail settings are stored and exported, but no mail is sent yet")
 	}

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"regexp"
+	"slices"
 	"strings"
 
 	"lbcluster/fsm"
@@ -27,8 +28,11 @@ func WriteKeepalived(cfg fsm.Config) ([]byte, error) {
 		w.router(r)
 	}
 	for _, s := range cfg.Services {
-		w.service(s)
+		if len(s.Matches) > 0 {
+			return nil, fmt.Errorf("keepalived.conf cannot say which packets get a firewall mark, as the match of virtual server %s does", s.ServiceKey)
+		}
 	}
+	w.services(cfg.Services)
 	return w.Bytes(), w.proof(cfg)
 }
 
@@ -167,33 +171,6 @@ func (w *writer) addresses(r fsm.Router, block string, excluded bool) {
 	}, block)
 }
 
-func (w *writer) service(s fsm.VirtualServer) {
-	w.block(func() {
-		w.line("protocol", strings.ToUpper(string(s.Protocol)))
-		w.line("lb_algo", s.Scheduler)
-		w.line("lb_kind", strings.ToUpper(string(s.Method)))
-		if s.Persistence > 0 {
-			w.line("persistence_timeout", seconds(s.Persistence))
-			w.unless(s.PersistenceMask == 0 || int(s.PersistenceMask) == whole(s.Addr), "persistence_granularity", granularity(s))
-		}
-		for _, r := range s.RealServers {
-			w.server(r)
-		}
-	}, "virtual_server", s.Addr.String(), fmt.Sprint(s.Port))
-}
-
-func (w *writer) server(r fsm.RealServer) {
-	w.block(func() {
-		w.line("weight", fmt.Sprint(r.Weight))
-		w.unless(r.UpperThreshold == 0, "uthreshold", fmt.Sprint(r.UpperThreshold))
-		w.unless(r.LowerThreshold == 0, "lthreshold", fmt.Sprint(r.LowerThreshold))
-		w.unless(!r.Inhibit, "inhibit_on_failure")
-		for _, c := range r.Checks {
-			w.check(c, r.AddrPort())
-		}
-	}, "real_server", r.Addr.String(), fmt.Sprint(r.Port))
-}
-
 func (w *writer) check(c fsm.Check, server netip.AddrPort) {
 	w.block(func() {
 		w.unless(c.Dest.Addr() == server.Addr(), "connect_ip", c.Dest.Addr().String())
@@ -216,6 +193,9 @@ func (w *writer) proof(cfg fsm.Config) error {
 		return fmt.Errorf("keepalived.conf cannot say this configuration: %s: %s", problems[0].Keyword, problems[0].Text)
 	}
 	was, is := pieces(cfg), pieces(read.Config)
+	if len(is) > len(was) {
+		return fmt.Errorf("keepalived.conf cannot say this without more: %s", is[len(was)])
+	}
 	for i, piece := range was {
 		if i >= len(is) || piece != is[i] {
 			return fmt.Errorf("keepalived.conf cannot say this without loss: %s", piece)
@@ -228,13 +208,7 @@ func (w *writer) proof(cfg fsm.Config) error {
 // not decide and with the defaults that mean the same.
 func pieces(cfg fsm.Config) []string {
 	var list []string
-	add := func(v any) {
-		text, err := json.Marshal(v)
-		if err != nil {
-			text = []byte(err.Error())
-		}
-		list = append(list, string(text))
-	}
+	add := func(v any) { list = append(list, pieceOf(v)) }
 	add(cfg.Globals)
 	for _, r := range cfg.Routers {
 		r.ID, r.Set = 0, ""
@@ -244,7 +218,9 @@ func pieces(cfg fsm.Config) []string {
 		g.ID, g.Set = 0, ""
 		add(g)
 	}
-	for _, s := range cfg.Services {
+	services := slices.Clone(cfg.Services)
+	slices.SortStableFunc(services, func(a, b fsm.VirtualServer) int { return strings.Compare(a.String(), b.String()) })
+	for _, s := range services {
 		s.Set = ""
 		s.PersistenceMask = meant(s)
 		if len(s.RealServers) == 0 {
@@ -255,13 +231,21 @@ func pieces(cfg fsm.Config) []string {
 	return list
 }
 
+func pieceOf(v any) string {
+	text, err := json.Marshal(v)
+	if err != nil {
+		return err.Error()
+	}
+	return string(text)
+}
+
 // meant is the persistence mask that a service has in effect.
 func meant(s fsm.VirtualServer) uint8 {
 	switch {
 	case s.Persistence == 0:
 		return 0
 	case s.PersistenceMask == 0:
-		return uint8(whole(s.Addr))
+		return uint8(s.BitLen())
 	}
 	return s.PersistenceMask
 }

@@ -223,10 +223,18 @@ func TestErrors(t *testing.T) {
 		{"vrrp_instance V {\ninterface eth0\nvirtual_router_id 9\nvirtual_ipaddress {\nten\n}\n}\n", 5, "ten", "not an IP address"},
 
 		{serviceWith("lb_algo fastest"), 6, "lb_algo", "unknown"},
-		{serviceWith("lb_kind NAT"), 6, "lb_kind", "not supported yet"},
+		{serviceWith("lb_kind LOCAL"), 6, "lb_kind", "DR, TUN or NAT"},
 		{serviceWith("lb_kind dr"), 6, "lb_kind", "not a forwarding method"},
-		{serviceWith("protocol SCTP"), 6, "protocol", "not supported yet"},
-		{serviceWith("protocol ICMP"), 6, "protocol", "TCP or UDP"},
+		{serviceWith("protocol ICMP"), 6, "protocol", "TCP, UDP or SCTP"},
+		{serviceWith("ops"), 6, "ops", "UDP"},
+		{serviceWith("sh-port"), 6, "sh-port", "for the scheduler sh"},
+		{serviceWith("lb_algo sh\nmh-fallback"), 7, "mh-fallback", "for the scheduler mh"},
+		{serviceWith("flag-1"), 6, "flag-1", "sh and mh"},
+		{serviceWith("flag-3"), 6, "flag-3", "no scheduler"},
+		{serviceWith("persistence_engine sip"), 6, "persistence_engine", "without persistence_timeout"},
+		{serviceWith("persistence_timeout 5\npersistence_engine ftp"), 7, "persistence_engine", "sip"},
+		{serviceWith("ip_family inet6"), 6, "ip_family", "not that of 10.0.0.100"},
+		{serviceWith("ip_family ipv6"), 6, "ip_family", "neither inet nor inet6"},
 		{serviceWith("persistence_timeout 0"), 6, "persistence_timeout", "from 1 to"},
 		{serviceWith("persistence_granularity 255.255.255.0"), 6, "persistence_granularity", "without persistence_timeout"},
 		{serviceWith("persistence_timeout 5\npersistence_granularity 255.0.255.0"), 7, "persistence_granularity", "ones must stand together"},
@@ -239,19 +247,30 @@ func TestErrors(t *testing.T) {
 		{serviceWith("weight -1"), 6, "weight", "from 0 to 65535"},
 		{serviceWith("real_server 10.0.0.2 80 {\n}"), 8, "real_server", "twice"},
 		{serviceWith("") + serviceWith(""), 12, "virtual_server", "twice"},
-		{"virtual_server fwmark 3 {\n}\n", 1, "virtual_server", "not supported yet"},
-		{"virtual_server group G {\n}\n", 1, "virtual_server", "not supported yet"},
-		{"virtual_server 10.0.0.1 {\n}\n", 1, "virtual_server", "all ports"},
-		{"virtual_server 10.0.0.1 http {\n}\n", 1, "virtual_server", "from 1 to 65535"},
-		{"virtual_server fd00::1 80 {\n}\n", 1, "virtual_server", "no lb_kind"},
+		{"virtual_server fwmark 0 {\n}\n", 1, "virtual_server", "from 1 to"},
+		{"virtual_server fwmark {\n}\n", 1, "virtual_server", "needs one value"},
+		{"virtual_server fwmark 1818361857 {\nlb_algo rr\nlb_kind DR\n}\n", 1, "virtual_server", "kept for lbcluster"},
+		{"virtual_server group G {\nprotocol TCP\n}\n", 1, "virtual_server", "no virtual_server_group G"},
+		{groupWith("10.0.0.1-"), 2, "10.0.0.1-", "no range"},
+		{groupWith("10.0.0.9-8 80"), 2, "10.0.0.9-8", "no range"},
+		{groupWith("10.0.0.9-256"), 2, "10.0.0.9-256", "no range"},
+		{groupWith("10.0.0.9-fd00::1"), 2, "10.0.0.9-fd00::1", "no range"},
+		{groupWith("10.0.0.1/24 80"), 2, "10.0.0.1/24", "10.0.0.0/24 is meant"},
+		{groupWith("10.0.0.0/16 80"), 2, "10.0.0.0/16", "more than 4096"},
+		{groupWith("10.0.0.1 http"), 2, "10.0.0.1", "from 0 to 65535"},
+		{groupWith("10.0.0.1 80 tcp"), 2, "10.0.0.1", "takes a port"},
+		{groupWith("fwmark"), 2, "fwmark", "takes a mark"},
+		{groupWith("fwmark 7 ipv6"), 2, "fwmark", "neither inet nor inet6"},
+		{groupWith(""), 1, "virtual_server_group", "empty"},
+		{groupWith("10.0.0.1") + groupWith("10.0.0.2"), 4, "virtual_server_group", "already, in line 1"},
+		{"virtual_server 10.0.0.1 http {\n}\n", 1, "virtual_server", "from 0 to 65535"},
 		{"virtual_server fd00::1 80 {\nlb_algo rr\nlb_kind DR\nprotocol TCP\nreal_server 10.0.0.2 80 {\nTCP_CHECK {\n}\n}\n}\n", 5, "real_server", "family"},
-		{"virtual_server 10.0.0.1 80 {\nprotocol TCP\n}\n", 1, "virtual_server", "no lb_kind"},
 
 		{serverWith("weight x"), 7, "weight", "from 0 to 65535"},
 		{serverWith("weight 65536"), 7, "weight", "from 0 to 65535"},
 		{serverWith("uthreshold 5\nlthreshold 6"), 8, "lthreshold", "above the upper one"},
 		{serverWith("lthreshold -1"), 7, "lthreshold", "whole number"},
-		{serverWith("lb_kind TUN"), 7, "lb_kind", "not supported yet"},
+		{serverWith("lb_kind tun"), 7, "lb_kind", "DR, TUN or NAT"},
 		{serverWith("HTTP_GET {\nurl {\npath /\n}\n}"), 7, "HTTP_GET", "not supported yet"},
 		{serverWith("HTTP_GETT {\nurl {\npath /\n}\n}"), 7, "HTTP_GETT", "unknown keyword in real_server"},
 		{serverWith("notify_down \"/bin/x y\""), 7, "notify_down", "not supported yet"},
@@ -285,7 +304,7 @@ func TestAllInOneRun(t *testing.T) {
 		"global_defs {", "  lvs_timeouts", "}",
 		"vrrp_instance A {", "  interface eth0", "  virtual_router_id 7", "  garlic 1", "  virtual_ipaddress {", "    10.0.0.1", "  }", "}",
 		"vrrp_instance B {", "  interface eth0", "  virtual_router_id 7", "  virtual_ipaddress {", "    10.0.0.1", "  }", "}",
-		"virtual_server 10.0.0.1 80 {", "  lb_kind NAT", "  protocol TCP", "  lb_algo fast",
+		"virtual_server 10.0.0.1 80 {", "  lb_kind NOT", "  protocol TCP", "  lb_algo fast",
 		"  real_server 10.0.0.2 80 {", "    weight heavy", "  }", "  real_server 10.0.0.2 80 {", "  }", "}", "}",
 	}, "\n"))
 	want := []string{"2 lvs_timeouts", "7 garlic", "14 virtual_router_id", "16 virtual_ipaddress", "20 lb_kind", "22 lb_algo",
@@ -387,15 +406,20 @@ func TestQuiet(t *testing.T) {
 	}
 }
 
-// TestPortFollows: with direct routing a real server has the virtual server's port.
+// TestPortFollows: with direct routing a real server has the virtual server's
+// port, and is checked on the one that the file says.
 func TestPortFollows(t *testing.T) {
-	for _, args := range []string{"10.0.0.3", "10.0.0.3 0", "10.0.0.3 8080"} {
+	for args, checked := range map[string]uint16{"10.0.0.3": 80, "10.0.0.3 0": 80, "10.0.0.3 8080": 8080} {
 		r, problems := read(serviceWith("real_server " + args + " {\nTCP_CHECK {\n}\n}"))
 		if len(problems) > 0 {
 			t.Fatal(lines(problems))
 		}
-		if s := r.Config.Services[0].RealServers[0]; s.Port != 80 || s.Checks[0].Dest.Port() != 80 {
+		if s := r.Config.Services[0].RealServers[0]; s.Port != 80 || s.Checks[0].Dest.Port() != checked {
 			t.Errorf("%s: %+v", args, s)
 		}
 	}
+}
+
+func groupWith(line string) string {
+	return "virtual_server_group G {\n" + line + "\n}\n"
 }

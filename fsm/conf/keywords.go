@@ -35,7 +35,6 @@ var omissions = map[string][]omission{
 var topOmissions = []omission{
 	{words: "static_ipaddress static_routes static_rules", traffic: true,
 		why: "lbcluster sets no addresses, routes or rules of the host itself: put them into the host's own network configuration"},
-	{words: "virtual_server_group", traffic: true, why: "not supported yet: write a virtual_server for each address and port of the group"},
 	{words: "bfd_instance", traffic: true, why: "BFD is not spoken; the nearest is a vrrp_script that pings the neighbour"},
 	{words: "track_group", traffic: true, why: "static addresses that depend on routers are not kept: put them into virtual_ipaddress"},
 	{words: "interface_up_down_delays", traffic: true, why: "carrier counts at once; the nearest is track_process or vrrp_script with rise and fall"},
@@ -65,7 +64,7 @@ var globalOmissions = []omission{
 	{words: "dynamic_interfaces", why: "interfaces may always come and go"},
 	{words: "nftables nftables_priority nftables_ifindex nftables_counters vrrp_iptables vrrp_ipsets iptables",
 		why: "needed for no_accept and virtual MACs only, of which there are none"},
-	{words: "nftables_ipvs nftables_ipvs_priority nftables_ipvs_start_fwmark", traffic: true, why: "no packets are marked"},
+	{words: "nftables_ipvs nftables_ipvs_priority nftables_ipvs_start_fwmark", traffic: true, why: "the packets of a firewall mark are named in YAML, by match"},
 	{words: "max_auto_priority min_auto_priority_delay priority no_swap rt_priority rlimit_rttime rlimit_rtime cpu_affinity process_name process_names umask child_wait_time " +
 		"vrrp_priority vrrp_no_swap vrrp_rt_priority vrrp_rlimit_rttime vrrp_rlimit_rtime vrrp_cpu_affinity vrrp_process_name " +
 		"checker_priority checker_no_swap checker_rt_priority checker_rlimit_rttime checker_rlimit_rtime checker_cpu_affinity checker_process_name lvs_process_name " +
@@ -109,10 +108,6 @@ var serviceOmissions = []omission{
 	{words: "alpha", traffic: true, harmless: "off", why: "not supported yet: servers count as up until a check has failed"},
 	{words: "omega", why: "the services stay when a daemon stops, and nothing is notified then"},
 	{words: "ha_suspend", harmless: "off", why: "every director checks, so that any can take over; what they agree on counts"},
-	{words: "ops", traffic: true, why: "one-packet scheduling is not supported yet"},
-	{words: "flag-1 flag-2 flag-3 sh-port sh-fallback mh-port mh-fallback", traffic: true, why: "scheduler flags are not supported yet"},
-	{words: "persistence_engine", traffic: true, why: "persistence engines (sip) are not supported yet"},
-	{words: "ip_family", traffic: true, why: "the addresses say the family"},
 	{words: "virtualhost", why: "of HTTP checks only"},
 	{words: "smtp_alert", why: "no mail is sent yet"},
 	{words: "snmp_name hashed", why: "there is no SNMP, and services are found by their addresses"},

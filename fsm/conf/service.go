@@ -1,7 +1,9 @@
 package conf
 
 import (
+	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -15,7 +17,8 @@ type timers struct {
 	retry                                   *int
 }
 
-// serviceDraft is a virtual_server with what was not said left nil.
+// serviceDraft is a virtual_server with what was not said left nil. Its key is
+// empty if it is for a group, and without a family if it is for a mark.
 type serviceDraft struct {
 	fsm.VirtualServer
 	timers
@@ -23,12 +26,14 @@ type serviceDraft struct {
 	said    map[string]*node
 	weight  *int
 	inhibit bool
+	family  *bool           // ip_family, true: inet6
+	flags   map[string]bool // "sh-port", "flag-1", ...
 	servers []*serverDraft
 }
 
 // serverDraft is a real_server.
 type serverDraft struct {
-	fsm.RealServer
+	fsm.RealServer // Port as the file has it; 0: it does not
 	timers
 	at      *node
 	said    map[string]*node
@@ -53,12 +58,22 @@ var serviceRules = with(timerRules(func(b *builder) *timers { return &b.service.
 	"protocol":                {min: 1, max: 1, do: (*builder).readProtocol},
 	"persistence_timeout":     {max: 1, do: (*builder).readPersistence},
 	"persistence_granularity": {min: 1, max: 1, do: (*builder).readGranularity},
-	"inhibit_on_failure":      {max: 1, do: func(b *builder, n *node) { b.readBool(n, &b.service.inhibit) }},
-	"weight":                  {min: 1, max: 1, do: func(b *builder, n *node) { b.readWeight(n, &b.service.weight) }},
+	"persistence_engine": {min: 1, max: 1, do: func(b *builder, n *node) {
+		b.service.PersistenceEngine = n.args[0]
+		b.service.said["persistence engine"] = n
+	}},
+	"ip_family":          {min: 1, max: 1, do: (*builder).readFamily},
+	"ops":                {do: func(b *builder, n *node) { b.service.OnePacket = true; b.service.said["one-packet"] = n }},
+	"inhibit_on_failure": {max: 1, do: func(b *builder, n *node) { b.readBool(n, &b.service.inhibit) }},
+	"weight":             {min: 1, max: 1, do: func(b *builder, n *node) { b.readWeight(n, &b.service.weight) }},
 })
 
 func init() {
 	serverRules["TCP_CHECK"] = rule{block: true, repeat: true, do: (*builder).readTCP}
+	for _, word := range hashFlags {
+		serviceRules[word] = rule{do: (*builder).readHashFlag}
+	}
+	serviceRules["flag-3"] = rule{do: func(b *builder, n *node) { b.problem(n.pos, n.word, "no scheduler of the kernel knows it") }}
 	serviceRules["real_server"] = rule{min: 1, max: 2, block: true, repeat: true, do: (*builder).readServer}
 }
 
@@ -107,29 +122,41 @@ func with(m, more map[string]rule) map[string]rule {
 }
 
 func (b *builder) readService(n *node) {
-	switch n.args[0] {
-	case "fwmark", "group":
-		b.problem(n.pos, n.word, "%s is not supported yet: name an address and a port", n.args[0])
-		return
-	}
-	addr, err := address(n.args[0])
-	if err != nil {
+	d := &serviceDraft{at: n, said: map[string]*node{}, flags: map[string]bool{}}
+	if err := d.readKey(n.args); err != nil {
 		b.wrong(n, err)
 		return
 	}
-	if len(n.args) < 2 || n.args[1] == "0" {
-		b.problem(n.pos, n.word, "a virtual server of all ports is not supported yet: name a port")
-		return
-	}
-	port, err := number(n.args[1], 1, 65535)
-	if err != nil {
-		b.wrong(n, err)
-		return
-	}
-	b.service = &serviceDraft{at: n, said: map[string]*node{}}
-	b.service.Addr, b.service.Port = addr, uint16(port)
-	b.services = append(b.services, b.service)
+	b.service = d
+	b.services = append(b.services, d)
 	b.each(n.kids, n.word, serviceRules)
+}
+
+// readKey reads "IP [PORT]", "fwmark N" and "group NAME".
+func (d *serviceDraft) readKey(args []string) error {
+	switch {
+	case args[0] == "group" && len(args) == 2:
+		d.Group = args[1]
+		return nil
+	case args[0] == "fwmark" && len(args) == 2:
+		mark, err := number(args[1], 1, 1<<32-1)
+		d.Mark = uint32(mark)
+		return err
+	case args[0] == "group", args[0] == "fwmark":
+		return fmt.Errorf("needs one value after %s", args[0])
+	}
+	addr, err := address(args[0])
+	if err != nil {
+		return err
+	}
+	port := uint64(0)
+	if len(args) == 2 {
+		if port, err = number(args[1], 0, 65535); err != nil {
+			return err
+		}
+	}
+	d.Addr, d.Port = addr, uint16(port)
+	return nil
 }
 
 func (b *builder) readScheduler(n *node) {
@@ -139,25 +166,40 @@ func (b *builder) readScheduler(n *node) {
 
 func (b *builder) readMethod(n *node) {
 	b.service.said["forwarding"] = n
-	if b.method(n) {
-		b.service.Method = fsm.DirectRouting
-	}
+	b.method(n, &b.service.Method)
 }
 
-// method accepts DR, the one forwarding method so far.
-func (b *builder) method(n *node) bool {
-	switch s := n.args[0]; s {
-	case "DR":
-		return true
-	case "NAT", "TUN":
-		b.problem(n.pos, n.word, "%s is not supported yet; DR is", s)
-	default:
-		b.problem(n.pos, n.word, "%q is not a forwarding method: DR (NAT and TUN are not supported yet)", s)
-	}
-	return false
+func (b *builder) readServerMethod(n *node) {
+	b.server.said["forwarding"] = n
+	b.method(n, &b.server.Method)
 }
 
-func (b *builder) readServerMethod(n *node) { b.method(n) }
+// method reads a forwarding method.
+func (b *builder) method(n *node, to *fsm.Method) {
+	m, ok := map[string]fsm.Method{"DR": fsm.DirectRouting, "TUN": fsm.Tunnel, "NAT": fsm.Masquerade}[n.args[0]]
+	if !ok {
+		b.problem(n.pos, n.word, "%q is not a forwarding method: DR, TUN or NAT", n.args[0])
+	}
+	*to = m
+}
+
+func (b *builder) readFamily(n *node) {
+	v6, err := inet6(n.args[0])
+	if err != nil {
+		b.wrong(n, err)
+		return
+	}
+	b.service.family = &v6
+	b.service.said["v6"] = n
+}
+
+// hashFlags are the schedulers' flags; flag-1 and flag-2 are other words for them.
+var hashFlags = []string{"sh-port", "sh-fallback", "mh-port", "mh-fallback", "flag-1", "flag-2"}
+
+func (b *builder) readHashFlag(n *node) {
+	b.service.flags[n.word] = true
+	b.service.said["hash"] = n
+}
 
 // readProtocol, unlike most keywords but like keepalived, does not mind case.
 func (b *builder) readProtocol(n *node) {
@@ -168,9 +210,9 @@ func (b *builder) readProtocol(n *node) {
 	case "UDP":
 		b.service.Protocol = fsm.UDP
 	case "SCTP":
-		b.problem(n.pos, n.word, "SCTP is not supported yet; TCP and UDP are")
+		b.service.Protocol = fsm.SCTP
 	default:
-		b.problem(n.pos, n.word, "%q is not a protocol: TCP or UDP", n.args[0])
+		b.problem(n.pos, n.word, "%q is not a protocol: TCP, UDP or SCTP", n.args[0])
 	}
 }
 
@@ -193,7 +235,7 @@ func (b *builder) readPersistence(n *node) {
 
 func (b *builder) readGranularity(n *node) {
 	b.service.said["mask"] = n
-	length, err := granularityOf(n.args[0], b.service.Addr)
+	length, err := granularityOf(n.args[0], b.service.VirtualServer)
 	if err != nil {
 		b.wrong(n, err)
 		return
@@ -227,69 +269,204 @@ func (b *builder) readServer(n *node) {
 		b.wrong(n, err)
 		return
 	}
-	port := uint64(b.service.Port)
+	port := uint64(0)
 	if len(n.args) == 2 {
 		if port, err = number(n.args[1], 0, 65535); err != nil {
 			b.wrong(n, err)
 			return
 		}
 	}
-	if port != uint64(b.service.Port) {
-		b.notice(n.pos, n.word, "direct routing cannot change the port: %d is taken as the virtual server's %d, as in keepalived", port, b.service.Port)
-	}
 	b.server = &serverDraft{at: n, said: map[string]*node{}}
-	b.server.Addr, b.server.Port = addr, b.service.Port
+	b.server.Addr, b.server.Port = addr, uint16(port)
 	b.service.servers = append(b.service.servers, b.server)
 	b.each(n.kids, n.word, serverRules)
 }
 
 // addService fills in keepalived's defaults, from the virtual server to the
-// checker, and hands the service over.
+// checker, and hands the service over: one, or one for each entry of its group.
 func (b *builder) addService(d *serviceDraft) {
+	keys := b.keys(d)
+	if keys == nil {
+		return
+	}
+	b.defaults(d, keys)
+	for i, key := range keys {
+		b.addKey(*d, key, i == 0)
+	}
+}
+
+// keys are the services that d stands for; nil: none, which has been told.
+func (b *builder) keys(d *serviceDraft) []fsm.ServiceKey {
+	entries := []groupEntry{{key: d.ServiceKey}}
+	if d.Group != "" {
+		g := b.serverGroups[d.Group]
+		if g == nil {
+			b.problem(d.at.pos, d.at.word, "there is no virtual_server_group %s", d.Group)
+			return nil
+		}
+		g.used = true
+		entries = g.entries
+	}
+	var keys []fsm.ServiceKey
+	for _, e := range entries {
+		k := e.key
+		switch {
+		case k.Mark == 0 && d.family != nil && k.Addr.Is6() != *d.family:
+			b.problem(d.said["v6"].pos, "ip_family", "is not that of %s", k.Addr)
+		case k.Mark == 0:
+			k.Protocol = d.Protocol
+		default:
+			k.Protocol = ""
+			if !e.family {
+				k.V6 = d.is6()
+			}
+		}
+		keys = append(keys, k)
+	}
+	return keys
+}
+
+// is6 is the family of a mark: as it is said, or that of the first real server,
+// unless that is behind a tunnel, which may lead to the other family.
+func (d *serviceDraft) is6() bool {
+	if d.family != nil {
+		return *d.family
+	}
+	for _, s := range d.servers {
+		if d.MethodOf(s.RealServer) != fsm.Tunnel {
+			return s.Addr.Is6()
+		}
+	}
+	return len(d.servers) > 0 && d.servers[0].Addr.Is6()
+}
+
+// defaults fills in what keepalived does, and tells of it.
+func (b *builder) defaults(d *serviceDraft, keys []fsm.ServiceKey) {
 	if d.said["scheduler"] == nil {
 		d.Scheduler = "wlc"
 		b.notice(d.at.pos, d.at.word, "no lb_algo: wlc, as in keepalived")
 	}
 	if d.said["forwarding"] == nil {
-		b.problem(d.at.pos, d.at.word, "no lb_kind: keepalived takes NAT, which is not supported yet (say lb_kind DR if that is meant)")
+		d.Method = fsm.Masquerade
+		for _, s := range d.servers {
+			if s.Method == "" {
+				b.notice(d.at.pos, d.at.word, "no lb_kind: NAT, as in keepalived (say lb_kind DR if that is meant)")
+				break
+			}
+		}
 	}
-	if d.said["protocol"] == nil {
-		d.Protocol = fsm.UDP
+	b.defaultProtocol(d, keys)
+	if d.Persistence == 0 && d.said["persistence"] == nil && slices.ContainsFunc(keys, func(k fsm.ServiceKey) bool { return k.Mark == 0 && k.Port == 0 }) {
+		d.Persistence = fsm.Duration(defaultPersistence)
+		b.notice(d.at.pos, d.at.word, "all ports, which works only with persistence: persistence_timeout %d, as in keepalived", int(defaultPersistence.Seconds()))
+	}
+	for word, n := range map[string]*node{"persistence_granularity": d.said["mask"], "persistence_engine": d.said["persistence engine"]} {
+		if n != nil && d.Persistence == 0 && d.said["persistence"] == nil {
+			b.problem(n.pos, word, "has no meaning without persistence_timeout")
+			d.PersistenceEngine = ""
+		}
+	}
+	b.hashFlags(d)
+}
+
+func (b *builder) defaultProtocol(d *serviceDraft, keys []fsm.ServiceKey) {
+	addressed, marked := false, false
+	for _, k := range keys {
+		addressed, marked = addressed || k.Mark == 0, marked || k.Mark != 0
+	}
+	switch n := d.said["protocol"]; {
+	case n != nil && !addressed:
+		b.notice(n.pos, n.word, "a firewall mark has no protocol: ignored, as in keepalived")
+	case n == nil && addressed:
+		for i := range keys {
+			if keys[i].Mark == 0 {
+				keys[i].Protocol = fsm.UDP
+			}
+		}
 		b.notice(d.at.pos, d.at.word, "no protocol: UDP, as in keepalived; most services want \"protocol TCP\"")
 	}
-	if d.Persistence > 0 && d.PersistenceMask == 0 {
-		d.PersistenceMask = 32
+	if marked {
+		b.notice(d.at.pos, d.at.word, "lbcluster sets no rule for this firewall mark: have one on every director, or say in YAML which packets it matches")
 	}
-	if n := d.said["mask"]; n != nil && d.Persistence == 0 && d.said["persistence"] == nil {
-		b.problem(n.pos, n.word, "has no meaning without persistence_timeout")
+}
+
+// hashFlags reads the schedulers' flags, now that the scheduler is known.
+func (b *builder) hashFlags(d *serviceDraft) {
+	for _, word := range hashFlags {
+		if !d.flags[word] {
+			continue
+		}
+		scheduler, what, _ := strings.Cut(word, "-")
+		if scheduler != "flag" && scheduler != d.Scheduler {
+			b.problem(d.said["hash"].pos, word, "is for the scheduler %s, not for %s", scheduler, d.Scheduler)
+			continue
+		}
+		d.HashPort = d.HashPort || what == "port" || what == "2"
+		d.HashFallback = d.HashFallback || what == "fallback" || what == "1"
+	}
+}
+
+// addKey hands over the service of one key. The first of a group speaks for all.
+func (b *builder) addKey(d serviceDraft, key fsm.ServiceKey, first bool) {
+	d.ServiceKey = key
+	if d.Persistence > 0 && d.PersistenceMask == 0 {
+		d.PersistenceMask = uint8(key.BitLen())
 	}
 	path := servicePath(d.ServiceKey)
 	b.places.element(path, place{d.at.pos, d.at.word})
 	for word, n := range d.said {
 		b.places.value(path, word, place{n.pos, n.word})
 	}
+	d.RealServers = nil
 	for _, s := range d.servers {
-		d.RealServers = append(d.RealServers, b.addServer(d, s))
+		d.RealServers = append(d.RealServers, b.addServer(&d, *s, first))
 	}
 	b.cfg.Services = append(b.cfg.Services, d.VirtualServer)
 }
 
-func (b *builder) addServer(d *serviceDraft, s *serverDraft) fsm.RealServer {
+func (b *builder) addServer(d *serviceDraft, s serverDraft, tell bool) fsm.RealServer {
+	said := s.AddrPort()
+	if s.Port == 0 {
+		said = netip.AddrPortFrom(s.Addr, d.Port)
+	}
+	b.serverPort(d, &s, tell)
 	path := serverPath(d.ServiceKey, s.AddrPort())
 	b.places.element(path, place{s.at.pos, s.at.word})
 	for word, n := range s.said {
 		b.places.value(path, word, place{n.pos, n.word})
 	}
+	if s.Method == d.Method {
+		s.Method = ""
+	}
 	s.Weight = *first(s.weight, d.weight, ptr(1))
 	s.Inhibit = *first(s.inhibit, &d.inhibit)
-	if len(s.checks) == 0 {
+	if len(s.checks) == 0 && tell {
 		b.notice(s.at.pos, s.at.word, "no check: always taken as up")
 	}
 	for i, c := range s.checks {
 		b.places.element(checkPath(path, i), place{c.at.pos, c.at.word})
-		s.Checks = append(s.Checks, b.addCheck(d, s, c))
+		s.Checks = append(s.Checks, b.addCheck(d, &s, c, said))
 	}
 	return s.RealServer
+}
+
+// serverPort gives the server the port that its method leaves it. Checks go to
+// the one that the file says.
+func (b *builder) serverPort(d *serviceDraft, s *serverDraft, tell bool) {
+	said := s.Port
+	switch {
+	case d.MethodOf(s.RealServer) != fsm.Masquerade:
+		s.Port = d.Port
+	case said == 0:
+		s.Port = d.Port
+	}
+	switch {
+	case !tell || said == 0 || said == s.Port:
+	case d.Mark != 0:
+		b.notice(s.at.pos, s.at.word, "with a firewall mark only NAT changes the port: %d is for the checks alone, as in keepalived", said)
+	default:
+		b.notice(s.at.pos, s.at.word, "direct routing and tunnels cannot change the port: %d is taken as the virtual server's %d, as in keepalived", said, d.Port)
+	}
 }
 
 func ptr[T any](v T) *T { return &v }

@@ -46,9 +46,9 @@ func (b *builder) readConnectPort(n *node) {
 }
 
 // addCheck resolves a checker's timers: its own, the real server's, the
-// virtual server's, keepalived's default for this kind of checker.
-func (b *builder) addCheck(d *serviceDraft, s *serverDraft, c *checkDraft) fsm.Check {
-	dest := s.AddrPort()
+// virtual server's, keepalived's default for this kind of checker. dest is the
+// server as the file has it.
+func (b *builder) addCheck(d *serviceDraft, s *serverDraft, c *checkDraft, dest netip.AddrPort) fsm.Check {
 	if c.ip.IsValid() {
 		dest = netip.AddrPortFrom(c.ip, dest.Port())
 	}

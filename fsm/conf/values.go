@@ -112,17 +112,10 @@ func dotted(length uint8) string {
 	return netip.AddrFrom4([4]byte{byte(v >> 24), byte(v >> 16), byte(v >> 8), byte(v)}).String()
 }
 
-// whole is the length of a prefix that is one address of a's family.
-func whole(a netip.Addr) int {
-	if a.Is6() {
-		return 128
-	}
-	return 32
-}
-
 // granularityOf reads persistence_granularity: a netmask, and for IPv6 a length.
-func granularityOf(s string, of netip.Addr) (uint8, error) {
-	if !of.Is6() {
+// Which of them it is shows the family where nothing else does.
+func granularityOf(s string, of fsm.VirtualServer) (uint8, error) {
+	if of.Addr.Is4() || !of.Is6() && strings.Contains(s, ".") {
 		return mask(s)
 	}
 	length, err := number(s, 1, 128)
@@ -130,9 +123,9 @@ func granularityOf(s string, of netip.Addr) (uint8, error) {
 }
 
 // granularity writes what granularityOf reads.
-func granularity(s fsm.VirtualServer) string {
-	if s.Addr.Is6() {
-		return strconv.Itoa(int(s.PersistenceMask))
+func granularity(of fsm.ServiceKey, length uint8) string {
+	if of.Is6() {
+		return strconv.Itoa(int(length))
 	}
-	return dotted(s.PersistenceMask)
+	return dotted(length)
 }

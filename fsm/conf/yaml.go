@@ -55,16 +55,30 @@ type (
 		Excluded bool `yaml:"excluded,omitempty"`
 	}
 	yamlService struct {
-		Address         string       `yaml:"address"` // with port
-		Protocol        string       `yaml:"protocol"`
-		Method          string       `yaml:"method"`
-		Scheduler       string       `yaml:"scheduler,omitempty"` // wlc
-		Persistence     string       `yaml:"persistence,omitempty"`
-		PersistenceMask *int         `yaml:"persistence_mask,omitempty"` // 32 or 128
-		RealServers     []yamlServer `yaml:"real_servers"`
+		Address           string       `yaml:"address,omitempty"`  // with port (0: all)
+		Mark              uint32       `yaml:"mark,omitempty"`     // instead of address and protocol
+		Family            string       `yaml:"family,omitempty"`   // of a mark: ipv4, ipv6; ipv4
+		Match             []yamlMatch  `yaml:"match,omitempty"`    // of a mark
+		Protocol          string       `yaml:"protocol,omitempty"` // not with a mark
+		Method            string       `yaml:"method"`
+		Scheduler         string       `yaml:"scheduler,omitempty"` // wlc
+		HashPort          bool         `yaml:"hash_port,omitempty"`
+		HashFallback      bool         `yaml:"hash_fallback,omitempty"`
+		OnePacket         bool         `yaml:"one_packet,omitempty"`
+		Persistence       string       `yaml:"persistence,omitempty"`
+		PersistenceMask   *int         `yaml:"persistence_mask,omitempty"` // 32 or 128
+		PersistenceEngine string       `yaml:"persistence_engine,omitempty"`
+		Group             string       `yaml:"group,omitempty"`
+		RealServers       []yamlServer `yaml:"real_servers"`
+	}
+	yamlMatch struct {
+		Address  string `yaml:"address"` // or network
+		Protocol string `yaml:"protocol"`
+		Ports    string `yaml:"ports,omitempty"` // "80", "80-443"; all
 	}
 	yamlServer struct {
 		Address        string      `yaml:"address"`          // the port may be left out
+		Method         string      `yaml:"method,omitempty"` // the service's
 		Weight         *int        `yaml:"weight,omitempty"` // 1
 		UpperThreshold uint32      `yaml:"upper_threshold,omitempty"`
 		LowerThreshold uint32      `yaml:"lower_threshold,omitempty"`

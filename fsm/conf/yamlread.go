@@ -89,28 +89,6 @@ func (y *yamlReader) placeRouter(path string, r fsm.Router, i int) {
 	}
 }
 
-func (y *yamlReader) placeService(path string, s fsm.VirtualServer) {
-	element := servicePath(s.ServiceKey)
-	y.places.element(element, y.key(path))
-	for word, key := range map[string]string{
-		"protocol": "protocol", "port": "address", "scheduler": "scheduler", "forwarding": "method",
-		"persistence": "persistence", "persistence mask": "persistence_mask",
-	} {
-		y.places.value(element, word, y.key(path+"."+key))
-	}
-	for i, r := range s.RealServers {
-		at := fmt.Sprintf("%s.real_servers[%d]", path, i)
-		server := serverPath(s.ServiceKey, r.AddrPort())
-		y.places.element(server, y.key(at))
-		for word, key := range map[string]string{"weight": "weight", "lower": "lower_threshold", "its": "address", "direct": "address"} {
-			y.places.value(server, word, y.key(at+"."+key))
-		}
-		for j := range r.Checks {
-			y.places.element(checkPath(server, j), y.key(fmt.Sprintf("%s.checks[%d]", at, j)))
-		}
-	}
-}
-
 func (y *yamlReader) mail(g *yamlGlobals) {
 	if len(g.NotificationEmail) > 0 || g.EmailFrom != "" || g.SMTPServer != "" {
 		at := y.key("globals")
@@ -151,36 +129,6 @@ func (y *yamlReader) router(path string, r yamlRouter) fsm.Router {
 	return out
 }
 
-func (y *yamlReader) service(path string, s yamlService) fsm.VirtualServer {
-	out := fsm.VirtualServer{
-		Scheduler:   s.Scheduler,
-		Method:      fsm.Method(s.Method),
-		Persistence: y.duration(path+".persistence", s.Persistence, 0),
-	}
-	out.Protocol = fsm.Protocol(s.Protocol)
-	if out.Scheduler == "" {
-		out.Scheduler = "wlc"
-	}
-	y.required(path, "address", s.Address)
-	y.required(path, "protocol", s.Protocol, string(fsm.TCP), string(fsm.UDP))
-	y.required(path, "method", s.Method, string(fsm.DirectRouting))
-	at := y.addrPort(path+".address", s.Address, -1)
-	out.Addr, out.Port = at.Addr(), at.Port()
-	switch {
-	case s.PersistenceMask != nil:
-		out.PersistenceMask = uint8(y.bounded(path+".persistence_mask", s.PersistenceMask, whole(at.Addr()), 1, whole(at.Addr())))
-		if out.Persistence == 0 {
-			y.wrong(path+".persistence_mask", "has no meaning without persistence")
-		}
-	case out.Persistence > 0:
-		out.PersistenceMask = uint8(whole(at.Addr()))
-	}
-	for i, r := range s.RealServers {
-		out.RealServers = append(out.RealServers, y.server(fmt.Sprintf("%s.real_servers[%d]", path, i), r, at.Port()))
-	}
-	return out
-}
-
 // required reports a missing key, or a value that is not among those allowed.
 func (y *yamlReader) required(path, key, value string, allowed ...string) {
 	if value == "" {
@@ -193,30 +141,12 @@ func (y *yamlReader) required(path, key, value string, allowed ...string) {
 		}
 	}
 	if len(allowed) > 0 {
-		y.wrong(path+"."+key, "%q is not supported; %s is", value, strings.Join(allowed, " or "))
+		text := strings.Join(allowed, ", ")
+		if i := strings.LastIndex(text, ", "); i >= 0 {
+			text = text[:i] + " or" + text[i+1:]
+		}
+		y.wrong(path+"."+key, "%q is not supported; %s is", value, text)
 	}
-}
-
-func (y *yamlReader) server(path string, s yamlServer, port uint16) fsm.RealServer {
-	if s.Address == "" {
-		y.wrong(path, "address is missing")
-	}
-	at := y.addrPort(path+".address", s.Address, int(port))
-	if at.IsValid() && port != 0 && at.Port() != port {
-		y.wrong(path+".address", "direct routing cannot change the port: leave it out, or say the service's %d", port)
-	}
-	out := fsm.RealServer{
-		Addr: at.Addr(), Port: port, Weight: y.bounded(path+".weight", s.Weight, 1, 0, 65535),
-		UpperThreshold: s.UpperThreshold, LowerThreshold: s.LowerThreshold, Inhibit: s.Inhibit,
-	}
-	if len(s.Checks) == 0 {
-		at := y.key(path)
-		y.notice(at.pos, at.keyword, "no checks: always taken as up")
-	}
-	for i, c := range s.Checks {
-		out.Checks = append(out.Checks, y.check(fmt.Sprintf("%s.checks[%d]", path, i), c, out.AddrPort()))
-	}
-	return out
 }
 
 func (y *yamlReader) check(path string, c yamlCheck, server netip.AddrPort) fsm.Check {
@@ -262,7 +192,7 @@ func (y *yamlReader) addrPort(path, s string, port int) netip.AddrPort {
 	if !found && port >= 0 {
 		return netip.AddrPortFrom(a, uint16(port))
 	}
-	v, err := number(p, 1, 65535)
+	v, err := number(p, 0, 65535)
 	if err != nil {
 		y.wrong(path, "%q needs a port from 1 to 65535 after a colon", s)
 		return netip.AddrPort{}

@@ -78,21 +78,34 @@ func bare(p netip.Prefix) string {
 
 func serviceToYAML(s fsm.VirtualServer) yamlService {
 	y := yamlService{
-		Address: netip.AddrPortFrom(s.Addr, s.Port).String(), Protocol: string(s.Protocol), Method: string(s.Method),
-		Scheduler: s.Scheduler, Persistence: optional(s.Persistence),
+		Protocol: string(s.Protocol), Method: string(s.Method), Scheduler: s.Scheduler, Persistence: optional(s.Persistence),
+		PersistenceEngine: s.PersistenceEngine, Group: s.Group,
+		HashPort: s.HashPort, HashFallback: s.HashFallback, OnePacket: s.OnePacket,
+	}
+	if s.Mark != 0 {
+		y.Mark, y.Family = s.Mark, map[bool]string{false: "ipv4", true: "ipv6"}[s.V6]
+	} else {
+		y.Address = netip.AddrPortFrom(s.Addr, s.Port).String()
+	}
+	for _, m := range s.Matches {
+		y.Match = append(y.Match, yamlMatch{Address: bare(m.Addr), Protocol: string(m.Protocol), Ports: m.Ports()})
 	}
 	if s.Persistence > 0 {
 		y.PersistenceMask = ptr(int(meant(s)))
 	}
 	for _, r := range s.RealServers {
-		y.RealServers = append(y.RealServers, serverToYAML(r))
+		y.RealServers = append(y.RealServers, serverToYAML(s, r))
 	}
 	return y
 }
 
-func serverToYAML(r fsm.RealServer) yamlServer {
+func serverToYAML(v fsm.VirtualServer, r fsm.RealServer) yamlServer {
+	address := r.Addr.String()
+	if r.Port != v.Port {
+		address = r.AddrPort().String()
+	}
 	y := yamlServer{
-		Address: r.Addr.String(), Weight: ptr(r.Weight), UpperThreshold: r.UpperThreshold,
+		Address: address, Method: string(r.Method), Weight: ptr(r.Weight), UpperThreshold: r.UpperThreshold,
 		LowerThreshold: r.LowerThreshold, Inhibit: r.Inhibit,
 	}
 	for _, c := range r.Checks {
