@@ -104,15 +104,25 @@ type ServiceReport struct {
 	Set       string         `json:"set"`
 	Scheduler string         `json:"scheduler"`
 	Method    fsm.Method     `json:"method"`
-	Router    string         `json:"router,omitempty"` // that has its address; empty: none
-	Servers   []ServerReport `json:"servers"`
+	Group     string         `json:"group,omitempty"`
+	// Persistence and the rest are as in fsm.VirtualServer.
+	Persistence       fsm.Duration   `json:"persistence,omitempty"`
+	PersistenceMask   uint8          `json:"persistence_mask,omitempty"`
+	PersistenceEngine string         `json:"persistence_engine,omitempty"`
+	OnePacket         bool           `json:"one_packet,omitempty"`
+	HashPort          bool           `json:"hash_port,omitempty"`
+	HashFallback      bool           `json:"hash_fallback,omitempty"`
+	Matches           []fsm.Match    `json:"matches,omitempty"` // of a firewall mark
+	Router            string         `json:"router,omitempty"`  // that has its address; empty: none
+	Servers           []ServerReport `json:"servers"`
 }
 
 // ServerReport is one real server: what the checks agree on, what an operator
 // wants, and what follows for the kernel.
 type ServerReport struct {
 	fsm.ServerState
-	Votes []VoteReport `json:"votes"` // of every director that has an opinion
+	Method fsm.Method   `json:"method"` // how packets reach it
+	Votes  []VoteReport `json:"votes"`  // of every director that has an opinion
 }
 
 // VoteReport is one director's opinion.

@@ -137,14 +137,20 @@ func (v *view) gate(id fsm.MemberID, addr netip.Addr) (GateAddress, bool) {
 
 func (v *view) hasService(addr netip.Addr) bool {
 	for _, s := range v.table.Services {
-		if s.Addr == addr {
+		if slices.Contains(s.Addrs(), addr) {
 			return true
 		}
 	}
 	return false
 }
 
+// serviceFindings: no server for it, no packets for it.
 func serviceFindings(s ServiceReport) []Finding {
+	var fs []Finding
+	if s.Key.Mark != 0 && len(s.Matches) == 0 {
+		fs = append(fs, Finding{Severity: Note, Text: fmt.Sprintf("lbcluster sets no rule for firewall mark %d: %s has the packets that others mark", s.Key.Mark, s.Key),
+			Fix: "mark them with nft on every director, or say in YAML which packets it matches"})
+	}
 	alive := 0
 	for _, rs := range s.Servers {
 		if rs.InKernel && rs.Effective > 0 {
@@ -152,9 +158,9 @@ func serviceFindings(s ServiceReport) []Finding {
 		}
 	}
 	if len(s.Servers) > 0 && alive == 0 {
-		return []Finding{{Severity: Bad, Text: fmt.Sprintf("%s has no real server that takes connections", s.Key)}}
+		fs = append(fs, Finding{Severity: Bad, Text: fmt.Sprintf("%s has no real server that takes connections", s.Key)})
 	}
-	return nil
+	return fs
 }
 
 // memberFindings: disk, log, kernel, gate, drift and foreign things of one member.

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"net/netip"
 
 	"lbcluster/fsm"
@@ -9,11 +10,16 @@ import (
 // service reports one virtual server.
 func (v *view) service(s fsm.VirtualServer) ServiceReport {
 	out := ServiceReport{
-		Key: s.ServiceKey, Set: s.Set, Scheduler: s.Scheduler, Method: s.Method,
-		Router: v.routerOf(s.Addr), Servers: []ServerReport{},
+		Key: s.ServiceKey, Set: s.Set, Scheduler: s.Scheduler, Method: s.Method, Group: s.Group,
+		Persistence: s.Persistence, PersistenceMask: s.PersistenceMask, PersistenceEngine: s.PersistenceEngine,
+		OnePacket: s.OnePacket, HashPort: s.HashPort, HashFallback: s.HashFallback, Matches: s.Matches,
+		Servers: []ServerReport{},
 	}
-	for _, state := range v.table.ServerStates(s.ServiceKey) {
-		out.Servers = append(out.Servers, ServerReport{ServerState: state, Votes: v.votes(state.Target)})
+	for _, a := range s.Addrs() {
+		out.Router = cmp.Or(out.Router, v.routerOf(a))
+	}
+	for i, state := range v.table.ServerStates(s.ServiceKey) { // in the order of the real servers
+		out.Servers = append(out.Servers, ServerReport{ServerState: state, Method: s.MethodOf(s.RealServers[i]), Votes: v.votes(state.Target)})
 	}
 	return out
 }

@@ -185,29 +185,6 @@ func vrrpLine(r api.RouterReport) string {
 	return line
 }
 
-// renderService is one virtual server with its real servers.
-func renderService(s api.ServiceReport, all api.StatusReport) string {
-	where := "on virtual router " + s.Router
-	if s.Router == "" {
-		where = "its address is in no virtual router: programmed everywhere, fenced nowhere"
-	}
-	t := newTable("REAL SERVER", "HEALTH", "ADMIN", "WEIGHT", "WHY")
-	for _, rs := range s.Servers {
-		t.row(rs.Server, health(rs), admin(rs.Admin), weight(rs), rs.Why)
-		if disagree(rs.Votes) {
-			t.row("", "", "", "", "votes: "+votesText(rs.Votes))
-		}
-	}
-	return fmt.Sprintf("Virtual server %s, %s, %s, %s\n", s.Key, s.Scheduler, methodName(s.Method), where) + t.indented("  ")
-}
-
-func methodName(m fsm.Method) string {
-	if m == fsm.DirectRouting {
-		return "direct routing"
-	}
-	return string(m)
-}
-
 func health(s api.ServerReport) string {
 	switch {
 	case s.Health.Down:

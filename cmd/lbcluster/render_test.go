@@ -37,6 +37,15 @@ func TestStatusGolden(t *testing.T) {
 		{"unenrolled", func(*testing.T) *apitest.Fake { return apitest.New() }},
 		{"empty", func(*testing.T) *apitest.Fake { return apitest.NewCluster() }},
 		{"well", pair},
+		{"services", func(t *testing.T) *apitest.Fake { // one of each kind
+			f := pair(t)
+			r, problems := conf.ParseYAML("services.yaml", []byte(servicesYAML))
+			if len(problems) > 0 {
+				t.Fatal(problems)
+			}
+			f.Must(fsm.Command{Apply: &fsm.ApplySet{Set: "more", Config: r.Config}})
+			return f
+		}},
 		{"one-dead", func(t *testing.T) *apitest.Fake {
 			f := pair(t)
 			f.Dead = map[fsm.MemberID]string{"m2": "no answer within 1s"}
@@ -118,3 +127,36 @@ func TestStatusGolden(t *testing.T) {
 		})
 	}
 }
+
+// servicesYAML has one service of each kind.
+const servicesYAML = `services:
+  - mark: 7
+    method: dr
+    match:
+      - {address: 172.25.88.100, protocol: tcp, ports: 8000-8999}
+    real_servers:
+      - address: 172.25.88.2
+      - {address: "172.25.88.3:8080", method: nat}
+  - mark: 8
+    method: dr
+    family: ipv6
+    real_servers:
+      - address: 2001:db8::2
+  - address: "[2001:db8::100]:5060"
+    protocol: udp
+    method: tun
+    scheduler: sh
+    hash_port: true
+    one_packet: true
+    persistence: 5m
+    persistence_mask: 64
+    persistence_engine: sip
+    real_servers:
+      - address: 172.25.88.2
+  - address: 172.25.88.100:2905
+    protocol: sctp
+    method: nat
+    group: signalling
+    real_servers:
+      - address: 172.25.88.2:2906
+`

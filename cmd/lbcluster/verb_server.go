@@ -57,10 +57,10 @@ func renderServers(services []api.ServiceReport) string {
 	t := newTable("VIRTUAL SERVER", "REAL SERVER", "HEALTH", "ADMIN", "WEIGHT", "WHY")
 	for _, s := range services {
 		for _, rs := range s.Servers {
-			t.row(s.Key, rs.Server, health(rs), admin(rs.Admin), weight(rs), rs.Why)
+			t.row(s.Key, serverName(s, rs), health(rs), admin(rs.Admin), weight(rs), rs.Why)
 		}
 	}
-	return t.String()
+	return t.String() + renderOpen(services)
 }
 
 func (a *app) serverStateCommand(name string, state fsm.AdminState, short, long, done string) *cobra.Command {
@@ -105,7 +105,7 @@ func (a *app) serverWeightCommand() *cobra.Command {
 }
 
 func serviceFlag(cmd *cobra.Command, service *string) {
-	cmd.Flags().StringVar(service, "service", "", "only in this virtual server, as status names it: `tcp/IP:PORT` (default: in all)")
+	cmd.Flags().StringVar(service, "service", "", "only in this virtual server, as status names it: `tcp/IP:PORT` or fwmark/N (default: in all)")
 }
 
 // override finds the server and changes what is wanted of it.
@@ -149,7 +149,7 @@ func findServer(t *fsm.Table, key fsm.ServiceKey, word string) (netip.AddrPort, 
 	found := map[netip.AddrPort]bool{}
 	var last netip.AddrPort
 	for _, s := range t.Services {
-		if key.Addr.IsValid() && s.ServiceKey != key {
+		if key != (fsm.ServiceKey{}) && s.ServiceKey != key {
 			continue
 		}
 		for _, r := range s.RealServers {
