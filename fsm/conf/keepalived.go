@@ -86,6 +86,7 @@ type builder struct {
 	definitions []*definition
 	// serverGroups are the virtual_server_groups by name.
 	serverGroups map[string]*serverGroup
+	expanded     int   // virtual and real servers so far
 	mail         *node // the first keyword about mail
 
 	// spilt is, in a lenient reading, what stray ends moved out of its block: the

@@ -289,6 +289,10 @@ func (b *builder) addService(d *serviceDraft) {
 	if keys == nil {
 		return
 	}
+	if b.expanded += len(keys) * (1 + len(d.servers)); len(keys) > 1 && b.expanded > maxExpanded {
+		b.problem(d.at.pos, d.at.word, "with its groups the file stands for more than %d servers", maxExpanded)
+		return
+	}
 	b.defaults(d, keys)
 	for i, key := range keys {
 		b.addKey(*d, key, i == 0)

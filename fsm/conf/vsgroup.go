@@ -11,8 +11,13 @@ import (
 	"lbcluster/fsm"
 )
 
-// maxEntries bounds the services that one virtual_server_group stands for.
-const maxEntries = 4096
+const (
+	// maxEntries bounds the services that one virtual_server_group stands for.
+	maxEntries = 4096
+	// maxExpanded bounds the virtual and real servers that a file with groups
+	// stands for, so that a short file cannot fill the memory.
+	maxExpanded = 200_000
+)
 
 // serverGroup is a virtual_server_group: what its lines stand for.
 type serverGroup struct {

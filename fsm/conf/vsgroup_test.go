@@ -360,3 +360,15 @@ func TestYAMLMarks(t *testing.T) {
 		}
 	}
 }
+
+// A short file that stands for very much is refused before it fills the memory.
+func TestGroupsAreBounded(t *testing.T) {
+	text := "virtual_server_group G {\n10.0.0.0/20 80\n}\n"
+	for range 1000 {
+		text += "virtual_server group G {\nlb_kind DR\nlb_algo rr\nprotocol TCP\n}\n"
+	}
+	r, problems := read(text)
+	if len(problems) < 900 || !strings.Contains(problems[len(problems)-1].Text, "more than 200000 servers") || len(r.Config.Services) > maxExpanded {
+		t.Errorf("%d problems, %d services", len(problems), len(r.Config.Services))
+	}
+}
