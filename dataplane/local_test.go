@@ -63,6 +63,13 @@ func TestLocals(t *testing.T) {
 		ServiceKey:  fsm.ServiceKey{Addr: netip.MustParseAddr("2001:db8::100"), Port: 80, Protocol: fsm.TCP},
 		RealServers: []fsm.RealServer{{Addr: netip.MustParseAddr("2001:db8::11"), Port: 80}},
 	})
+	nat := boxesTable(1)
+	nat.Services[0].Method = fsm.Masquerade
+	marked := boxesTable(1)
+	marked.Services[0].ServiceKey = fsm.ServiceKey{Mark: 7}
+	marked.Services[0].Matches = []fsm.Match{
+		{Addr: vipPrefix("/32"), Protocol: fsm.TCP}, {Addr: vipPrefix("/32"), Protocol: fsm.UDP}, {Addr: netip.MustParsePrefix("192.0.2.80/32"), Protocol: fsm.TCP},
+	}
 	for _, c := range []struct {
 		name string
 		t    *fsm.Table
@@ -71,6 +78,8 @@ func TestLocals(t *testing.T) {
 		mark string
 	}{
 		{"a real server", both, addrs("172.25.88.11"), "172.25.88.100 at 172.25.88.11;", markRules},
+		{"a real server by NAT, which has its own address", nat, addrs("172.25.88.11"), "", ""},
+		{"a real server of a mark that means the VIP", marked, addrs("172.25.88.11"), "172.25.88.100 at 172.25.88.11;", markRules},
 		{"no real server", both, addrs("172.25.88.13"), "", ""},
 		{"both families", six, addrs("172.25.88.11", "2001:db8::11"), "172.25.88.100 at 172.25.88.11;2001:db8::100 at 2001:db8::11;",
 			markRules + "-A -f 1818361857 -6 -s rr\n-a -f 1818361857 -6 -r [2001:db8::11]:0 -g -w 1\n"},

@@ -372,3 +372,17 @@ func TestGroupsAreBounded(t *testing.T) {
 		t.Errorf("%d problems, %d services", len(problems), len(r.Config.Services))
 	}
 }
+
+// FuzzServices is FuzzParse, begun where virtual servers are.
+func FuzzServices(f *testing.F) {
+	for _, s := range []string{
+		"virtual_server_group G {\n10.0.0.1-9 80\nfd00::/126\nfwmark 7 inet6\n}\nvirtual_server group G {\nlb_kind TUN\nprotocol SCTP\nreal_server 10.0.0.9 {\n}\n}\n",
+		"virtual_server fwmark 7 {\nip_family inet\nlb_algo mh\nmh-port\nops\npersistence_timeout 9\npersistence_granularity 64\npersistence_engine sip\nreal_server fd00::1 80 {\nlb_kind NAT\n}\n}\n",
+	} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		r, problems := read(string(data))
+		checkResult(t, "f", r, problems)
+	})
+}
