@@ -35,6 +35,9 @@ func WriteKeepalivedFor(cfg fsm.Config, n Node) ([]byte, error) {
 		if dev, ok := n.Interfaces[r.Name]; ok {
 			r.Interface = dev
 		}
+		if r.Peering.NoPreempt || r.Peering.PreemptDelay != 0 {
+			r.Initial = "BACKUP" // else keepalived ignores both
+		}
 	}
 	if problems := fsm.ValidateConfig(cfg); len(problems) > 0 {
 		return nil, fmt.Errorf("the file of node %s would not be valid: %s", n.Name, problems[0])
