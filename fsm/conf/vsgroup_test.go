@@ -368,7 +368,8 @@ func TestGroupsAreBounded(t *testing.T) {
 		text += "virtual_server group G {\nlb_kind DR\nlb_algo rr\nprotocol TCP\n}\n"
 	}
 	r, problems := read(text)
-	if len(problems) < 900 || !strings.Contains(problems[len(problems)-1].Text, "more than 200000 servers") || len(r.Config.Services) > maxExpanded {
+	said := func(p Problem) bool { return strings.Contains(p.Text, "more than 200000 servers") }
+	if !slices.ContainsFunc(problems, said) || len(r.Config.Services) > maxExpanded {
 		t.Errorf("%d problems, %d services", len(problems), len(r.Config.Services))
 	}
 }
