@@ -50,13 +50,13 @@ func fileFaults(pair string) map[string]struct{ conf, want string } {
 	line := func(text string) int { return 1 + strings.Count(pair[:strings.Index(pair, text)], "\n") }
 	unclosed := strings.TrimSuffix(strings.TrimSpace(pair), "}")
 	return map[string]struct{ conf, want string }{
-		"a block that is never closed": {unclosed, fmt.Sprintf("bad.conf:%d: virtual_server: the block that begins here is never closed", line("virtual_server "))},
-		"an unknown scheduler":         {change("lb_algo rr", "lb_algo roundrobin"), fmt.Sprintf("bad.conf:%d: lb_algo: ", line("lb_algo"))},
-		"an unknown keyword":           {change("delay_loop 6", "delay_lop 6"), fmt.Sprintf("bad.conf:%d: delay_lop: ", line("delay_loop"))},
+		"a block that is never closed": {unclosed, fmt.Sprintf("bad.conf:%d:1: virtual_server: the block that begins here is never closed", line("virtual_server "))},
+		"an unknown scheduler":         {change("lb_algo rr", "lb_algo roundrobin"), fmt.Sprintf("bad.conf:%d:5: lb_algo: ", line("lb_algo"))},
+		"an unknown keyword":           {change("delay_loop 6", "delay_lop 6"), fmt.Sprintf("bad.conf:%d:5: delay_lop: ", line("delay_loop"))},
 		"an address in two routers":    {pair + strings.NewReplacer("VI_1", "VI_2", "virtual_router_id 51", "virtual_router_id 52").Replace(router), "virtual_ipaddress: 172.25.88.100 is in virtual_router VI_1 too"},
 		"a VRID twice on an interface": {pair + strings.NewReplacer("VI_1", "VI_2", site.VIP, "172.25.88.101").Replace(router), `virtual_router_id: 51 on interface "eth0" (IPv4) is taken by virtual_router VI_1`},
-		"a real server twice":          {change("real_server 172.25.88.3 80", "real_server 172.25.88.2 80"), fmt.Sprintf("bad.conf:%d: real_server: it is there twice", line("real_server 172.25.88.3"))},
-		"a virtual server twice":       {pair + service, fmt.Sprintf("bad.conf:%d: virtual_server: it is there twice", line("virtual_server ")+strings.Count(service, "\n"))},
+		"a real server twice":          {change("real_server 172.25.88.3 80", "real_server 172.25.88.2 80"), fmt.Sprintf("bad.conf:%d:5: real_server: it is there twice", line("real_server 172.25.88.3"))},
+		"a virtual server twice":       {pair + service, fmt.Sprintf("bad.conf:%d:1: virtual_server: it is there twice", line("virtual_server ")+strings.Count(service, "\n"))},
 		"not a configuration at all":   {"\x7fELF\x02\x01\x01\x00\x00", "bad.conf"},
 	}
 }
@@ -80,7 +80,7 @@ func (e *eyes) badFiles(t *testing.T) {
 		if status != 2 || !strings.Contains(out, f.want) {
 			t.Errorf("%s: exit status %d, want 2 and %q:\n%s", name, status, f.want, out)
 		}
-		t.Logf("%s: %s", name, lastLines(out, 4))
+		t.Logf("%s: %s", name, lastLines(out, 5))
 	}
 	if now := h.MustRun("lbcluster", "export"); now != before {
 		t.Errorf("the table changed from\n%sto\n%s", before, now)
