@@ -47,6 +47,10 @@ SEED     ?= 0
 soak: need-lab ## random faults for DURATION (10m), SEED=n to repeat, STEPS=file to replay
 	$(LAB) test -timeout 24h -run '^TestSoak$$' -arg=-soak.seed=$(SEED) $(if $(STEPS),"-arg=-soak.steps=$$(grep -v '^ *#' $(STEPS) | tr '\n' ';')",-arg=-soak.for=$(DURATION)) ./e2e
 
+.PHONY: interop
+interop: need-lab ## give keepalived all files of the corpus and compare what it makes of them
+	$(LAB) test -timeout 30m -run '^TestOracle$$' -arg=-oracle.full ./e2e
+
 LEASE_SEEDS ?= 20
 
 .PHONY: soak-lease

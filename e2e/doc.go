@@ -4,4 +4,8 @@
 //
 // testdata/keepalived-pair.conf is the configuration of a keepalived pair as
 // people have it; the tests of our own instruments run keepalived with it.
+//
+// testdata/corpus holds files that use keepalived's features the way people do;
+// testdata/keepalived-2.2.7.txt is what keepalived was seen to make of each, and
+// testdata/oracle.txt explains where lbcluster makes something else of it.
 package e2e
