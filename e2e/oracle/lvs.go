@@ -94,7 +94,7 @@ func (d *lvs) readService(l line) {
 		word, value, _ := strings.Cut(l.label, " is ")
 		d.put(word, value)
 	case !known:
-		d.put(l.label, l.value)
+		d.put(l.label, said(l.value))
 	}
 }
 
@@ -152,7 +152,7 @@ func (d *lvs) readServer(l line) {
 	case strings.HasPrefix(l.label, "Inhibit on failure is "):
 		d.Facts[Fact{d.server, "inhibit_on_failure"}] = strings.TrimPrefix(l.label, "Inhibit on failure is ")
 	case !known:
-		d.Facts[Fact{d.server, l.label}] = l.value
+		d.Facts[Fact{d.server, l.label}] = said(l.value)
 	}
 }
 
@@ -178,7 +178,7 @@ func (d *lvs) readCheck(l line) {
 	case !known && l.indent > 3 && l.value == "":
 		addTo(d.Facts, d.check, l.heading, l.text())
 	case !known: // there may be several, as of pages
-		addTo(d.Facts, d.check, l.label, shown(l.value))
+		addTo(d.Facts, d.check, l.label, said(l.value))
 	}
 }
 

@@ -79,9 +79,14 @@ func fromRouter(f Facts, r fsm.Router) {
 		put("auth_type", "PASS")
 		put("auth_pass", r.AuthPass)
 	}
-	for i, a := range r.Addresses {
-		put(fmt.Sprintf("virtual_ipaddress %d", i+1), address(a, r.Interface))
+	for _, a := range r.Addresses {
+		list := "virtual_ipaddress"
+		if a.Excluded {
+			list = "virtual_ipaddress_excluded"
+		}
+		addTo(f, element, list, address(a, r.Interface))
 	}
+	fromPeering(f, element, r.Peering)
 	fromTrackers(f, element, r.Interface, r.Track)
 	fromNotify(f, element, r.Notify)
 }

@@ -159,8 +159,16 @@ func readInstance(f Facts, element string, l line) {
 	case strings.HasPrefix(l.label, "Check unicast src"):
 		f[Fact{element, "check_unicast_src"}] = strings.TrimPrefix(l.label, "Check unicast src : ")
 	default: // nothing is dropped in silence
-		f[Fact{element, l.label}] = l.value
+		f[Fact{element, l.label}] = said(l.value)
 	}
+}
+
+// said is the value of a label that may stand alone.
+func said(v string) string {
+	if v == "" {
+		return "yes"
+	}
+	return v
 }
 
 // plain drops the unit of whole seconds.

@@ -75,7 +75,7 @@ func TestKeywords(t *testing.T) {
 		{globalWith("vrrp_startup_delay 2.5") + routerWith(""), func(c fsm.Config) any { return c.Routers[0].Peering.StartupDelay }, "2.5s"},
 		{globalWith("vrrp_strict") + routerWith(""), func(c fsm.Config) any { return c.Routers[0].Peering.LowerPrioNoAdvert }, true},
 		{globalWith("vrrp_min_garp") + routerWith(""), func(c fsm.Config) any { return c.Routers[0].Peering.GARP }, "{1 0s 0s 1 1 0s}"},
-		{routerWith("garp_master_repeat 2"), func(c fsm.Config) any { return c.Routers[0].Peering.GARP }, "{2 5s 0s 1 2 5s}"},
+		{routerWith("garp_master_repeat 2"), func(c fsm.Config) any { return c.Routers[0].Peering.GARP }, "{2 5s 0s 1 5 5s}"},
 		{globalWith("vrrp_garp_master_delay 3\nvrrp_garp_master_refresh 60") + routerWith("garp_lower_prio_repeat 1"), func(c fsm.Config) any { return c.Routers[0].Peering.GARP }, "{5 3s 1m0s 1 1 3s}"},
 		{routerWith("version 3\nv3_checksum_as_v2"), func(c fsm.Config) any { return c.Routers[0].Peering.V3ChecksumAsV2 }, true},
 		{routerWith("v3_checksum_as_v2"), func(c fsm.Config) any { return c.Routers[0].Peering.V3ChecksumAsV2 }, false},

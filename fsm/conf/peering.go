@@ -281,24 +281,23 @@ func (b *builder) settleGARP(d *routerDraft) {
 	if *g == (fsm.GARP{}) && all == (fsm.GARP{}) {
 		return
 	}
+	// What the file says nothing of comes from the global settings, with their
+	// own defaults: of a router's garp_master_* nothing else follows.
+	if !b.peers.said["vrrp_garp_master_delay"] && !b.peers.none {
+		all.MasterDelay = fsm.Duration(5 * time.Second)
+	}
+	all.MasterRepeat, all.RefreshRepeat = orInt(all.MasterRepeat, 5), orInt(all.RefreshRepeat, 1)
+	all.LowerPrioRepeat = orInt(all.LowerPrioRepeat, all.MasterRepeat)
+	if !b.peers.said["vrrp_garp_lower_prio_delay"] {
+		all.LowerPrioDelay = all.MasterDelay
+	}
 	for word, at := range garpTimers {
 		if d.said[word] == nil {
 			*at(g) = *at(&all)
-			if word == "garp_master_delay" && !b.peers.said["vrrp_"+word] && !b.peers.none {
-				*at(g) = fsm.Duration(5 * time.Second)
-			}
 		}
 	}
 	for _, at := range garpCounts {
-		if *at(g) == 0 {
-			*at(g) = *at(&all)
-		}
-	}
-	g.MasterRepeat = orInt(g.MasterRepeat, 5)
-	g.RefreshRepeat = orInt(g.RefreshRepeat, 1)
-	g.LowerPrioRepeat = orInt(g.LowerPrioRepeat, g.MasterRepeat)
-	if d.said["garp_lower_prio_delay"] == nil && !b.peers.said["vrrp_garp_lower_prio_delay"] {
-		g.LowerPrioDelay = g.MasterDelay
+		*at(g) = orInt(*at(g), *at(&all))
 	}
 }
 
