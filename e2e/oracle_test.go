@@ -43,7 +43,7 @@ func TestOracle(t *testing.T) {
 		for _, d := range oracle.Compare(file, theirs, recorded[file]) {
 			t.Errorf("not as recorded: %s.conf: %v: %q, recorded %q", file, d.Fact, d.Theirs, d.Ours)
 		}
-		result, problems := conf.Parse(corpusFile(file), os.ReadFile, filepath.Glob)
+		result, problems := conf.Reader{Open: os.ReadFile, Glob: filepath.Glob, ConfigID: oracle.HostName}.Read(corpusFile(file))
 		if len(problems) > 0 {
 			continue // which files are refused, and why, the page says
 		}

@@ -58,7 +58,7 @@ func TestCorpus(t *testing.T) {
 	var refused []Refusal
 	for _, f := range files {
 		name := strings.TrimSuffix(filepath.Base(f), ".conf")
-		result, problems := conf.Parse(f, os.ReadFile, filepath.Glob)
+		result, problems := conf.Reader{Open: os.ReadFile, Glob: filepath.Glob, ConfigID: HostName}.Read(f)
 		for _, p := range problems {
 			refused = append(refused, Refusal{name, p.Line, p.Keyword, p.Text})
 		}
