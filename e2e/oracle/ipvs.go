@@ -10,10 +10,11 @@ import (
 // rules is the element of what is in the kernel; both sides have it.
 const rules = "ipvs"
 
-var thresholds = regexp.MustCompile(` -x \d+ -y \d+`)
+var thresholds = regexp.MustCompile(` -x \d+ -y \d+| --tun-type ipip`)
 
 // AddRules adds the rules that "ipvsadm -Sn" prints, or conf.WriteIPVSAdm writes.
-// Thresholds, which ipvsadm leaves out, are left out.
+// Thresholds, which ipvsadm leaves out, are left out, and so is the type of
+// tunnels that is meant when none is said.
 func (f Facts) AddRules(text string) {
 	for l := range strings.Lines(text) {
 		l = thresholds.ReplaceAllString(strings.TrimSpace(l), "")

@@ -1,6 +1,7 @@
 package oracle
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"strconv"
@@ -214,10 +215,21 @@ func fromNotify(f Facts, element string, n fsm.Notify) {
 
 func fromService(f Facts, v fsm.VirtualServer) {
 	element := fmt.Sprintf("virtual_server %s %s %d", v.Protocol, v.Addr, v.Port)
+	if v.Mark != 0 {
+		element = fmt.Sprintf("virtual_server fwmark %d", v.Mark)
+	}
+	for field, on := range map[string]bool{"ops": v.OnePacket, v.Scheduler + "-port": v.HashPort, v.Scheduler + "-fallback": v.HashFallback} {
+		if on {
+			f[Fact{element, field}] = "enabled"
+		}
+	}
+	if v.PersistenceEngine != "" {
+		f[Fact{element, "persistence_engine"}] = v.PersistenceEngine
+	}
 	f[Fact{element, "lb_algo"}] = v.Scheduler
 	if v.Persistence > 0 {
 		f[Fact{element, "persistence_timeout"}] = number(v.Persistence)
-		if int(v.PersistenceMask) != v.Addr.BitLen() && v.PersistenceMask != 0 {
+		if int(v.PersistenceMask) != v.BitLen() && v.PersistenceMask != 0 {
 			f[Fact{element, "persistence_granularity"}] = mask(v.Addr, v.PersistenceMask)
 		}
 	}
@@ -238,12 +250,24 @@ func mask(family netip.Addr, bits uint8) string {
 func fromServer(f Facts, service string, method fsm.Method, r fsm.RealServer) {
 	element := fmt.Sprintf("%s > real_server %s %d", service, r.Addr, r.Port)
 	f[Fact{element, "weight"}] = fmt.Sprint(r.Weight)
-	f[Fact{element, "lb_kind"}] = strings.ToUpper(string(method))
+	f[Fact{element, "lb_kind"}] = methodText(cmp.Or(r.Method, method))
 	f[Fact{element, "connections"}] = fmt.Sprintf("%d -> %d", r.LowerThreshold, r.UpperThreshold)
 	f[Fact{element, "inhibit_on_failure"}] = map[bool]string{true: "ON", false: "OFF"}[r.Inhibit]
 	for i, c := range r.Checks {
 		fromCheck(f, fmt.Sprintf("%s > check %d", element, i+1), c)
 	}
+}
+
+// methodText is keepalived's word; its tunnels are of the type IPIP unless the
+// file says otherwise.
+func methodText(m fsm.Method) string {
+	switch m {
+	case fsm.Masquerade:
+		return "NAT"
+	case fsm.Tunnel:
+		return "TUN, type = IPIP"
+	}
+	return strings.ToUpper(string(m))
 }
 
 func fromCheck(f Facts, element string, c fsm.Check) {
