@@ -34,3 +34,20 @@ func TestPeerTiming(t *testing.T) {
 		}
 	}
 }
+
+// A table with peers takes neither a set nor a setting that does not fit them.
+func TestPeerTimingIsRefused(t *testing.T) {
+	r := Router{Name: "VI_1", VRID: 51, Priority: 100, Version: 2, AdvertInterval: Duration(time.Second),
+		Addresses: []Address{{Prefix: netip.MustParsePrefix("10.0.0.100/32")}}, Peering: Peering{Peers: []Peer{{Addr: netip.MustParseAddr("10.0.0.9")}}}}
+	table := &Table{Settings: Settings{Profile: "robust"}}
+	if got := table.ValidateSet("default", Config{Routers: []Router{r}}); len(got) != 1 || !strings.Contains(got[0].Text, "quicker profile") {
+		t.Errorf("a set: %v", got)
+	}
+	e := &edit{Table: Table{Settings: Settings{Profile: "default"}, Routers: []Router{r}}}
+	if err := e.settings(SetSettings{Profile: "robust"}); err == nil || !strings.Contains(err.Error(), "virtual_router VI_1: a VRRP peer takes over after") {
+		t.Errorf("a setting: %v", err)
+	}
+	if e.Settings.Profile != "default" {
+		t.Error("a refused setting was made")
+	}
+}

@@ -3,6 +3,7 @@ package vrrp
 import (
 	"net/netip"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -15,11 +16,24 @@ func peered() Router {
 	return r
 }
 
-// barred collects what the Listener says of standing for router 1.
-func (r *rig) bars() *string {
-	last := new(string)
-	r.Listener.cfg.OnBarred = func(_ uint64, why string) { *last = why }
-	return last
+// bars collects what the Listener says of standing for router 1; the function
+// tells the last.
+func (r *rig) bars() func() string {
+	var mu sync.Mutex
+	var last string
+	r.Listener.mu.Lock()
+	defer r.Listener.mu.Unlock()
+	r.Listener.cfg.OnBarred = func(_ uint64, why string) {
+		mu.Lock()
+		defer mu.Unlock()
+		last = why
+	}
+	return func() string {
+		synctest.Wait()
+		mu.Lock()
+		defer mu.Unlock()
+		return last
+	}
 }
 
 // An owner falls silent with the packet that makes it yield, and a member may
@@ -28,13 +42,14 @@ func TestListenerYieldsToAListedPeer(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {
 		why := r.bars()
 		r.set(peered())
-		if !strings.Contains(*why, "waits 3.609s") {
-			t.Errorf("new: barred for %q", *why)
+		synctest.Wait()
+		if !strings.Contains(why(), "waits 3.609s") {
+			t.Errorf("new: barred for %q", why())
 		}
 		time.Sleep(4 * time.Second)
 		synctest.Wait()
-		if *why != "" {
-			t.Errorf("nobody was heard: barred for %q", *why)
+		if why() != "" {
+			t.Errorf("nobody was heard: barred for %q", why())
 		}
 		tm := term(time.Minute)
 		r.acquired(tm.Permit())
@@ -48,10 +63,11 @@ func TestListenerYieldsToAListedPeer(t *testing.T) {
 		r.wire("eth0").in <- packet(t, peer1, vi1.Advert(150))
 		time.Sleep(3 * time.Second)
 		r.expect("a better peer silences", "")
-		if want := "VRRP peer 172.25.88.9 is MASTER (priority 150, this router 100)"; *why != want {
-			t.Errorf("barred for %q, want %q", *why, want)
+		synctest.Wait()
+		if want := "VRRP peer 172.25.88.9 is MASTER (priority 150, this router 100)"; why() != want {
+			t.Errorf("barred for %q, want %q", why(), want)
 		}
-		if st := r.Status().Routers[0]; st.Stand != Backup || st.Barred != *why || !st.Peers[0].Listed || st.Peers[1].Listed {
+		if st := r.Status().Routers[0]; st.Stand != Backup || st.Barred != why() || !st.Peers[0].Listed || st.Peers[1].Listed {
 			t.Errorf("status %+v", st)
 		}
 		if why, higher := r.Yields(1); why == "" || !higher || r.Speaks(1) {
@@ -62,8 +78,8 @@ func TestListenerYieldsToAListedPeer(t *testing.T) {
 		r.expect("whoever yields says no goodbye", "")
 		time.Sleep(time.Second)
 		synctest.Wait()
-		if *why != "" {
-			t.Errorf("the peer is silent: barred for %q", *why)
+		if why() != "" {
+			t.Errorf("the peer is silent: barred for %q", why())
 		}
 	})
 }
@@ -84,8 +100,8 @@ func TestListenerObeysOnlyWhatItAccepts(t *testing.T) {
 			r.wire("eth0").in <- p
 			time.Sleep(time.Second)
 			synctest.Wait()
-			if st := r.Status().Routers[0]; *why != "" || len(st.Peers) != 1 || !strings.Contains(st.Peers[0].Reason, what) {
-				t.Errorf("%s: barred for %q, %+v", what, *why, st.Peers)
+			if st := r.Status().Routers[0]; why() != "" || len(st.Peers) != 1 || !strings.Contains(st.Peers[0].Reason, what) {
+				t.Errorf("%s: barred for %q, %+v", what, why(), st.Peers)
 			}
 		})
 	}
@@ -116,12 +132,14 @@ func TestUnicastPath(t *testing.T) {
 // The process before this one held the router: this one goes on.
 func TestInheritedRouterStays(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {
+		r.Listener.mu.Lock()
 		r.Listener.cfg.Inherited = []netip.Addr{vip}
+		r.Listener.mu.Unlock()
 		why := r.bars()
 		r.set(peered())
 		synctest.Wait()
-		if *why != "" {
-			t.Errorf("barred for %q", *why)
+		if why() != "" {
+			t.Errorf("barred for %q", why())
 		}
 	})
 }
@@ -137,19 +155,19 @@ func TestDownLinkStartsOver(t *testing.T) {
 		r.set(down)
 		time.Sleep(10 * time.Second)
 		synctest.Wait()
-		if *why == "" {
+		if why() == "" {
 			t.Error("without a link the member stands")
 		}
 		r.set(peered())
 		time.Sleep(3 * time.Second)
 		synctest.Wait()
-		if *why == "" {
+		if why() == "" {
 			t.Error("it stands before a Master_Down_Interval")
 		}
 		time.Sleep(time.Second)
 		synctest.Wait()
-		if *why != "" {
-			t.Errorf("barred for %q", *why)
+		if why() != "" {
+			t.Errorf("barred for %q", why())
 		}
 	})
 }

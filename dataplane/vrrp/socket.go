@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"strconv"
 	"syscall"
 
 	"golang.org/x/net/ipv4"
@@ -97,7 +98,7 @@ func openSocket6(ifi *net.Interface) (socket, error) {
 func (s socket6) write(src, dst netip.Addr, payload []byte) error {
 	_, err := s.WriteTo(payload, &ipv6.ControlMessage{
 		TrafficClass: tosControl, HopLimit: maxTTL, Src: src.AsSlice(), IfIndex: s.ifi.Index,
-	}, &net.IPAddr{IP: dst.AsSlice(), Zone: s.ifi.Name})
+	}, &net.IPAddr{IP: dst.AsSlice(), Zone: strconv.Itoa(s.ifi.Index)})
 	return err
 }
 
