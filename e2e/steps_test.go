@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -160,22 +161,16 @@ func (e *eyes) await(what string, patience time.Duration, ok func() bool) {
 	})
 }
 
-// served waits until the client has an answer again, and returns when it asked:
-// the lease comes first, then the address, then the neighbours learn of it.
+// served waits until the client has answers again, and until the requests of the
+// time before have ended one way or the other: the lease comes first, then the
+// address, then the neighbours learn of it.
 func (e *eyes) served() probe.Time {
 	e.T.Helper()
-	var since probe.Time
 	asked := probe.Now()
 	e.await("the client is served", 10*time.Second, func() bool {
-		for _, r := range e.http.Records() {
-			if r.Start >= asked && r.Result == probe.OK {
-				since = r.Start
-				return true
-			}
-		}
-		return false
+		return slices.ContainsFunc(e.http.Records(), func(r probe.HTTP) bool { return r.Start >= asked && r.Result == probe.OK })
 	})
-	return since
+	return pause(1100 * time.Millisecond)
 }
 
 func pause(d time.Duration) probe.Time {
