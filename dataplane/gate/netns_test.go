@@ -128,21 +128,21 @@ func (s *site) gates() (n int) {
 
 func (s *site) mustAnswer(when string) {
 	s.t.Helper()
-	for what, ask := range s.client.asks(vip, vip6) {
-		nstest.Eventually(s.t, when+": an answer to "+what, func() bool { return ask(silent) })
+	for _, q := range s.client.asks(vip, vip6) {
+		nstest.Eventually(s.t, when+": an answer to "+q.what, func() bool { return q.ask(silent) })
 	}
 }
 
 func (s *site) mustBeDark(when string) {
 	s.t.Helper()
-	for what, ask := range s.client.asks(vip, vip6) {
-		if ask(silent) {
-			s.t.Fatalf("%s: it answers %s for the VIP", when, what)
+	for _, q := range s.client.asks(vip, vip6) {
+		if q.ask(silent) {
+			s.t.Fatalf("%s: it answers %s for the VIP", when, q.what)
 		}
 	}
-	for what, ask := range s.client.asks(node, node6) {
-		if !ask(soon) {
-			s.t.Fatalf("%s: the node's own address is dark too: no answer to %s", when, what)
+	for _, q := range s.client.asks(node, node6) {
+		if !q.ask(soon) {
+			s.t.Fatalf("%s: the node's own address is dark too: no answer to %s", when, q.what)
 		}
 	}
 }

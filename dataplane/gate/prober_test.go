@@ -66,12 +66,20 @@ func (p prober) ping6(a netip.Addr, wait time.Duration) bool {
 	})
 }
 
-// asks are the ways in which a client finds an address and speaks to it.
-func (p prober) asks(four, six netip.Addr) map[string]func(time.Duration) bool {
-	return map[string]func(time.Duration) bool{
-		"ARP":                    func(d time.Duration) bool { return p.arp(four, d) },
-		"a ping":                 func(d time.Duration) bool { return p.ping(four, d) },
-		"neighbour discovery":    func(d time.Duration) bool { return p.solicit(six, d) },
-		"a ping to its IPv6 one": func(d time.Duration) bool { return p.ping6(six, d) },
+// question is a way in which a client finds an address or speaks to it.
+type question struct {
+	what string
+	ask  func(wait time.Duration) bool
+}
+
+// asks are the questions to an address of each family. Those that make the
+// client known to the director come first: on a VLAN it has no other way to
+// find him, and so could not answer a ping.
+func (p prober) asks(four, six netip.Addr) []question {
+	return []question{
+		{"ARP", func(d time.Duration) bool { return p.arp(four, d) }},
+		{"neighbour discovery", func(d time.Duration) bool { return p.solicit(six, d) }},
+		{"a ping", func(d time.Duration) bool { return p.ping(four, d) }},
+		{"a ping to its IPv6 one", func(d time.Duration) bool { return p.ping6(six, d) }},
 	}
 }
