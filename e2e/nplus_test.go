@@ -132,16 +132,17 @@ func (n *nplus) shown(t *testing.T, words ...string) {
 }
 
 // wantServed fails the test unless the clients of the routers had every request
-// answered; a machine that stood still is told of instead.
+// answered, but those that were under way together when the VIP moved: the new
+// owner's IPVS does not know them. A machine that stood still is told of instead.
 func (n *nplus) wantServed(t *testing.T, from, to probe.Time, routers ...string) {
 	t.Helper()
 	for _, name := range routers {
 		e := n.eyes[name]
 		sum := probe.Summarise(e.http.Records(), from, to)
-		late := e.worst(from, to)
-		t.Logf("%s: %d answers, longest gap %v, the machine was late by %v", name, sum.OK, sum.Outage.Length().Round(time.Millisecond), late)
+		late, under := e.worst(from, to), probe.UnderWay(e.http.Records(), from, to)
+		t.Logf("%s: %d answers, %d connections lost by the move, longest gap %v, the machine was late by %v", name, sum.OK, under, sum.Outage.Length().Round(time.Millisecond), late)
 		switch {
-		case sum.Failed == 0 && sum.OK > 0:
+		case sum.Failed == under && under <= 3 && sum.OK > 0:
 		case late > stood:
 			t.Logf("%s: %v", name, sum.ByResult)
 		default:

@@ -92,6 +92,28 @@ func Summarise(recs []HTTP, from, to Time) Summary {
 	return s
 }
 
+// UnderWay returns how many requests that ended between from and to were reset
+// and have one instant in common: at it the address moved, and the connections
+// that were open then were lost. It is the largest such number.
+func UnderWay(recs []HTTP, from, to Time) (most int) {
+	var reset []HTTP
+	for _, r := range recs {
+		if r.Result == Reset && r.End >= from && r.End <= to {
+			reset = append(reset, r)
+		}
+	}
+	for _, at := range reset {
+		n := 0
+		for _, r := range reset {
+			if r.Start <= at.Start && at.Start <= r.End {
+				n++
+			}
+		}
+		most = max(most, n)
+	}
+	return most
+}
+
 // Stall is a tick that came late.
 type Stall struct {
 	At   Time // when it came

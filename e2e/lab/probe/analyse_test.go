@@ -57,6 +57,27 @@ func TestSummarise(t *testing.T) {
 	}
 }
 
+func TestUnderWay(t *testing.T) {
+	reset := func(from, to Time) HTTP { return HTTP{Start: from * ms, End: to * ms, Result: Reset} }
+	for _, c := range []struct {
+		name string
+		recs []HTTP
+		want int
+	}{
+		{"none failed", []HTTP{ok(10, "a"), ok(20, "b")}, 0},
+		{"two at one instant", []HTTP{reset(10, 40), reset(30, 50), ok(60, "a")}, 2},
+		{"two with nothing in common", []HTTP{reset(10, 20), reset(30, 50)}, 1},
+		{"a chain has no common instant", []HTTP{reset(10, 30), reset(20, 50), reset(40, 60)}, 2},
+		{"one inside of another", []HTTP{reset(10, 60), reset(20, 30), reset(40, 50)}, 2},
+		{"other failures are not explained", []HTTP{failed(20, TimedOut), failed(25, Refused)}, 0},
+		{"outside of the window", []HTTP{reset(1, 4), reset(300, 400)}, 0},
+	} {
+		if got := UnderWay(c.recs, 5*ms, 100*ms); got != c.want {
+			t.Errorf("%s: %d, want %d", c.name, got, c.want)
+		}
+	}
+}
+
 // A gap never contains a success, and gaps of any length fill the window.
 func TestGapsProperty(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
