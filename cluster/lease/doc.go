@@ -143,7 +143,8 @@
 //
 // (yieldNow, passOn, offered.) With Router.Yield the holder of a router goes the
 // way out of R8 once the other member's standing says ready and its own tenure
-// has lasted five ttls, so that nothing goes to and fro. The Release names the
+// has lasted five ttls, so that nothing goes to and fro by itself; what an
+// operator orders (Yield.AtOnce) does not wait for that. The Release names the
 // next one. Voters keep the router for it for two rounds and deny others, which
 // is for availability alone and is forgotten by a restart. The next one hears
 // the Release too, voter or not, and asks at once, without probe and stagger;

@@ -27,8 +27,9 @@ type Router struct {
 // Yield says that whoever holds a router should hand it over to another member,
 // once that member says that it is ready. It means nothing to anybody else.
 type Yield struct {
-	To  fsm.MemberID
-	Why string // for people
+	To     fsm.MemberID
+	Why    string // for people
+	AtOnce bool   // an operator's word: a tenure that has just begun ends too
 }
 
 // Event is what happens to a [Holder]: one of the types below.
@@ -51,8 +52,7 @@ type (
 	// ready; To "": not any more.
 	Yielding struct {
 		Router uint64
-		To     fsm.MemberID
-		Why    string
+		Yield
 	}
 	// Forced says that an operator declared voters dead for one router, until
 	// a time; nobody absent: not any more.

@@ -225,7 +225,7 @@ func (h *Holder) event(now int64, ev Event) {
 		if c := h.routers[e.Router]; c != nil {
 			c.yield = nil
 			if e.To != "" {
-				c.yield = &Yield{e.To, e.Why}
+				c.yield = &e.Yield
 			}
 		}
 	case resumed:

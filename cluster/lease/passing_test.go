@@ -10,7 +10,7 @@ import (
 // handOver has the holder hand router 1 over to a node, past the shortest tenure.
 func (l *live) handOver(from, to *node) {
 	from.holder.routers[1].began = never
-	from.step(Yielding{1, to.id, "test"})
+	from.step(Yielding{1, Yield{To: to.id, Why: "test"}})
 	l.work(from)
 }
 

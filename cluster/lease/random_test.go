@@ -185,7 +185,7 @@ func (a *adversary) yield(n *node) {
 	}
 	if to := a.pick(); to != n {
 		c.began = never // impatience again
-		n.step(Yielding{1, to.id, ""})
+		n.step(Yielding{1, Yield{To: to.id}})
 		if c.phase == closing {
 			a.handed++
 		}

@@ -34,10 +34,13 @@ func because(why string) string {
 }
 
 // yieldDue is when a held router may be handed over; forever: it stays. A
-// tenure lasts a while, so that nothing goes to and fro.
+// tenure lasts a while, so that nothing goes to and fro by itself.
 func (h *Holder) yieldDue(c *candidacy) int64 {
 	if c.phase != holding || c.yield == nil || c.yield.To == h.self {
 		return forever
+	}
+	if c.yield.AtOnce {
+		return c.began
 	}
 	return c.began + int64(h.p.tenure())
 }
@@ -97,7 +100,7 @@ func (l *loop) yields(anew bool) {
 		}
 		if l.yielding[r.ID] != y || anew && y.To != "" {
 			l.yielding[r.ID] = y
-			l.queue = append(l.queue, Yielding{r.ID, y.To, y.Why})
+			l.queue = append(l.queue, Yielding{r.ID, y})
 		}
 	}
 	for id := range l.yielding {

@@ -19,11 +19,13 @@ func (g *group) ready(yes ...fsm.MemberID) {
 }
 
 // yieldTo asks every member to hand router 1 over.
-func (g *group) yieldTo(to fsm.MemberID) {
+func (g *group) yieldTo(to fsm.MemberID) { g.yield(Yield{To: to, Why: "moved by alice"}) }
+
+func (g *group) yield(y Yield) {
 	for i, m := range g.members {
 		w := g.want(i, one)
-		if to != "" {
-			w.Routers[0].Yield = &Yield{To: to, Why: "moved by alice"}
+		if y.To != "" {
+			w.Routers[0].Yield = &y
 		}
 		m.Update(w)
 	}
@@ -85,6 +87,11 @@ func TestHandover(t *testing.T) {
 			g.sleep(time.Second)
 			if !first.owner.owns(1) {
 				t.Error("never handed back")
+			}
+			g.yield(Yield{To: to.id, AtOnce: true}) // an operator does not wait
+			g.sleep(300 * time.Millisecond)
+			if !to.owner.owns(1) {
+				t.Error("an operator's order waits for the tenure")
 			}
 			g.stop()
 		})

@@ -78,7 +78,7 @@ func (j *judges) offer(w *lease.Want, t *fsm.Table, self fsm.MemberID) {
 	for i := range w.Routers {
 		r := &w.Routers[i]
 		if d := j.yield(r.ID); d != nil {
-			r.Yield = &lease.Yield{To: d.To, Why: d.Why}
+			r.Yield = &lease.Yield{To: d.To, Why: d.Why, AtOnce: d.Reason == handover.Moved || d.Reason == handover.Leaving}
 		}
 		j.mu.Lock()
 		if r.Rank < 0 && me.Drained && j.owns[r.ID] && len(r.Addrs) > 0 {
