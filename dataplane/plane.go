@@ -21,6 +21,8 @@ import (
 // Kernel is the IPVS table: an *ipvs.Handle.
 type Kernel interface {
 	List() ([]ipvs.Service, error)
+	// Keys are those of the services in List, for much less work.
+	Keys() ([]ipvs.Key, error)
 	Do(ipvs.Op) error
 }
 
@@ -106,6 +108,8 @@ type Config struct {
 // Times of the loops.
 const (
 	driftEvery   = 5 * time.Second        // P2: repaired within 10 s
+	glanceEvery  = 50 * time.Millisecond  // for services that went
+	glanceShare  = 50                     // a glance's part of the time is at most 1 in this
 	lookEvery    = 10 * time.Second       // addresses, beside the events
 	lookSpacing  = 10 * time.Millisecond  // between two looks in a storm of events
 	recordWait   = 5 * time.Millisecond   // of an owner for the record

@@ -483,3 +483,26 @@ func TestWantKnowsEveryKindOfService(t *testing.T) {
 		}
 	}
 }
+
+// A keepalived that is stopped removes its services, which may be ours by now:
+// they are back long before a client sends its SYN again.
+func TestServicesThatGoAreBackAtOnce(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		w.run()
+		w.plane.Update(pairTable(5))
+		time.Sleep(driftEvery + time.Second)
+		services, err := w.ipvs.List()
+		if err != nil || len(services) == 0 {
+			t.Fatal(services, err)
+		}
+		if err := w.ipvs.Do(ipvs.Op{Verb: ipvs.RemoveService, Service: services[0]}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * glanceEvery)
+		settle()
+		w.wantIPVS(pairRules)
+		if s := w.plane.Status(); s.DriftRepaired == 0 {
+			t.Errorf("nothing was counted as repaired: %+v", s)
+		}
+	})
+}

@@ -3,6 +3,7 @@ package dataplane
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"lbcluster/dataplane/ipvs"
@@ -10,10 +11,12 @@ import (
 )
 
 // reconcileLoop applies each new table at once and looks for drift every
-// driftEvery; after an error it tries again sooner, then less and less often.
+// driftEvery, for services that went every glanceEvery; after an error it tries
+// again sooner, then less and less often.
 func (p *Plane) reconcileLoop(ctx context.Context) error {
-	timer := time.NewTimer(0)
+	timer, glance := time.NewTimer(0), time.NewTimer(glanceEvery)
 	defer timer.Stop()
+	defer glance.Stop()
 	fails := 0
 	for {
 		select {
@@ -21,6 +24,13 @@ func (p *Plane) reconcileLoop(ctx context.Context) error {
 			return nil
 		case <-p.wakeTable:
 		case <-timer.C:
+		case <-glance.C:
+			began := time.Now()
+			gone := fails == 0 && p.servicesGone()
+			glance.Reset(max(glanceEvery, glanceShare*time.Since(began)))
+			if !gone {
+				continue
+			}
 		}
 		wait := driftEvery
 		if err := p.reconcile(ctx); err != nil && ctx.Err() == nil {
@@ -94,6 +104,24 @@ func (p *Plane) reconcile(ctx context.Context) error {
 		p.applied(t, want)
 	}
 	return errors.Join(recordErr, out.err(), marksErr)
+}
+
+// servicesGone reports whether a service that stood is there no more. IPVS tells
+// nobody, and a keepalived that ran here before removes its services when it is
+// stopped: the connections that come until they are back find no server.
+func (p *Plane) servicesGone() bool {
+	if len(p.stood) == 0 {
+		return false
+	}
+	keys, err := p.cfg.IPVS.Keys()
+	if err != nil {
+		return false // the next whole pass says so
+	}
+	there := make(map[ipvs.Key]bool, len(keys))
+	for _, k := range keys {
+		there[k] = true
+	}
+	return slices.ContainsFunc(p.stood, func(s ipvs.Service) bool { return !there[s.Key] })
 }
 
 // relist reads the table again so that status shows what now stands.

@@ -96,6 +96,25 @@ func (h *Handle) List() ([]Service, error) {
 	return services, nil
 }
 
+// Keys reads which services there are, in one request.
+func (h *Handle) Keys() ([]Key, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if err := h.open(); err != nil {
+		return nil, err
+	}
+	all, err := h.s.services()
+	if err != nil {
+		h.drop()
+		return nil, fmt.Errorf("list the IPVS services: %w", explain(err, Op{}))
+	}
+	keys := make([]Key, len(all))
+	for i, s := range all {
+		keys[i] = s.Key
+	}
+	return keys, nil
+}
+
 func (h *Handle) list() ([]Service, error) {
 	all, err := h.s.services()
 	if err != nil {

@@ -109,6 +109,22 @@ func doDest(s *ipvs.Service, op ipvs.Op) error {
 	return nil
 }
 
+// Keys are those of List's services.
+func (k *Kernel) Keys() ([]ipvs.Key, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.FailList != nil {
+		if err := k.FailList(); err != nil {
+			return nil, err
+		}
+	}
+	keys := make([]ipvs.Key, len(k.services))
+	for i, s := range k.services {
+		keys[i] = s.Key
+	}
+	return keys, nil
+}
+
 // List returns a copy of the table, sorted.
 func (k *Kernel) List() ([]ipvs.Service, error) {
 	k.mu.Lock()
