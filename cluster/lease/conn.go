@@ -42,8 +42,12 @@ func (c *udpConn) Receive(b []byte) (int, netip.AddrPort, error) {
 	return n, netip.AddrPortFrom(from.Addr().Unmap(), from.Port()), err
 }
 
-// Send hands b to the kernel.
+// Send hands b to the kernel. An address of the other family is an error: a
+// member has addresses of both, and a socket reaches those of its own.
 func (c *udpConn) Send(b []byte, to netip.AddrPort) error {
+	if c.four != to.Addr().Unmap().Is4() {
+		return fmt.Errorf("send to %v: the socket is of the other family", to)
+	}
 	raw, err := c.SyscallConn()
 	if err != nil {
 		return fmt.Errorf("lease socket: %w", err)
