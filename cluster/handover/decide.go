@@ -95,7 +95,7 @@ func (h *History) observe(f Facts) {
 			h.others[m.ID] = p
 		}
 		q := unknown
-		if r, ok := f.fresh(m.ID); ok && !f.cutOff(m.ID) {
+		if r, ok := f.fresh(m.ID); ok && !f.Lost[m.ID] {
 			q = r.quality()
 		}
 		p.add(f.Now, q, Dwell)
@@ -112,7 +112,7 @@ func (h *History) observe(f Facts) {
 		}
 	}
 	h.cut++
-	if !f.Owner || !f.cutOff(f.Self) {
+	if !f.Owner || !f.Lost[f.Self] {
 		h.cut = 0
 	}
 }
@@ -129,7 +129,7 @@ type judge struct {
 func (j *judge) takes(id fsm.MemberID) bool {
 	r, ok := j.fresh(id)
 	m, known := j.Table.Member(id)
-	return ok && known && r.Ready && !m.Drained && m.Role == fsm.Director && m.State == fsm.Present && !j.cutOff(id)
+	return ok && known && r.Ready && !m.Drained && m.Role == fsm.Director && m.State == fsm.Present && !j.Lost[id]
 }
 
 // fittest is the first of the best among those that take the unit.

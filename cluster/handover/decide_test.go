@@ -80,10 +80,13 @@ func (w *world) hears(id fsm.MemberID) (out []netip.Addr) {
 func (w *world) facts(id fsm.MemberID) Facts {
 	f := Facts{
 		Now: w.now, Table: w.table, Unit: w.unit, Self: id, Owner: w.owner == id, Own: w.said[id],
-		Hears: w.hears(id), Fresh: fresh, Others: map[fsm.MemberID]Report{},
+		Fresh: fresh, Others: map[fsm.MemberID]Report{},
 	}
+	f.Lost = NetworksOf(w.table).Lost(func(o fsm.MemberID) ([]netip.Addr, bool) {
+		return w.hears(o), o == id || !w.quiet[o]
+	})[w.unit.ID]
 	for _, o := range w.ids() {
-		if r := (Report{Standing: w.said[o], Hears: w.hears(o)}); o != id {
+		if r := (Report{Standing: w.said[o]}); o != id {
 			if w.quiet[o] {
 				r.Ago = time.Hour
 			}

@@ -1,8 +1,6 @@
 package handover
 
 import (
-	"net/netip"
-	"slices"
 	"time"
 
 	"lbcluster/fsm"
@@ -16,11 +14,10 @@ type Standing struct {
 	Why    string // why not ready, or why the score is low
 }
 
-// Report is what another member said, and which member addresses it heard.
+// Report is what another member said.
 type Report struct {
 	Standing
-	Ago   time.Duration // since it said so
-	Hears []netip.Addr
+	Ago time.Duration // since it said so
 }
 
 // Facts are all that a decision rests on.
@@ -31,7 +28,9 @@ type Facts struct {
 	Self  fsm.MemberID
 	Owner bool // Self holds the unit
 	Own   Standing
-	Hears []netip.Addr // member addresses that Self heard lately
+	// Lost are the members that have lost one of the unit's networks; see
+	// [Networks.Lost].
+	Lost map[fsm.MemberID]bool
 	// Others are the reports of the other members, witnesses included.
 	Others map[fsm.MemberID]Report
 	// Fresh is how old a report may be; three renew periods of the lease.
@@ -93,70 +92,4 @@ func better(a, b quality) quality {
 func (f Facts) fresh(id fsm.MemberID) (Report, bool) {
 	r, ok := f.Others[id]
 	return r, ok && r.Ago <= f.Fresh
-}
-
-// hears is what a member hears, as far as it is known lately.
-func (f Facts) hears(id fsm.MemberID) ([]netip.Addr, bool) {
-	if id == f.Self {
-		return f.Hears, true
-	}
-	r, ok := f.fresh(id)
-	return r.Hears, ok
-}
-
-// networks are those that hold the unit's addresses: for each, which members
-// are on it, with their addresses there.
-func (f Facts) networks() []map[fsm.MemberID][]netip.Addr {
-	var nets []map[fsm.MemberID][]netip.Addr
-	for _, r := range f.Table.Routers {
-		if !slices.Contains(f.Unit.Routers, r.ID) {
-			continue
-		}
-		for _, a := range r.Addresses {
-			on := map[fsm.MemberID][]netip.Addr{}
-			for _, m := range f.Table.Members {
-				for _, n := range m.Networks {
-					if !n.Prefix.IsSingleIP() && n.Prefix.Contains(a.Prefix.Addr()) {
-						on[m.ID] = append(on[m.ID], n.Prefix.Addr())
-					}
-				}
-			}
-			nets = append(nets, on)
-		}
-	}
-	return nets
-}
-
-// cutOff reports whether a member has lost one of the unit's networks: at least
-// two others are on it and hear each other there, none of those that tell hears
-// the member there, and it hears none of them, or tells nothing.
-func (f Facts) cutOff(id fsm.MemberID) bool {
-	return slices.ContainsFunc(f.networks(), func(on map[fsm.MemberID][]netip.Addr) bool {
-		return len(on[id]) > 0 && f.cutOffFrom(id, on)
-	})
-}
-
-func (f Facts) cutOffFrom(id fsm.MemberID, on map[fsm.MemberID][]netip.Addr) bool {
-	others := false // two of the others hear each other
-	for from := range on {
-		heard, known := f.hears(from)
-		if !known {
-			continue
-		}
-		for to, addrs := range on {
-			switch {
-			case from == to || !overlap(heard, addrs):
-			case from == id || to == id:
-				return false
-			default:
-				back, known := f.hears(to)
-				others = others || known && overlap(back, on[from])
-			}
-		}
-	}
-	return others
-}
-
-func overlap(a, b []netip.Addr) bool {
-	return slices.ContainsFunc(a, func(x netip.Addr) bool { return slices.Contains(b, x) })
 }

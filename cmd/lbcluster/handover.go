@@ -38,6 +38,16 @@ type judges struct {
 	history map[uint64]*handover.History
 	said    lease.Standing
 	behind  time.Time // since when the kernel lags the table; zero: it does not
+	table   *fsm.Table
+	nets    *handover.Networks // of table
+}
+
+// networks are those of the table, which is mostly the one of before.
+func (j *judges) networks(t *fsm.Table) *handover.Networks {
+	if j.table != t {
+		j.table, j.nets = t, handover.NetworksOf(t)
+	}
+	return j.nets
 }
 
 func newJudges() *judges {
@@ -114,7 +124,7 @@ func (m *member) judge(ctx context.Context) error {
 		if m.stands.hear(t, st.Peers, owns, 3*params.Renew) {
 			m.units.poke()
 		}
-		m.judges.decide(factsFor(now, 3*params.Renew, m.id.ID, t, own, owns, st.Peers), m.d.note)
+		m.judges.decide(factsFor(now, 3*params.Renew, m.id.ID, t, m.judges.networks(t), own, owns, st.Peers), m.d.note)
 	}
 	return nil
 }
@@ -173,55 +183,69 @@ func guardsUnit(t *fsm.Table, u fsm.Unit, guards func(netip.Addr) bool) bool {
 }
 
 // factsFor puts together what each unit's decision rests on.
-func factsFor(now, fresh time.Duration, self fsm.MemberID, t *fsm.Table, own lease.Standing, owns map[uint64]bool, peers []lease.PeerStatus) []handover.Facts {
-	base := handover.Facts{Now: now, Table: t, Self: self, Fresh: fresh}
-	for _, p := range peers {
-		for _, path := range p.Paths {
-			if path.Alive && path.Remote.IsValid() {
-				base.Hears = append(base.Hears, path.Remote.Addr())
-			}
-		}
-	}
+func factsFor(now, fresh time.Duration, self fsm.MemberID, t *fsm.Table, nets *handover.Networks, own lease.Standing, owns map[uint64]bool, peers []lease.PeerStatus) []handover.Facts {
+	lost := nets.Lost(hearing(self, fresh, peers))
 	ours := map[uint64]lease.UnitStanding{}
 	for _, u := range own.Units {
 		ours[u.Unit] = u
 	}
-	var out []handover.Facts
-	for _, u := range t.Units() {
-		f := base
-		f.Unit, f.Owner = u, owns[u.ID]
-		f.Own = standingOf(ours[u.ID], own.Behind)
-		f.Others = map[fsm.MemberID]handover.Report{}
-		for _, p := range peers {
-			if r, ok := reportOf(p, u.ID); ok {
-				f.Others[p.ID] = r
-			}
-		}
-		out = append(out, f)
+	units := t.Units()
+	others := make(map[uint64]map[fsm.MemberID]handover.Report, len(units))
+	for _, u := range units {
+		others[u.ID] = make(map[fsm.MemberID]handover.Report, len(peers))
+	}
+	for _, p := range peers {
+		report(others, p)
+	}
+	out := make([]handover.Facts, 0, len(units))
+	for _, u := range units {
+		out = append(out, handover.Facts{
+			Now: now, Table: t, Self: self, Fresh: fresh, Unit: u, Owner: owns[u.ID],
+			Own: standingOf(ours[u.ID], own.Behind), Others: others[u.ID], Lost: lost[u.ID],
+		})
 	}
 	return out
+}
+
+// hearing says which member addresses a member hears: this one by its paths, the
+// others as they told lately.
+func hearing(self fsm.MemberID, fresh time.Duration, peers []lease.PeerStatus) func(fsm.MemberID) ([]netip.Addr, bool) {
+	heard := map[fsm.MemberID][]netip.Addr{self: nil}
+	for _, p := range peers {
+		for _, path := range p.Paths {
+			if path.Alive && path.Remote.IsValid() {
+				heard[self] = append(heard[self], path.Remote.Addr())
+			}
+		}
+		if p.Ago < 0 || p.Ago > fresh {
+			continue
+		}
+		heard[p.ID] = nil
+		for _, h := range p.Hears {
+			heard[p.ID] = append(heard[p.ID], h.Addr)
+		}
+	}
+	return func(id fsm.MemberID) ([]netip.Addr, bool) { h, ok := heard[id]; return h, ok }
 }
 
 func standingOf(u lease.UnitStanding, behind bool) handover.Standing {
 	return handover.Standing{Ready: u.Ready, Behind: behind, Score: u.Score, Why: u.Why}
 }
 
-// reportOf is what a peer said of a unit; false: it has said nothing at all. A
-// unit of which it does not speak it cannot hold.
-func reportOf(p lease.PeerStatus, unit uint64) (handover.Report, bool) {
+// report adds what a peer said to what was said of each unit. A unit of which it
+// does not speak it cannot hold.
+func report(of map[uint64]map[fsm.MemberID]handover.Report, p lease.PeerStatus) {
 	if p.Ago < 0 {
-		return handover.Report{}, false
+		return // it has said nothing at all
 	}
-	r := handover.Report{Ago: p.Ago}
-	for _, h := range p.Hears {
-		r.Hears = append(r.Hears, h.Addr)
+	for _, said := range of {
+		said[p.ID] = handover.Report{Ago: p.Ago}
 	}
 	for _, u := range p.Units {
-		if u.Unit == unit {
-			r.Standing, r.Ago = standingOf(u.UnitStanding, p.Behind), max(p.Ago, u.Ago)
+		if said := of[u.Unit]; said != nil {
+			said[p.ID] = handover.Report{Standing: standingOf(u.UnitStanding, p.Behind), Ago: max(p.Ago, u.Ago)}
 		}
 	}
-	return r, true
 }
 
 // handoverCauses are the journal's words for the reasons.

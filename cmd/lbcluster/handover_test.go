@@ -32,7 +32,7 @@ func told(unit uint64, ready bool, score int) lease.UnitTold {
 
 func TestFactsForHandovers(t *testing.T) {
 	own := lease.Standing{Behind: true, Units: []lease.UnitStanding{{Unit: 1, Ready: true, Score: 5}}}
-	all := factsFor(time.Minute, 480*time.Millisecond, "m1", threeMembers(), own, map[uint64]bool{1: true}, peerSays(told(1, true, 9), told(2, true, 1)))
+	all := factsFor(time.Minute, 480*time.Millisecond, "m1", threeMembers(), handover.NetworksOf(threeMembers()), own, map[uint64]bool{1: true}, peerSays(told(1, true, 9), told(2, true, 1)))
 	if len(all) != 1 {
 		t.Fatalf("%d units", len(all))
 	}
@@ -40,14 +40,24 @@ func TestFactsForHandovers(t *testing.T) {
 	if !f.Owner || f.Unit.ID != 1 || f.Self != "m1" || !f.Own.Ready || !f.Own.Behind || f.Own.Score != 5 || f.Now != time.Minute {
 		t.Errorf("%+v", f)
 	}
-	if !slices.Equal(f.Hears, []netip.Addr{netip.MustParseAddr("172.25.88.12")}) {
-		t.Errorf("hears %v: what is alive and has an address", f.Hears)
+	hears := hearing("m1", 480*time.Millisecond, peerSays())
+	if h, ok := hears("m1"); !ok || !slices.Equal(h, []netip.Addr{netip.MustParseAddr("172.25.88.12")}) {
+		t.Errorf("hears %v: what is alive and has an address", h)
+	}
+	if h, ok := hears("m2"); !ok || !slices.Equal(h, []netip.Addr{netip.MustParseAddr("172.25.88.11")}) {
+		t.Errorf("m2 hears %v", h)
+	}
+	if _, ok := hears("m3"); ok {
+		t.Error("m3 has told nothing")
+	}
+	if _, ok := hearing("m1", 50*time.Millisecond, peerSays())("m2"); ok {
+		t.Error("what m2 told is too old")
 	}
 	r, ok := f.Others["m2"]
-	if !ok || len(f.Others) != 1 || !r.Ready || r.Score != 9 || r.Ago != 300*time.Millisecond || len(r.Hears) != 1 {
+	if !ok || len(f.Others) != 1 || !r.Ready || r.Score != 9 || r.Ago != 300*time.Millisecond {
 		t.Errorf("others: %+v", f.Others)
 	}
-	all = factsFor(0, time.Second, "m1", threeMembers(), own, nil, peerSays())
+	all = factsFor(0, time.Second, "m1", threeMembers(), handover.NetworksOf(threeMembers()), own, nil, peerSays())
 	if r := all[0].Others["m2"]; r.Ready || all[0].Owner {
 		t.Errorf("a unit of which it does not speak: %+v", r)
 	}
@@ -62,7 +72,7 @@ func TestJudgesDecide(t *testing.T) {
 	j := newJudges()
 	decide := func(ready bool) {
 		own := lease.Standing{Units: []lease.UnitStanding{{Unit: 1}}}
-		j.decide(factsFor(time.Minute, 480*time.Millisecond, "m1", table, own, map[uint64]bool{1: true}, peerSays(told(1, ready, 0))),
+		j.decide(factsFor(time.Minute, 480*time.Millisecond, "m1", table, handover.NetworksOf(table), own, map[uint64]bool{1: true}, peerSays(told(1, ready, 0))),
 			func(e journal.Entry) { notes = append(notes, e) })
 	}
 	decide(false)
@@ -80,7 +90,7 @@ func TestJudgesDecide(t *testing.T) {
 	<-j.changed
 	w := lease.Want{Routers: []lease.Router{{ID: 1, Rank: -1, Addrs: []netip.Addr{vipA}}, {ID: 2, Rank: -1, Addrs: []netip.Addr{vipB}}}}
 	j.offer(&w, table, "m1")
-	if y := w.Routers[0].Yield; y == nil || *y != (lease.Yield{To: "m2", Why: "dir1 is drained"}) || w.Routers[0].Rank != 3 || w.Routers[1].Rank != -1 || w.Routers[1].Yield != nil {
+	if y := w.Routers[0].Yield; y == nil || *y != (lease.Yield{To: "m2", Why: "dir1 is drained", AtOnce: true}) || w.Routers[0].Rank != 3 || w.Routers[1].Rank != -1 || w.Routers[1].Yield != nil {
 		t.Errorf("the lease is told %+v", w.Routers)
 	}
 	table.Members[0].Drained = false

@@ -254,6 +254,7 @@ func (m *member) feed(ctx context.Context) error {
 	tick := time.NewTicker(votersPoll)
 	defer tick.Stop()
 	var t *fsm.Table
+	var voters []fsm.VoterSet // that the lease has been told
 	var guarded, judged, yields <-chan struct{}
 	if m.plane != nil {
 		guarded, judged, yields = m.keys.changed, m.units.changed, m.judges.changed
@@ -271,6 +272,9 @@ func (m *member) feed(ctx context.Context) error {
 				m.watch.track.Update(t)
 			}
 		case <-tick.C:
+			if slices.EqualFunc(voters, m.voters(), sameVoters) {
+				continue
+			}
 		case <-guarded:
 		case <-judged:
 		case <-yields:
@@ -279,10 +283,9 @@ func (m *member) feed(ctx context.Context) error {
 		if t == nil {
 			continue
 		}
-		later := m.d.node.Appended() // first: what is committed in between counts twice, not never
-		committed, _ := m.d.node.Voters()
-		want := leaseWant(m.id.ID, t, committed, m.guards, m.keptOff)
-		want.Appended = later
+		voters = m.voters()
+		want := leaseWant(m.id.ID, t, voters[0], m.guards, m.keptOff)
+		want.Appended = voters[1:]
 		want.Locals = m.nets.locals()
 		for i := range want.Routers {
 			if r := &want.Routers[i]; r.Unfit != "" && m.unfit(r.ID) == "" {
@@ -293,6 +296,15 @@ func (m *member) feed(ctx context.Context) error {
 		m.lease.Update(want)
 	}
 }
+
+// voters are the committed configuration, and those that are later in the log.
+func (m *member) voters() []fsm.VoterSet {
+	later := m.d.node.Appended() // first: what is committed in between counts twice, not never
+	committed, _ := m.d.node.Voters()
+	return append([]fsm.VoterSet{committed}, later...)
+}
+
+func sameVoters(a, b fsm.VoterSet) bool { return a.Tag == b.Tag && slices.Equal(a.Voters, b.Voters) }
 
 // guards says whether this member's gate holds the address: before that the
 // member must not ask for it.
