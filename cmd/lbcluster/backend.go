@@ -140,9 +140,15 @@ func (d *theDaemon) Leave(ctx context.Context) error {
 func (d *theDaemon) stopParts(ctx context.Context, dep departure) error {
 	select {
 	case d.vacate <- dep:
-		return nil
 	case <-ctx.Done():
 		return fmt.Errorf("this member's parts did not stop: %w", ctx.Err())
+	}
+	select {
+	case <-dep.stopped:
+		return nil
+	case <-ctx.Done():
+		close(dep.left)
+		return fmt.Errorf("this member's parts did not end in time: %w", ctx.Err())
 	}
 }
 

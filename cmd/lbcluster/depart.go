@@ -16,6 +16,7 @@ import (
 
 // departure is a request to let go, for the machine is about to leave its cluster.
 type departure struct {
+	stopped chan struct{} // closed when this member's parts have ended
 	left    chan struct{} // closed when the node has left, or failed to
 	clear   func(NodeConfig) error
 	cleared chan error // one slot: what became of the kernel's part then
@@ -23,7 +24,7 @@ type departure struct {
 
 // newDeparture has clear done to the kernel once the machine has left.
 func newDeparture(clear func(NodeConfig) error) departure {
-	return departure{left: make(chan struct{}), clear: clear, cleared: make(chan error, 1)}
+	return departure{stopped: make(chan struct{}), left: make(chan struct{}), clear: clear, cleared: make(chan error, 1)}
 }
 
 // wait waits until the kernel is cleared.
@@ -36,10 +37,11 @@ func (dep departure) wait(ctx context.Context) error {
 	}
 }
 
-// depart waits until the node has left and then takes everything of ours out of
+// depart, once no part runs, waits until the node has left and then takes everything of ours out of
 // the kernel. A node that failed to leave stays what it is.
 func (d *theDaemon) depart(dep departure) {
-	id, was := d.node.Identity()
+	id, was := d.node.Identity() // while it is still one
+	close(dep.stopped)
 	<-dep.left
 	if _, still := d.node.Identity(); still || !was || id.Role == fsm.Witness {
 		dep.cleared <- nil // a witness has nothing there, and perhaps no right to look

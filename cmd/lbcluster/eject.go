@@ -8,6 +8,7 @@ import (
 
 	"github.com/vishvananda/netns"
 
+	"lbcluster/cluster"
 	"lbcluster/cluster/api"
 	"lbcluster/dataplane"
 	"lbcluster/dataplane/gate"
@@ -32,8 +33,12 @@ func leaveOrAbandon(ctx context.Context, n leaver, force bool) (abandoned string
 		leaving, cancel = context.WithTimeout(ctx, forcedLeave)
 	}
 	defer cancel()
-	if err = n.Leave(leaving); err == nil || !force {
+	err = n.Leave(leaving)
+	switch {
+	case err == nil || !force:
 		return "", err
+	case errors.Is(err, cluster.ErrLastMember):
+		return "", n.Abandon(ctx) // nobody is left who could disagree
 	}
 	return err.Error(), n.Abandon(ctx)
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -28,7 +29,14 @@ func (n *ejectedNode) step(name string) error {
 	return nil
 }
 
-func (n *ejectedNode) Leave(context.Context) error   { return n.step("leave") }
+func (n *ejectedNode) Leave(context.Context) error {
+	if n.fails == "last" {
+		n.did = append(n.did, "leave")
+		return fmt.Errorf("leave: %w", cluster.ErrLastMember)
+	}
+	return n.step("leave")
+}
+
 func (n *ejectedNode) Abandon(context.Context) error { return n.step("abandon") }
 
 // A cluster is abandoned only if it does not agree, and only by force.
@@ -45,6 +53,8 @@ func TestLeaveOrAbandon(t *testing.T) {
 		{"leave", false, "leave", "", true},
 		{"leave", true, "leave abandon", "leave fails", false},
 		{"leave abandon", true, "leave abandon", "leave fails", true},
+		{"last", true, "leave abandon", "", false}, // nobody is left who could disagree
+		{"last", false, "leave", "", true},
 	} {
 		n := &ejectedNode{fails: tt.fails}
 		abandoned, err := leaveOrAbandon(t.Context(), n, tt.force)

@@ -32,3 +32,25 @@ func TestLeaveBeforeTheFirstTable(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// Who leaves at once, asking nobody, must not be forgotten before it is known that
+// there was something to take out of the kernel.
+func TestLeavingWaitsForTheParts(t *testing.T) {
+	d := &theDaemon{vacate: make(chan departure)}
+	dep := newDeparture(clearKernel)
+	ended := make(chan struct{})
+	go func() {
+		dep := <-d.vacate
+		time.Sleep(50 * time.Millisecond) // the parts end
+		close(ended)
+		close(dep.stopped)
+	}()
+	if err := d.stopParts(t.Context(), dep); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-ended:
+	default:
+		t.Error("the parts still run")
+	}
+}
