@@ -70,9 +70,7 @@ func (b *builder) readSMTPTimeout(n *node) {
 }
 
 func (b *builder) readSkipCheck(n *node) {
-	if b.readBool(n, &b.cfg.Globals.SkipCheckAdvAddr); b.cfg.Globals.SkipCheckAdvAddr {
-		b.notice(n.pos, n.word, "stored and exported; other VIPs in a peer's adverts are shown and accepted in any case, as keepalived does since 2.3.3")
-	}
+	b.readBool(n, &b.cfg.Globals.SkipCheckAdvAddr)
 }
 
 // pause reads vrrp_garp_interval and vrrp_gna_interval. Distributions ship

@@ -40,6 +40,8 @@ func WriteKeepalived(cfg fsm.Config) ([]byte, error) {
 type writer struct {
 	bytes.Buffer
 	depth int
+
+	skipAdvAddr bool // global_defs says so for all routers
 }
 
 // line writes a keyword and its words.
@@ -110,6 +112,7 @@ func (w *writer) globals(cfg fsm.Config) {
 		w.unless(g.SMTPTimeout == 0, "smtp_connect_timeout", seconds(g.SMTPTimeout))
 		w.unless(g.RouterID == "", "router_id", g.RouterID)
 		w.unless(!g.SkipCheckAdvAddr, "vrrp_skip_check_adv_addr")
+		w.skipAdvAddr = g.SkipCheckAdvAddr
 		w.unless(g.GARPInterval == 0, "vrrp_garp_interval", seconds(g.GARPInterval))
 		w.unless(g.GNAInterval == 0, "vrrp_gna_interval", seconds(g.GNAInterval))
 		w.unless(delay == 0, "vrrp_startup_delay", seconds(delay))

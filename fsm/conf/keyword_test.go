@@ -45,6 +45,8 @@ func TestKeywords(t *testing.T) {
 		{globalWith("smtp_server 127.0.0.1 2525"), func(c fsm.Config) any { return c.Globals.SMTPServer }, "127.0.0.1:2525"},
 		{globalWith("smtp_connect_timeout 30"), func(c fsm.Config) any { return c.Globals.SMTPTimeout }, "30s"},
 		{globalWith("vrrp_skip_check_adv_addr"), func(c fsm.Config) any { return c.Globals.SkipCheckAdvAddr }, true},
+		{globalWith("vrrp_skip_check_adv_addr") + routerWith(""), func(c fsm.Config) any { return c.Routers[0].Peering.SkipCheckAdvAddr }, true},
+		{routerWith("skip_check_adv_addr off") + globalWith("vrrp_skip_check_adv_addr"), func(c fsm.Config) any { return c.Routers[0].Peering.SkipCheckAdvAddr }, false},
 		{globalWith("vrrp_skip_check_adv_addr off"), func(c fsm.Config) any { return c.Globals.SkipCheckAdvAddr }, false},
 		{globalWith("vrrp_garp_interval 0"), func(c fsm.Config) any { return c.Globals.GARPInterval }, "0s"},
 		{globalWith("vrrp_garp_interval 0.001"), func(c fsm.Config) any { return c.Globals.GARPInterval }, "1ms"},

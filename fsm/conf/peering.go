@@ -237,6 +237,9 @@ func (b *builder) settlePeering(d *routerDraft) {
 		}
 		p.V3ChecksumAsV2 = false
 	}
+	if d.said["skip_check_adv_addr"] == nil {
+		p.SkipCheckAdvAddr = b.cfg.Globals.SkipCheckAdvAddr
+	}
 	if d.said["strict_mode"] == nil {
 		p.Strict = all.defaults.Strict
 	}
@@ -330,7 +333,12 @@ func (w *writer) peering(r fsm.Router) {
 	w.unless(!p.LowerPrioNoAdvert, "lower_prio_no_advert")
 	w.unless(!p.HigherPrioSendAdvert, "higher_prio_send_advert")
 	w.unless(!p.V3ChecksumAsV2, "v3_checksum_as_v2")
-	w.unless(!p.SkipCheckAdvAddr, "skip_check_adv_addr")
+	switch {
+	case p.SkipCheckAdvAddr:
+		w.line("skip_check_adv_addr")
+	case w.skipAdvAddr:
+		w.line("skip_check_adv_addr", "off")
+	}
 	w.unless(!p.Strict, "strict_mode")
 	w.garp(p.GARP)
 	if p.Source.IsValid() {
