@@ -113,7 +113,7 @@ func (r *interopRun) settle(what string, from time.Time, patience time.Duration)
 }
 
 // interopQuiet is for how long more is watched: above a Master_Down_Interval.
-const interopQuiet = 5 * time.Second
+const interopQuiet = 4 * time.Second
 
 // do takes one step and judges it.
 func (r *interopRun) do(s interop.Step) {
