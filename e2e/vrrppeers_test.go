@@ -153,3 +153,38 @@ func TestYieldsToUnicastPeer(t *testing.T) {
 	}
 	p.await(t, "the peer has stopped, and a director has the VIP", 15*time.Second, atUs)
 }
+
+// A director that stops and leaves nobody behind who could serve says so, as
+// keepalived does: the peer takes over within its skew time, not after a
+// Master_Down_Interval.
+func TestLastDirectorSaysGoodbye(t *testing.T) {
+	lab.Need(t)
+	s := site.Up(t, 1)
+	p := &peering{s, s.AddHost("peer", "172.25.88.30/24")}
+	s.Dirs[0].WriteFile("/etc/peers.conf", strings.Replace(s.Dirs[0].MustRun("cat", site.Example),
+		"advert_int 1\n", "advert_int 1\n    @lbcluster lbcluster_peers 172.25.88.30\n", 1))
+	s.Dirs[0].MustRun("lbcluster", "apply", "-f", "/etc/peers.conf", "--yes")
+	s.AwaitOwner()
+	k := p.peer.StartKeepalived(peerConf(t, "state MASTER", "state BACKUP", "priority 100", "priority 50"))
+	time.Sleep(5 * time.Second)
+	if now := p.holders(); !atUs(now) {
+		t.Fatalf("a worse peer started, and the VIP is on %v\n%s", now, k.Output())
+	}
+	began := time.Now()
+	stopped := make(chan error, 1)
+	go func() { stopped <- s.Daemons[s.Dirs[0]].Stop() }()
+	for !atPeer(p.holders()) {
+		if time.Since(began) > 10*time.Second {
+			t.Fatalf("the only director stopped, and the VIP is on %v\n%s", p.holders(), k.Output())
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	took := time.Since(began).Round(10 * time.Millisecond)
+	t.Logf("the only director stopped, and the peer serves after %v", took)
+	if took > 2500*time.Millisecond { // a Master_Down_Interval is 3.8 s
+		t.Errorf("the peer was not told: it took %v", took)
+	}
+	if err := <-stopped; err != nil {
+		t.Error(err)
+	}
+}

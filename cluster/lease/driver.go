@@ -28,6 +28,10 @@ type Owner interface {
 	Lost(router uint64, why string) (removed <-chan struct{})
 }
 
+// NobodyNext is how the reason ends that [Owner.Lost] is told when no other member
+// is known to be ready for the router.
+const NobodyNext = "; no other member is ready to be next"
+
 // Config is what a driver needs.
 type Config struct {
 	Self    fsm.MemberID

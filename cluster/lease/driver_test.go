@@ -197,7 +197,7 @@ func TestThreeDriversOnLoopbackElectOne(t *testing.T) {
 	if err := <-first.done; err != nil {
 		t.Fatalf("Run: %v", err)
 	}
-	if h := first.owner.history(); len(h) != 2 || h[1] != "lost 7: the daemon stops" {
+	if h := first.owner.history(); len(h) != 2 || h[1] != "lost 7: the daemon stops"+NobodyNext {
 		t.Errorf("history of the first owner: %v", h)
 	}
 	rest := slices.DeleteFunc(slices.Clone(members), func(m *member) bool { return m == first })

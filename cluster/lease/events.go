@@ -151,6 +151,9 @@ type (
 	Lost struct {
 		Router uint64
 		Why    string
+		// NobodyNext: this member can't hold the router any more, and no other one
+		// says that it is ready to.
+		NobodyNext bool
 	}
 )
 

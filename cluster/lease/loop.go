@@ -401,10 +401,14 @@ func (l *loop) lost(o Lost) {
 		t.End()
 	}
 	delete(l.terms, o.Router)
-	l.log(slog.LevelInfo, "lease lost", "router", o.Router, "why", o.Why)
+	why := o.Why
+	if o.NobodyNext {
+		why += NobodyNext
+	}
+	l.log(slog.LevelInfo, "lease lost", "router", o.Router, "why", why)
 	delete(l.margins, o.Router)
-	l.journal(Entry{Unit: o.Router, Kind: EntryLost, Cause: o.Why, Text: "this member does not hold it any more: " + o.Why})
-	done := l.d.cfg.Owner.Lost(o.Router, o.Why)
+	l.journal(Entry{Unit: o.Router, Kind: EntryLost, Cause: o.Why, Text: "this member does not hold it any more: " + why})
+	done := l.d.cfg.Owner.Lost(o.Router, why)
 	if done == nil {
 		l.queue = append(l.queue, Removed{o.Router})
 		return

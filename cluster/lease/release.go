@@ -67,7 +67,7 @@ func (h *Holder) leave(now int64, c *candidacy) {
 	}
 	h.stats.Lost++
 	c.phase, c.since, c.gone = removing, now, false
-	h.emit(Lost{c.id, c.why})
+	h.emit(Lost{c.id, c.why, c.wanted && c.hint == "" && h.barred(c) != ""})
 }
 
 // leftAt is when the owner is not waited for any longer.

@@ -131,4 +131,6 @@ func (m *member) tellStand(t *fsm.Table, u fsm.Unit, to *lease.UnitStanding) {
 
 // asksPeers says of the end of a tenure whether VRRP peers are asked to take
 // over by priority 0: when nobody of the cluster can be next.
-func asksPeers(why string) bool { return strings.HasPrefix(why, "the lease ran out") }
+func asksPeers(why string) bool {
+	return strings.HasPrefix(why, "the lease ran out") || strings.HasSuffix(why, lease.NobodyNext)
+}

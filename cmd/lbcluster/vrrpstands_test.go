@@ -6,6 +6,7 @@ import (
 
 	"lbcluster/cluster/lease"
 	"lbcluster/fsm"
+	"lbcluster/journal"
 )
 
 // Who of the others keeps this member from a unit: candidates heed everybody, an
@@ -55,5 +56,21 @@ func TestBarredUnit(t *testing.T) {
 	v.bar(4, "")
 	if v.why(u) != "" || pokes != 2 {
 		t.Errorf("%q, %d pokes", v.why(u), pokes)
+	}
+}
+
+func TestWhenPeersAreAsked(t *testing.T) {
+	for why, want := range map[string]bool{
+		"the lease ran out: no majority of the voters answered in time": true,
+		"the daemon stops" + lease.NobodyNext:                           true,
+		"the daemon stops":                                              false, // another is about to serve
+		"handed over to m2: moved by alice":                             false,
+	} {
+		if asksPeers(why) != want {
+			t.Errorf("%q: %v", why, !want)
+		}
+	}
+	if lostCause("the daemon stops"+lease.NobodyNext) != journal.Stopping {
+		t.Error("the journal does not know the cause any more")
 	}
 }
