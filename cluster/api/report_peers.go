@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"lbcluster/fsm"
 )
@@ -26,6 +27,11 @@ func (v *view) standsBy(router uint64) string {
 	return ""
 }
 
+// voiceMuted is how long a peer that ignores the cluster is told of after it was
+// last heard: its silence hardly means that it has stopped (it would have said so
+// by priority 0); that its settings are right by now it may.
+const voiceMuted = time.Hour
+
 // peerFindings says of those who advert a router's VRID whether they and the
 // cluster understand each other, and which listed peers were not heard.
 func (v *view) peerFindings(r RouterReport) []Finding {
@@ -33,11 +39,18 @@ func (v *view) peerFindings(r RouterReport) []Finding {
 	var heard []netip.Addr
 	router, _ := v.table.Router(r.ID)
 	for _, sp := range r.Speakers {
-		if sp.Member != "" || sp.AgeMS >= voiceLost.Milliseconds() {
+		age := time.Duration(sp.AgeMS) * time.Millisecond
+		muted := age >= voiceLost && age < voiceMuted && sp.Listed && sp.Reason != ""
+		if sp.Member != "" || age >= voiceLost && !muted {
 			continue
 		}
 		heard = append(heard, sp.Addr)
 		switch {
+		case sp.Priority == 0: // it has stopped
+		case muted:
+			fs = append(fs, Finding{Severity: Warn, Text: fmt.Sprintf(
+				"VRRP peer %s and %s ignore each other, so that both may be MASTER: %s; it was last heard %v ago, but a keepalived falls silent"+
+					" while it hears adverts that it refuses more often than it sends its own", sp.Addr, r.Name, sp.Reason, age.Round(time.Second))})
 		case !sp.Listed:
 			fs = append(fs, Finding{Severity: Warn, Text: fmt.Sprintf(
 				"%s, which is no member, sends VRRP adverts for VRID %d (version %d, priority %d); they are ignored", sp.Addr, r.VRID, sp.Version, sp.Priority) + whyIgnored(sp.Speaker)})

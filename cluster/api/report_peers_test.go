@@ -29,6 +29,12 @@ func TestPeerFindings(t *testing.T) {
 		{"the same priority", "m1", []Speaker{{Addr: peer, Listed: true, Priority: 100}},
 			[]string{"VRRP peer 10.0.0.9 and VI_1 have the same priority, 100"}},
 		{"silent for long", "m1", []Speaker{{Addr: peer, Listed: true, Priority: 150, AgeMS: 60000}}, nil},
+		{"silent, and it ignored us", "m1", []Speaker{{Addr: peer, Listed: true, Priority: 150, AgeMS: 60000, Reason: "advert interval 2s, ours is 1s"}},
+			[]string{"VRRP peer 10.0.0.9 and VI_1 ignore each other, so that both may be MASTER: advert interval 2s, ours is 1s; it was last heard 1m0s ago, but"}},
+		{"silent for very long", "m1", []Speaker{{Addr: peer, Listed: true, Priority: 150, AgeMS: 2 * 3600e3, Reason: "advert interval 2s, ours is 1s"}}, nil},
+		{"silent, a stranger", "m1", []Speaker{{Addr: peer, Priority: 150, AgeMS: 60000, Reason: "advert interval 2s, ours is 1s"}}, nil},
+		{"it stops", "m1", []Speaker{{Addr: peer, Listed: true, Reason: "advert interval 2s, ours is 1s"}}, nil},
+		{"it has stopped", "m1", []Speaker{{Addr: peer, Listed: true, AgeMS: 60000, Reason: "advert interval 2s, ours is 1s"}}, nil},
 		{"nobody serves, nobody heard", "", nil, []string{"VRRP peer 10.0.0.9 of VI_1 has not been heard"}},
 	} {
 		r := RouterReport{ID: 7, Name: "VI_1", VRID: 51, Owner: c.owner}

@@ -177,6 +177,7 @@ func (l *Listener) set(conf Router) (*router, Output) {
 		r.speaker, out = NewSpeaker(conf)
 		l.routers[conf.ID] = r
 	} else {
+		r.forget(conf)
 		r.speaker, out = r.speaker.Update(l.clock(), conf)
 	}
 	l.setElect(r)

@@ -177,9 +177,9 @@ func (l *Listener) Speaks(id uint64) bool {
 func (r Router) checkPath(p Packet) *Reject {
 	if p.Dst.IsMulticast() == r.Unicast {
 		if r.Unicast {
-			return reject(RejectKind, "it is sent by multicast, this router speaks unicast (unicast_peer): both sides ignore each other")
+			return reject(RejectKind, "it is sent by multicast, this router speaks unicast (unicast_peer)")
 		}
-		return reject(RejectKind, "it is sent by unicast (unicast_peer), this router speaks multicast: both sides ignore each other")
+		return reject(RejectKind, "it is sent by unicast (unicast_peer), this router speaks multicast")
 	}
 	o, ok := r.listed(p.Src)
 	if !ok || !r.Unicast {

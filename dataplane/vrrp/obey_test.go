@@ -107,6 +107,43 @@ func TestListenerObeysOnlyWhatItAccepts(t *testing.T) {
 	}
 }
 
+// A peer that was refused, and falls silent for it or because it is right now,
+// is told of until then.
+func TestSettingsThatChangeForgetWhoWasRefused(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		r.set(peered())
+		wrong := vi1.Advert(150)
+		wrong.Interval = 2 * time.Second
+		synctest.Wait()
+		r.wire("eth0").in <- packet(t, peer1, wrong)
+		r.wire("eth0").in <- packet(t, netip.MustParseAddr("172.25.88.77"), vi1.Advert(50))
+		synctest.Wait()
+		r.set(peered())
+		if got := r.Status().Routers[0].Peers; len(got) != 2 {
+			t.Errorf("nothing changed, and known are %+v", got)
+		}
+		for _, change := range []func(*Router){
+			func(r *Router) { r.Interval = 2 * time.Second },
+			func(r *Router) { r.Unicast = true },
+			func(r *Router) { r.Interval = time.Second; r.Version, r.AuthPass, r.PlainChecksum = 3, "", true },
+		} {
+			r.wire("eth0").in <- packet(t, peer1, Advert{Version: 3, VRID: vi1.VRID, Priority: 150, Interval: 3 * time.Second, Addrs: vi1.Addresses[:1], PlainChecksum: true})
+			synctest.Wait()
+			next := peered()
+			change(&next)
+			r.set(next)
+			for _, p := range r.Status().Routers[0].Peers {
+				if p.Addr == peer1 {
+					t.Errorf("the settings changed, and known is %+v", p)
+				}
+			}
+		}
+		if got := r.Status().Routers[0].Peers; len(got) != 1 {
+			t.Errorf("who was accepted is forgotten: %+v", got)
+		}
+	})
+}
+
 // A unicast router obeys only what was sent to it alone, within the TTLs.
 func TestUnicastPath(t *testing.T) {
 	r := peered()

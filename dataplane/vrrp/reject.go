@@ -89,7 +89,7 @@ func (e Expect) checkVersion(a Advert) *Reject {
 		return reject(RejectAuthPass, "another password than ours")
 	}
 	if a.Interval != e.Interval {
-		return reject(RejectInterval, "advert interval %v, ours is %v: both sides would become MASTER", a.Interval, e.Interval)
+		return reject(RejectInterval, "advert interval %v, ours is %v", a.Interval, e.Interval)
 	}
 	return nil
 }

@@ -41,6 +41,15 @@ type peer struct {
 	logged int64 // when it was last logged
 }
 
+// forget drops the speakers whose adverts were refused, if those may be right by
+// the settings to come: one that is silent since would else go on being told of.
+func (r *router) forget(next Router) {
+	if was := r.speaker.Router; sameAdvert(was, next) && was.Unicast == next.Unicast && was.PlainChecksum == next.PlainChecksum {
+		return
+	}
+	maps.DeleteFunc(r.heard, func(_ netip.Addr, p *peer) bool { return !p.Accepted })
+}
+
 // RouterStatus is what an operator wants to know of one router.
 type RouterStatus struct {
 	ID        uint64
