@@ -24,14 +24,14 @@ type ClearHost interface {
 // It is for a machine that has left its cluster, whose [Plane] has ended and
 // whose gate is still there, closed. What somebody else made stays. What can't be
 // removed is in the error and still in the record; the rest is removed.
-func Clear(stateFile string, k Kernel, host ClearHost, marks Marker) error {
+func Clear(stateFile string, k Kernel, host ClearHost, marks, holds Marker) error {
 	r, err := openRecord(stateFile)
 	if err != nil {
 		return err
 	}
 	_, addrErr := RemoveLeftovers(stateFile, host)
 	was := r.get()
-	err = errors.Join(addrErr, clearLoopback(was, host), clearSysctls(was, host), clearMarks(was, marks), clearServices(was, k))
+	err = errors.Join(addrErr, clearLoopback(was, host), clearSysctls(was, host), clearMarks(was, marks), clearHolds(was, holds), clearServices(was, k))
 	if err != nil || stateFile == "" {
 		return err
 	}

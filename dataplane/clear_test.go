@@ -56,7 +56,7 @@ func TestClear(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 2 {
-		if err := Clear(state, k, h, nil); err != nil {
+		if err := Clear(state, k, h, nil, nil); err != nil {
 			t.Fatal(err)
 		}
 		if got := k.String(); strings.Count(got, "-A ") != 1 || !strings.Contains(got, "-A -u 10.0.0.9:53") {
@@ -85,7 +85,7 @@ func TestClearGoesOnAfterAFailure(t *testing.T) {
 	if err := os.WriteFile(state, []byte(clearRecord), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := Clear(state, k, h, nil); err == nil || !strings.Contains(err.Error(), "put back net.ipv4.conf.all.arp_ignore") {
+	if err := Clear(state, k, h, nil, nil); err == nil || !strings.Contains(err.Error(), "put back net.ipv4.conf.all.arp_ignore") {
 		t.Errorf("error: %v", err)
 	}
 	if k.String() != "" || len(h.snap.Addrs) != 3 {

@@ -25,6 +25,11 @@
 // a reboot empties) tells the next process what was ours. Starting, stopping,
 // crashing and restarting therefore remove nothing.
 //
+// IPVS tells nobody of its changes. That a service went is seen within a twentieth
+// of a second; meanwhile clients of a service that others have had their hands on (a
+// keepalived that is stopped removes what it made) are held back rather than refused:
+// see [Holds].
+//
 // A service of a firewall mark may say which packets it means; every director then
 // marks them (package fwmark), with the same diligence. A kernel that cannot mark
 // leaves this director behind its table, which the status says.

@@ -193,7 +193,7 @@ func TestMarksOverARestart(t *testing.T) {
 		w.halt()
 		w.diary.take()
 		for range 2 {
-			if err := Clear(w.state, w.ipvs, newClearHost(), m); err != nil {
+			if err := Clear(w.state, w.ipvs, newClearHost(), m, nil); err != nil {
 				t.Fatal(err)
 			}
 		}

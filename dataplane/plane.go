@@ -79,6 +79,8 @@ type Config struct {
 	VRRP VRRP // nil: no adverts
 	// Marks has packets marked for services of firewall marks. nil: nobody does.
 	Marks Marker
+	// Holds holds packets back, see [Holds]. nil: nobody does.
+	Holds Marker
 	// StateFile is where the record of what is ours is kept, in a folder that
 	// lives as long as the kernel (/run/lbcluster/dataplane.json). Empty: a
 	// restarted process does not know what its predecessor made.

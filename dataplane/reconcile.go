@@ -3,6 +3,7 @@ package dataplane
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"time"
 
@@ -61,6 +62,7 @@ func (p *Plane) reconcile(ctx context.Context) error {
 	gateErr := p.setGate(t, p.stillLocal(served))
 	want := append(Want(t), markServices(ls)...)
 	ours := p.record.get().owns()
+	were := maps.Clone(ours)
 	for _, s := range append(want, ipvs.Service{Key: ipvs.Key{Mark: LocalMark}}, ipvs.Service{Key: ipvs.Key{Mark: LocalMark, V6: true}}) {
 		ours[s.Key] = true
 	}
@@ -75,6 +77,8 @@ func (p *Plane) reconcile(ctx context.Context) error {
 	if err != nil {
 		return errors.Join(gateErr, recordErr, err)
 	}
+	p.share(want, have, were)
+	p.setHolds(Holds(t, want, p.record.get().Shared, ls))
 	drift := p.drift(t, have, ours)
 	marksErr := p.narrowMarks(marks)
 	out := carryOut(p.cfg.IPVS, have, Diff(have, want, ours), func() bool { return ctx.Err() != nil })

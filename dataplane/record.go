@@ -33,6 +33,11 @@ type recorded struct {
 	Loopback []netip.Prefix `json:"loopback,omitempty"`
 	// Marks: we have made rules that mark packets. Written before.
 	Marks bool `json:"marks,omitempty"`
+	// Shared are those of Services that others have had their hands on: they stood
+	// before we took them over, or somebody removed them since; see [Plane.share].
+	Shared []string `json:"shared,omitempty"`
+	// Holds: we have made rules that hold packets back. Written before.
+	Holds bool `json:"holds,omitempty"`
 	// Sysctls are those we changed for that, with what they were.
 	Sysctls map[string]string `json:"sysctls,omitempty"`
 }

@@ -19,18 +19,18 @@ type Released struct {
 // Release gives the kernel's table to whoever comes next, for a machine that has
 // left its cluster, whose [Plane] has ended and whose gate is still there, closed:
 // addresses on interfaces are removed, and so are the hidden services, which
-// without the gate's marks mean nothing; all other services stay with their
+// without the gate's marks mean nothing, and the rules that hold packets back; all other services stay with their
 // connections, and so do the addresses on lo and what keeps them silent, since the
 // local server goes on. Last the record is forgotten. What can't be removed is in
 // the error, and the record stays; see [Clear] for the way out that leaves nothing.
-func Release(stateFile string, k Kernel, host LeftoverHost) (Released, error) {
+func Release(stateFile string, k Kernel, host LeftoverHost, holds Marker) (Released, error) {
 	r, err := openRecord(stateFile)
 	if err != nil {
 		return Released{}, err
 	}
 	out := Released{Loopback: r.get().Loopback}
 	out.Removed, err = RemoveLeftovers(stateFile, host)
-	if err = errors.Join(err, removeHidden(k)); err != nil || stateFile == "" {
+	if err = errors.Join(err, removeHidden(k), clearHolds(r.get(), holds)); err != nil || stateFile == "" {
 		return out, err
 	}
 	if err := os.Remove(stateFile); err != nil && !errors.Is(err, fs.ErrNotExist) {

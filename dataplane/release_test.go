@@ -20,7 +20,7 @@ func TestRelease(t *testing.T) {
 	state := filepath.Join(t.TempDir(), "dataplane.json")
 	must(t, os.WriteFile(state, []byte(clearRecord), 0o600))
 	k.Done()
-	out, err := Release(state, k, h)
+	out, err := Release(state, k, h, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -39,7 +39,7 @@ func TestRelease(t *testing.T) {
 	if _, err := os.Stat(state); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the record is still there: %v", err)
 	}
-	if out, err := Release(state, k, h); err != nil || len(out.Removed) != 0 {
+	if out, err := Release(state, k, h, nil); err != nil || len(out.Removed) != 0 {
 		t.Errorf("a second time: %+v, %v", out, err)
 	}
 }
@@ -51,7 +51,7 @@ func TestReleaseFails(t *testing.T) {
 	k.Fail = func(ipvs.Op) error { return errors.New("busy") }
 	state := filepath.Join(t.TempDir(), "dataplane.json")
 	must(t, os.WriteFile(state, []byte(clearRecord), 0o600))
-	if _, err := Release(state, k, h); err == nil {
+	if _, err := Release(state, k, h, nil); err == nil {
 		t.Error("no error")
 	}
 	if _, err := os.Stat(state); err != nil {

@@ -64,7 +64,7 @@ func clearKernel(cfg NodeConfig) error {
 	defer host.Close()
 	k := ipvs.New("")
 	defer k.Close()
-	if err := dataplane.Clear(cfg.stateFile(), k, host, newMarker()); err != nil {
+	if err := dataplane.Clear(cfg.stateFile(), k, host, newMarker(), newHolder()); err != nil {
 		return err
 	}
 	if err := gate.Remove(cfg.BPFPinDir); err != nil {

@@ -84,7 +84,7 @@ func releaseKernel(cfg NodeConfig) (dataplane.Released, error) {
 	k := ipvs.New("")
 	defer k.Close()
 	return release(
-		func() (dataplane.Released, error) { return dataplane.Release(cfg.stateFile(), k, host) },
+		func() (dataplane.Released, error) { return dataplane.Release(cfg.stateFile(), k, host, newHolder()) },
 		func() error { return gate.Remove(cfg.BPFPinDir) })
 }
 

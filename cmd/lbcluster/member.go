@@ -105,6 +105,9 @@ func (d *theDaemon) freshOnce(id cluster.Identity) bool {
 // newMarker leaves the gate's marks alone.
 func newMarker() *fwmark.Handle { return fwmark.New("", dataplane.LocalMark) }
 
+// newHolder keeps clients from being refused while a service is put back.
+func newHolder() *fwmark.Handle { return fwmark.NewHold("") }
+
 // buildDataPlane opens the gate first: without it no VIP may be added (R19). To
 // inherit what the process before this one held open is for who holds the
 // daemon's lock, which says that it is dead, and adopts or closes it.
@@ -143,6 +146,7 @@ func (m *member) buildDataPlane(known []netip.Addr, inherit bool) error {
 		Self: m.id.ID, Inherited: slices.Collect(maps.Keys(m.gate.Inherited())),
 		IPVS: m.kernel, VIPs: m.vips, Gate: m.keys, VRRP: speakers{m.vrrp, d.log},
 		Marks:     newMarker(),
+		Holds:     newHolder(),
 		StateFile: d.cfg.stateFile(), NodeInterfaces: d.cfg.Interfaces, Log: d.log.With("part", "dataplane"),
 		OnFit: fit.of("data plane"), OnRouterFit: m.units.set, SendZero: asksPeers,
 	})

@@ -9,7 +9,12 @@
 // packets before they are routed (priority mangle) and leaves those alone that
 // have the mark of another maker, which it is told.
 //
-// Called by: package dataplane, which says what to mark.
+// A Handle of [NewHold] keeps another table in the same way, "inet lbcluster_hold".
+// It bridges the moment in which another program has removed a service of IPVS:
+// the packets then reach the host itself, where nobody listens, and a client would
+// be refused.
+//
+// Called by: package dataplane, which says what to mark and what to hold.
 //
 // It never touches a table of another name, and knows nothing of services. It
 // marks what comes in, not what this host itself sends.

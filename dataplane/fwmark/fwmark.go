@@ -14,8 +14,21 @@ import (
 
 // Names of what this package owns: "nft list table inet lbcluster" shows it.
 const (
-	Table = "lbcluster"
-	chain = "mark"
+	Table     = "lbcluster"      // of what New makes
+	HoldTable = "lbcluster_hold" // of what NewHold makes
+)
+
+// layout is a table of one chain.
+type layout struct {
+	table, chain string
+	hook         *nftables.ChainHook
+	priority     nftables.ChainPriority
+}
+
+var (
+	marks = layout{Table, "mark", nftables.ChainHookPrerouting, *nftables.ChainPriorityMangle}
+	// IPVS takes its packets, and ends them for this chain, at 98 and 99.
+	holds = layout{HoldTable, "hold", nftables.ChainHookInput, 150}
 )
 
 // ErrNoTables: the kernel has no nftables.
@@ -25,15 +38,27 @@ var ErrNoTables = errors.New("this kernel has no nftables (module nf_tables): it
 // holds no state and no socket.
 type Handle struct {
 	path  string
-	spare uint32
+	lay   layout
+	first [][]expr.Any // before all rules
+	exprs func(Rule) []expr.Any
 
 	mu sync.Mutex
 }
 
 // New returns a handle on the network namespace at path (as "/run/netns/dir1");
-// "" is the process's own. Packets that have the mark spare keep it. It opens
+// "" is the process's own. Packets that have the mark spared keep it. It opens
 // nothing.
-func New(path string, spare uint32) *Handle { return &Handle{path: path, spare: spare} }
+func New(path string, spared uint32) *Handle {
+	return &Handle{path: path, lay: marks, first: [][]expr.Any{spare(spared)}, exprs: Rule.exprs}
+}
+
+// NewHold returns a handle on another table: its rules (whose marks mean nothing)
+// drop what asks for a new connection and was not taken by IPVS on its way to this
+// host itself, so that it is asked for again, rather than refused. TCP segments of
+// connections, and other protocols than TCP and UDP, are let through.
+func NewHold(path string) *Handle {
+	return &Handle{path: path, lay: holds, exprs: Rule.hold}
+}
 
 // Set makes rules the table's, in this order, and reports whether it had to
 // change anything. Without rules the table is removed.
@@ -45,24 +70,24 @@ func (h *Handle) Set(rules []Rule) (changed bool, err error) {
 		return false, err
 	}
 	defer done()
-	table, err := find(conn)
+	table, err := find(conn, h.lay)
 	if err != nil {
-		return false, fmt.Errorf("read the nftables table inet %s: %w", Table, explain(err))
+		return false, fmt.Errorf("read the nftables table inet %s: %w", h.lay.table, explain(err))
 	}
 	if len(rules) == 0 && table == nil {
 		return false, nil
 	}
 	want := h.want(rules)
 	if len(rules) > 0 && table != nil {
-		if stands, err := stands(conn, table, want); err != nil {
-			return false, fmt.Errorf("read the nftables table inet %s: %w", Table, explain(err))
+		if stands, err := stands(conn, table, h.lay, want); err != nil {
+			return false, fmt.Errorf("read the nftables table inet %s: %w", h.lay.table, explain(err))
 		} else if stands {
 			return false, nil
 		}
 	}
-	replace(conn, table != nil, want)
+	replace(conn, h.lay, table != nil, want)
 	if err := conn.Flush(); err != nil {
-		return false, fmt.Errorf("write the nftables table inet %s: %w", Table, explain(err))
+		return false, fmt.Errorf("write the nftables table inet %s: %w", h.lay.table, explain(err))
 	}
 	return true, nil
 }
@@ -72,9 +97,9 @@ func (h *Handle) want(rules []Rule) [][]expr.Any {
 	if len(rules) == 0 {
 		return nil
 	}
-	out := [][]expr.Any{spare(h.spare)}
+	out := slices.Clone(h.first)
 	for _, r := range rules {
-		out = append(out, r.exprs())
+		out = append(out, h.exprs(r))
 	}
 	return out
 }
@@ -97,12 +122,12 @@ func (h *Handle) open() (*nftables.Conn, func(), error) {
 }
 
 // find returns our table, or nil.
-func find(conn *nftables.Conn) (*nftables.Table, error) {
+func find(conn *nftables.Conn, l layout) (*nftables.Table, error) {
 	tables, err := conn.ListTablesOfFamily(nftables.TableFamilyINet)
 	if err != nil {
 		return nil, err
 	}
-	i := slices.IndexFunc(tables, func(t *nftables.Table) bool { return t.Name == Table && t.Family == nftables.TableFamilyINet })
+	i := slices.IndexFunc(tables, func(t *nftables.Table) bool { return t.Name == l.table && t.Family == nftables.TableFamilyINet })
 	if i < 0 {
 		return nil, nil
 	}
@@ -110,13 +135,13 @@ func find(conn *nftables.Conn) (*nftables.Table, error) {
 }
 
 // stands reports whether the table has exactly our chain with exactly want.
-func stands(conn *nftables.Conn, table *nftables.Table, want [][]expr.Any) (bool, error) {
+func stands(conn *nftables.Conn, table *nftables.Table, l layout, want [][]expr.Any) (bool, error) {
 	chains, err := conn.ListChainsOfTableFamily(nftables.TableFamilyINet)
 	if err != nil {
 		return false, err
 	}
-	chains = slices.DeleteFunc(chains, func(c *nftables.Chain) bool { return c.Table.Name != Table })
-	if len(chains) != 1 || !sameChain(chains[0], newChain(table)) || table.Flags != 0 {
+	chains = slices.DeleteFunc(chains, func(c *nftables.Chain) bool { return c.Table.Name != l.table })
+	if len(chains) != 1 || !sameChain(chains[0], l.newChain(table)) || table.Flags != 0 {
 		return false, nil
 	}
 	have, err := conn.GetRules(table, chains[0])
@@ -132,16 +157,16 @@ func sameChain(a, b *nftables.Chain) bool {
 		(a.Policy == nil || *a.Policy == nftables.ChainPolicyAccept)
 }
 
-func newChain(t *nftables.Table) *nftables.Chain {
+func (l layout) newChain(t *nftables.Table) *nftables.Chain {
 	return &nftables.Chain{
-		Name: chain, Table: t, Type: nftables.ChainTypeFilter,
-		Hooknum: nftables.ChainHookPrerouting, Priority: nftables.ChainPriorityMangle,
+		Name: l.chain, Table: t, Type: nftables.ChainTypeFilter,
+		Hooknum: l.hook, Priority: &l.priority,
 	}
 }
 
 // replace queues one transaction: the old table goes, the new one comes.
-func replace(conn *nftables.Conn, there bool, want [][]expr.Any) {
-	t := &nftables.Table{Name: Table, Family: nftables.TableFamilyINet}
+func replace(conn *nftables.Conn, l layout, there bool, want [][]expr.Any) {
+	t := &nftables.Table{Name: l.table, Family: nftables.TableFamilyINet}
 	if there {
 		conn.DelTable(t)
 	}
@@ -149,7 +174,7 @@ func replace(conn *nftables.Conn, there bool, want [][]expr.Any) {
 		return
 	}
 	conn.AddTable(t)
-	c := conn.AddChain(newChain(t))
+	c := conn.AddChain(l.newChain(t))
 	for _, exprs := range want {
 		conn.AddRule(&nftables.Rule{Table: t, Chain: c, Exprs: exprs})
 	}

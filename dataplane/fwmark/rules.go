@@ -64,9 +64,34 @@ func native(v uint32) []byte { return binary.NativeEndian.AppendUint32(nil, v) }
 
 func port(v uint16) []byte { return binary.BigEndian.AppendUint16(nil, v) }
 
-// exprs is r in the kernel's terms. The offsets are those of the destination in
-// the IPv4 and the IPv6 header, and of the destination port behind them.
+// exprs is r in the kernel's terms.
 func (r Rule) exprs() []expr.Any {
+	return append(r.matches(), &expr.Counter{},
+		&expr.Immediate{Register: reg, Data: native(r.Mark)},
+		&expr.Meta{Key: expr.MetaKeyMARK, SourceRegister: true, Register: reg})
+}
+
+// hold drops what r is for, if it asks for a new connection: of TCP, SYN without
+// ACK; all of UDP. Of other protocols nobody knows.
+func (r Rule) hold() []expr.Any {
+	const flags, syn, ack = 13, 0x02, 0x10
+	out := r.matches()
+	switch r.Protocol {
+	case unix.IPPROTO_TCP:
+		out = append(out,
+			&expr.Payload{DestRegister: reg, Base: expr.PayloadBaseTransportHeader, Offset: flags, Len: 1},
+			&expr.Bitwise{SourceRegister: reg, DestRegister: reg, Len: 1, Mask: []byte{syn | ack}, Xor: []byte{0}},
+			equal([]byte{syn}))
+	case unix.IPPROTO_UDP:
+	default:
+		return append(out, &expr.Counter{}, &expr.Verdict{Kind: expr.VerdictAccept})
+	}
+	return append(out, &expr.Counter{}, &expr.Verdict{Kind: expr.VerdictDrop})
+}
+
+// matches are what r is for. The offsets are those of the destination in the IPv4
+// and the IPv6 header, and of the destination port behind them.
+func (r Rule) matches() []expr.Any {
 	family, offset, bits := byte(unix.NFPROTO_IPV4), uint32(16), 32
 	if r.To.Addr().Is6() {
 		family, offset, bits = unix.NFPROTO_IPV6, 24, 128
@@ -93,9 +118,7 @@ func (r Rule) exprs() []expr.Any {
 				&expr.Cmp{Op: expr.CmpOpLte, Register: reg, Data: port(r.ToPort)})
 		}
 	}
-	return append(out, &expr.Counter{},
-		&expr.Immediate{Register: reg, Data: native(r.Mark)},
-		&expr.Meta{Key: expr.MetaKeyMARK, SourceRegister: true, Register: reg})
+	return out
 }
 
 // spare lets packets that have the mark go on as they are.
