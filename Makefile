@@ -48,8 +48,10 @@ soak: need-lab ## random faults for DURATION (10m), SEED=n to repeat, STEPS=file
 	$(LAB) test -timeout 24h -run '^TestSoak$$' -arg=-soak.seed=$(SEED) $(if $(STEPS),"-arg=-soak.steps=$$(grep -v '^ *#' $(STEPS) | tr '\n' ';')",-arg=-soak.for=$(DURATION)) ./e2e
 
 .PHONY: interop
-interop: need-lab ## give keepalived all files of the corpus and compare what it makes of them
-	$(LAB) test -timeout 30m -run '^TestOracle$$' -arg=-oracle.full ./e2e
+interop: need-lab ## compare with keepalived: all files of the corpus, and being its VRRP peer in every way (40 minutes); writes docs/interop.md
+	$(LAB) test -timeout 90m -run '^(TestOracle|TestInterop)$$' -arg=-oracle.full -arg=-interop.full ./e2e
+	cp "$$(ls -d $${LBCLUSTER_LAB_DIR:-.lab}/results/* | tail -1)"/TestInterop_*/v*.txt e2e/testdata/interop/
+	$(GO) test -run '^TestRecordsAndPage$$' ./e2e/interop -update
 
 LEASE_SEEDS ?= 20
 

@@ -8,4 +8,7 @@
 // testdata/corpus holds files that use keepalived's features the way people do;
 // testdata/keepalived-2.2.7.txt is what keepalived was seen to make of each, and
 // testdata/oracle.txt explains where lbcluster makes something else of it.
+//
+// testdata/interop holds what was seen of a cluster beside keepalived, a file for
+// each way to talk VRRP; see package interop.
 package e2e

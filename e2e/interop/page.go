@@ -57,20 +57,25 @@ would come to. The columns are the cluster's priority beside the peer's, with
 passes, so that neither can know better.
 `
 
-// timeTable shows a time of each step for each batch: the longest of its cells.
+// timeTable shows a time of each step for each batch: the shortest and the
+// longest of its cells.
 type timeTable struct {
 	title, text string
 	of          func(before, after Holders, s Seen) (d time.Duration, counts bool)
 }
 
 var tables = []timeTable{
-	{"How long until it was so", "The longest time of all routers whose holder changed, from the event on. Steps\nwithout a change have no line: there the peer never took a VIP in between. A\nMaster_Down_Interval is 3.4 s to 3.6 s; daemons that start take a while themselves.\n",
+	{"How long until it was so", `The quickest and the slowest of all routers whose holder changed, from the event on.
+Events without a change have no line: the peer never took a VIP in between. A
+Master_Down_Interval is 3.4 s to 3.6 s; a program that starts takes a while itself.
+Without a majority an owner that is alive lets go when its lease ends, and asks the
+peer by priority 0 to take over; one that has lost its power asks nobody. (Routers
+move one by one, so after some events two directors own some each.)`,
 		func(before, after Holders, s Seen) (time.Duration, bool) { return s.After, before != after }},
-	{"How long nobody had it", "The longest time within that in which the VIP was on no host. An owner that is\nleft without a majority takes it off, and asks the peer to take over by priority 0.\n",
-		func(before, after Holders, s Seen) (time.Duration, bool) {
-			return s.Nobody, before != after && s.Nobody > 0
-		}},
-	{"How long both had it", "The longest time in which both had a VIP that one of them was to have: who is to\nyield does so when it hears an advert, and the other serves at once.\n",
+	{"How long nobody had it", `The same of the longest time in which a VIP was on no host.`,
+		func(before, after Holders, s Seen) (time.Duration, bool) { return s.Nobody, s.Nobody > 0 }},
+	{"How long both had it", `The same of the longest time in which both had a VIP that one of them was to have:
+who is to yield does so when it hears an advert, and the other serves at once.`,
 		func(before, after Holders, s Seen) (time.Duration, bool) {
 			return s.Both, s.Both > 0 && !after.both()
 		}},
@@ -103,22 +108,31 @@ func (t timeTable) write(b *strings.Builder, records map[string][]Row) {
 func (t timeTable) line(s Step, before, after []Pair, names []string, records map[string][]Row) (line string, any bool) {
 	line = "| " + s.Name + " |"
 	for _, n := range names {
-		longest, found := time.Duration(0), false
+		var times []time.Duration
 		for _, r := range records[n] {
 			i := slices.Index(Cells, r.Cell)
 			if r.Step != s.Name {
 				continue
 			}
 			if d, ok := t.of(before[i].Holders, after[i].Holders, r.Seen); ok {
-				longest, found = max(longest, d), true
+				times = append(times, d)
 			}
 		}
-		if found {
-			line += fmt.Sprintf(" %.2f s |", longest.Seconds())
-		} else {
-			line += " |"
-		}
-		any = any || found
+		any = any || len(times) > 0
+		line += between(times) + " |"
 	}
 	return line + "\n", any
+}
+
+// between is " 1.1 s to 3.5 s".
+func between(times []time.Duration) string {
+	if len(times) == 0 {
+		return ""
+	}
+	words := func(d time.Duration) string { return fmt.Sprintf(" %.2f s", d.Seconds()) }
+	first, last := words(slices.Min(times)), words(slices.Max(times))
+	if first == last {
+		return first
+	}
+	return first + " to" + last
 }
