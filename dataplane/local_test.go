@@ -168,7 +168,7 @@ func TestADirectorThatIsARealServer(t *testing.T) {
 		boxes(w)
 		w.run()
 		w.plane.Update(boxesTable(5))
-		settle()
+		settleLo()
 		w.wantIPVS(boxesRules + markRules)
 		lines := w.diary.take()
 		at := func(line string) int {
@@ -193,7 +193,7 @@ func TestADirectorThatIsARealServer(t *testing.T) {
 
 		// Owning and losing the VIP leaves lo alone.
 		w.plane.Acquired(term(1, vipAddr).Permit())
-		settle()
+		settleLo()
 		<-w.plane.Lost(1, "")
 		w.wantDiary("ip addr add 172.25.88.100/32 dev eth0", "vrrp acquired 1", "garp 172.25.88.100 dev eth0",
 			"ip addr del 172.25.88.100/32 dev eth0", "vrrp lost 1 zero=false")
@@ -202,7 +202,7 @@ func TestADirectorThatIsARealServer(t *testing.T) {
 		w.halt()
 		w.run()
 		w.plane.Update(boxesTable(5))
-		settle()
+		settleLo()
 		w.wantIPVS(boxesRules + markRules)
 		for _, l := range w.diary.take() {
 			if strings.Contains(l, "ip addr") || strings.Contains(l, "sysctl") {
@@ -212,7 +212,7 @@ func TestADirectorThatIsARealServer(t *testing.T) {
 
 		// The server leaves: first the gate, then the hidden service and the address.
 		w.plane.Update(pairTable(6))
-		settle()
+		settleLo()
 		w.wantIPVS(pairRules)
 		lines = w.diary.take()
 		if !(at("gate [172.25.88.100]") < at("ip addr del 172.25.88.100/32 dev lo") && at("ip addr del 172.25.88.100/32 dev lo") < at("sysctl net.ipv4.conf.all.arp_ignore=0")) {
@@ -234,13 +234,13 @@ func TestSomebodyElsesLoopback(t *testing.T) {
 		w.host.sysctls["net.ipv4.conf.all.arp_ignore"] = "2"
 		w.run()
 		w.plane.Update(boxesTable(5))
-		settle()
+		settleLo()
 		s := w.plane.Status()
 		if len(s.Locals) != 1 || !s.Locals[0].Loopback || s.Locals[0].Ours || !s.Locals[0].Open || len(s.ForeignVIPs) != 0 {
 			t.Errorf("status %+v, foreign %+v", s.Locals, s.ForeignVIPs)
 		}
 		w.plane.Update(pairTable(6))
-		settle()
+		settleLo()
 		if !w.host.has("lo", vipAddr+"/32") || w.host.sysctls["net.ipv4.conf.all.arp_ignore"] != "2" {
 			t.Error("we took away what we never put")
 		}
@@ -255,10 +255,10 @@ func TestSomebodyRemovesTheLoopbackVIP(t *testing.T) {
 		boxes(w)
 		w.run()
 		w.plane.Update(boxesTable(5))
-		settle()
+		settleLo()
 		w.diary.take()
 		w.host.take("lo", vipAddr+"/32")
-		settle()
+		settleLo()
 		if !w.host.has("lo", vipAddr+"/32") || !w.plane.Status().Locals[0].Open {
 			t.Errorf("not put back: %v, %+v", w.diary.take(), w.plane.Status().Locals)
 		}
@@ -277,7 +277,7 @@ func TestNoSysctlNoLoopback(t *testing.T) {
 		})
 		w.run()
 		w.plane.Update(boxesTable(5))
-		settle()
+		settleLo()
 		time.Sleep(time.Minute)
 		s := w.plane.Status()
 		if w.host.has("lo", vipAddr+"/32") || len(s.Locals) != 1 || s.Locals[0].Open {
@@ -313,7 +313,7 @@ func TestTheHiddenService(t *testing.T) {
 		}
 		w.run()
 		w.plane.Update(boxesTable(5))
-		settle()
+		settleLo()
 		if s := w.plane.Status().Locals; len(s) != 1 || s[0].Open {
 			t.Errorf("members' packets are let in to be balanced once more: %+v", s)
 		}
@@ -336,8 +336,16 @@ func TestTheHiddenService(t *testing.T) {
 		w.cfg.StateFile = w.state
 		w.run()
 		w.plane.Update(pairTable(6))
-		settle()
+		settleLo()
 		w.wantIPVS(pairRules)
 		synctest.Wait()
 	})
+}
+
+// settleLo is settle with a second try of the loop that serves lo, whose first
+// may come before the gate has been told its addresses.
+func settleLo() {
+	settle()
+	time.Sleep(2 * firstRetry)
+	synctest.Wait()
 }

@@ -24,7 +24,7 @@ const notice = 100 * time.Millisecond
 func openFor(t *testing.T, what string, p prober, try func(), mended func() bool) {
 	t.Helper()
 	best := time.Duration(1 << 62)
-	for range 4 {
+	for range 12 {
 		try()
 		start := time.Now()
 		last := start
