@@ -193,7 +193,7 @@ func TestADirectorThatIsARealServer(t *testing.T) {
 
 		// Owning and losing the VIP leaves lo alone.
 		w.plane.Acquired(term(1, vipAddr).Permit())
-		settleLo()
+		settle()
 		<-w.plane.Lost(1, "")
 		w.wantDiary("ip addr add 172.25.88.100/32 dev eth0", "vrrp acquired 1", "garp 172.25.88.100 dev eth0",
 			"ip addr del 172.25.88.100/32 dev eth0", "vrrp lost 1 zero=false")
