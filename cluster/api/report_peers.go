@@ -46,7 +46,7 @@ func (v *view) peerFindings(r RouterReport) []Finding {
 		}
 		heard = append(heard, sp.Addr)
 		switch {
-		case sp.Priority == 0: // it has stopped
+		case sp.Listed && sp.Priority == 0: // it has stopped; a stranger that says so may want us to answer
 		case muted:
 			fs = append(fs, Finding{Severity: Warn, Text: fmt.Sprintf(
 				"VRRP peer %s and %s ignore each other, so that both may be MASTER: %s; it was last heard %v ago, but a keepalived falls silent"+

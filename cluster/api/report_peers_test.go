@@ -21,6 +21,8 @@ func TestPeerFindings(t *testing.T) {
 	}{
 		{"a stranger", "m1", []Speaker{{Addr: peer, Priority: 150, Reason: "another password than ours"}},
 			[]string{"10.0.0.9, which is no member, sends VRRP adverts for VRID 51 (version 0, priority 150); they are ignored: another password than ours"}},
+		{"a stranger that says it stops", "m1", []Speaker{{Addr: peer}},
+			[]string{"10.0.0.9, which is no member, sends VRRP adverts for VRID 51 (version 0, priority 0); they are ignored"}},
 		{"a peer that is understood", "m1", []Speaker{{Addr: peer, Listed: true, Priority: 150}}, nil},
 		{"a peer that ignores us", "m1", []Speaker{{Addr: peer, Listed: true, Priority: 150, Reason: "advert interval 2s, ours is 1s"}},
 			[]string{"VRRP peer 10.0.0.9 and VI_1 ignore each other, so that both may be MASTER: advert interval 2s, ours is 1s"}},
