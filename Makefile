@@ -36,7 +36,7 @@ check: need-go ## gofmt and go vet
 .PHONY: test
 test: need-lab check ## all tests: here, then those that need IPVS in the lab (who fails there is run once more)
 	$(GO) test ./...
-	$(LAB) test -again -timeout 60m $(LAB_PACKAGES)
+	$(LAB) test -again -timeout 75m $(LAB_PACKAGES)
 
 DURATION ?= 10m
 SEED     ?= 0
