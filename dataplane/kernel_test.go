@@ -31,7 +31,9 @@ type director struct {
 	eth0    netlink.Link
 	kernel  Kernel
 	rules   func() []string // sorted lines of ipvsadm -Sn
-	disturb func(rules string)
+	// disturb does what ipvsadm -R is told, one line after another, with no
+	// moment at which a service is missing; rules are what is there then.
+	disturb func(lines, rules string)
 }
 
 // eachKernel runs body with the fake IPVS and, in the lab, with the real one.
@@ -43,7 +45,7 @@ func eachKernel(t *testing.T, body func(t *testing.T, d *director)) {
 		d := newDirector(t)
 		k := new(ipvstest.Kernel)
 		d.kernel, d.rules = k, func() []string { return sortedLines(k.String()) }
-		d.disturb = func(rules string) { must(t, k.Set(rules)) }
+		d.disturb = func(_, rules string) { must(t, k.Set(rules)) }
 		body(t, d)
 	})
 	t.Run("real", func(t *testing.T) {
@@ -56,10 +58,7 @@ func eachKernel(t *testing.T, body func(t *testing.T, d *director)) {
 		d.kernel, d.rules = h, func() []string {
 			return sortedLines(strings.ReplaceAll(d.command(t, "", "ipvsadm", "-Sn"), " --tun-type ipip", ""))
 		}
-		d.disturb = func(rules string) {
-			d.command(t, "", "ipvsadm", "-C")
-			d.command(t, rules, "ipvsadm", "-R")
-		}
+		d.disturb = func(lines, _ string) { d.command(t, lines, "ipvsadm", "-R") }
 		body(t, d)
 	})
 }
@@ -176,7 +175,7 @@ func TestPlaneOnAKernel(t *testing.T) {
 	eachKernel(t, func(t *testing.T, d *director) {
 		state := filepath.Join(t.TempDir(), "dataplane.json")
 		theirs := "-A -t 10.9.9.9:21 -s wlc\n-a -t 10.9.9.9:21 -r 10.9.9.10:21 -g -w 1\n"
-		d.disturb(theirs)
+		d.disturb(theirs, theirs)
 		want := sortedLines(theirs + pairRules)
 		p, stop := d.start(t, state)
 		p.Update(pairTable(5))
@@ -197,7 +196,8 @@ func TestPlaneOnAKernel(t *testing.T) {
 			return d.has(t, vipAddr+"/32") && len(vips) == 1 && vips[0].Restored == 1
 		})
 
-		d.disturb(theirs + "-A -t 172.25.88.100:80 -s wlc\n-a -t 172.25.88.100:80 -r 172.25.88.2:80 -g -w 7\n")
+		d.disturb("-E -t 172.25.88.100:80 -s wlc\n-e -t 172.25.88.100:80 -r 172.25.88.2:80 -g -w 7\n-d -t 172.25.88.100:80 -r 172.25.88.3:80\n",
+			theirs+"-A -t 172.25.88.100:80 -s wlc\n-a -t 172.25.88.100:80 -r 172.25.88.2:80 -g -w 7\n")
 		until(t, 10*time.Second, "drift is repaired", is(want))
 		until(t, time.Second, "and counted", func() bool { return p.Status().DriftRepaired == 3 })
 
