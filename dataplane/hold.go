@@ -12,10 +12,12 @@ import (
 
 // A service that somebody else removes, as a keepalived does that is stopped after
 // its services were taken over, is back within glanceEvery. What comes meanwhile
-// reaches this host itself, where nobody listens, and its clients are refused. So
-// the requests for services that others have had their hands on are held back: a
+// reaches this host itself, where nobody listens, or a service whose real servers
+// have gone already, or are not back yet; both ways its clients are refused. So
+// nobody is refused on behalf of services that others have had their hands on: a
 // client that gets no answer asks again after a second. IPVS takes its packets
-// before the rules see them, so that they matter in that moment alone.
+// before the rules see them, so that they matter in that moment alone. Where there
+// is no real server to forward to by the table, clients may know.
 
 // share notes which of the services wanted others have had their hands on, given
 // what the kernel has and what we had made or taken over before this pass.
@@ -47,7 +49,8 @@ func Holds(t *fsm.Table, want []ipvs.Service, shared []string, ls []local) []fwm
 	for _, s := range want {
 		k := s.Key
 		serves := slices.ContainsFunc(ls, func(l local) bool { return l.vip == k.Addr })
-		if k.Mark != 0 || serves || !slices.Contains(vips, k.Addr) || !slices.Contains(shared, k.String()) {
+		forwards := slices.ContainsFunc(s.Dests, func(d ipvs.Dest) bool { return d.Weight > 0 })
+		if k.Mark != 0 || serves || !forwards || !slices.Contains(vips, k.Addr) || !slices.Contains(shared, k.String()) {
 			continue
 		}
 		out = append(out, fwmark.Rule{To: netip.PrefixFrom(k.Addr, k.Addr.BitLen()), Protocol: uint8(k.Protocol), FromPort: k.Port, ToPort: k.Port})

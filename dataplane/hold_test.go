@@ -121,4 +121,11 @@ func TestHolds(t *testing.T) {
 	if got := Holds(tab, want, shared, []local{{vip: vip}}); len(got) != 0 {
 		t.Errorf("held though this host serves it: %v", got)
 	}
+	none := slices.Clone(want)
+	for i := range none {
+		none[i].Dests = []ipvs.Dest{{Method: ipvs.DirectRouting}} // of weight 0
+	}
+	if got := Holds(tab, none, shared, nil); len(got) != 0 {
+		t.Errorf("held though no real server takes connections: %v", got)
+	}
 }

@@ -26,11 +26,11 @@ import (
 // director is a network namespace with eth0 172.25.88.11/24, whose interfaces
 // are real and whose IPVS is the fake, or in the lab real, too.
 type director struct {
-	ns      netns.NsHandle
-	nl      *netlink.Handle
-	eth0    netlink.Link
-	kernel  Kernel
-	rules   func() []string // sorted lines of ipvsadm -Sn
+	ns     netns.NsHandle
+	nl     *netlink.Handle
+	eth0   netlink.Link
+	kernel Kernel
+	rules  func() []string // sorted lines of ipvsadm -Sn
 	// disturb does what ipvsadm -R is told, one line after another, with no
 	// moment at which a service is missing; rules are what is there then.
 	disturb func(lines, rules string)

@@ -10,9 +10,9 @@
 // have the mark of another maker, which it is told.
 //
 // A Handle of [NewHold] keeps another table in the same way, "inet lbcluster_hold".
-// It bridges the moment in which another program has removed a service of IPVS:
-// the packets then reach the host itself, where nobody listens, and a client would
-// be refused.
+// It bridges the moment in which another program has removed a service of IPVS, or
+// its last real server: the packets then reach the host itself, where nobody
+// listens, or IPVS says that nobody serves, and a client would be refused.
 //
 // Called by: package dataplane, which says what to mark and what to hold.
 //

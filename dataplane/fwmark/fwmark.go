@@ -18,18 +18,35 @@ const (
 	HoldTable = "lbcluster_hold" // of what NewHold makes
 )
 
-// layout is a table of one chain.
+// layout is a table.
 type layout struct {
-	table, chain string
-	hook         *nftables.ChainHook
-	priority     nftables.ChainPriority
+	table  string
+	chains []chain
 }
 
-var (
-	marks = layout{Table, "mark", nftables.ChainHookPrerouting, *nftables.ChainPriorityMangle}
-	// IPVS takes its packets, and ends them for this chain, at 98 and 99.
-	holds = layout{HoldTable, "hold", nftables.ChainHookInput, 150}
-)
+// chain is what a table does at one place of the kernel.
+type chain struct {
+	name     string
+	hook     *nftables.ChainHook
+	priority nftables.ChainPriority
+	first    [][]expr.Any // before all rules
+	exprs    func(Rule) []expr.Any
+}
+
+func marks(spared uint32) layout {
+	return layout{Table, []chain{{
+		name: "mark", hook: nftables.ChainHookPrerouting, priority: *nftables.ChainPriorityMangle,
+		first: [][]expr.Any{spare(spared)}, exprs: Rule.exprs,
+	}}}
+}
+
+func holds() layout {
+	return layout{HoldTable, []chain{
+		// IPVS takes its packets, and ends them for this chain, at 98 and 99.
+		{name: "hold", hook: nftables.ChainHookInput, priority: 150, exprs: Rule.hold},
+		{name: "hush", hook: nftables.ChainHookOutput, priority: *nftables.ChainPriorityFilter, exprs: Rule.hush},
+	}}
+}
 
 // ErrNoTables: the kernel has no nftables.
 var ErrNoTables = errors.New("this kernel has no nftables (module nf_tables): it cannot mark packets")
@@ -37,10 +54,8 @@ var ErrNoTables = errors.New("this kernel has no nftables (module nf_tables): it
 // Handle keeps the table of one network namespace. Safe for concurrent use. It
 // holds no state and no socket.
 type Handle struct {
-	path  string
-	lay   layout
-	first [][]expr.Any // before all rules
-	exprs func(Rule) []expr.Any
+	path string
+	lay  layout
 
 	mu sync.Mutex
 }
@@ -49,15 +64,17 @@ type Handle struct {
 // "" is the process's own. Packets that have the mark spared keep it. It opens
 // nothing.
 func New(path string, spared uint32) *Handle {
-	return &Handle{path: path, lay: marks, first: [][]expr.Any{spare(spared)}, exprs: Rule.exprs}
+	return &Handle{path: path, lay: marks(spared)}
 }
 
-// NewHold returns a handle on another table: its rules (whose marks mean nothing)
-// drop what asks for a new connection and was not taken by IPVS on its way to this
-// host itself, so that it is asked for again, rather than refused. TCP segments of
-// connections, and other protocols than TCP and UDP, are let through.
+// NewHold returns a handle on another table. What its rules (whose marks mean
+// nothing) are for is not refused, so that its client asks again: a request for a
+// new connection that IPVS did not take on its way to this host itself is dropped;
+// and so is the ICMP message "port unreachable" with which IPVS answers for a
+// service that has no real server. TCP segments of connections, and other protocols
+// than TCP and UDP, are let through.
 func NewHold(path string) *Handle {
-	return &Handle{path: path, lay: holds, exprs: Rule.hold}
+	return &Handle{path: path, lay: holds()}
 }
 
 // Set makes rules the table's, in this order, and reports whether it had to
@@ -77,29 +94,25 @@ func (h *Handle) Set(rules []Rule) (changed bool, err error) {
 	if len(rules) == 0 && table == nil {
 		return false, nil
 	}
-	want := h.want(rules)
 	if len(rules) > 0 && table != nil {
-		if stands, err := stands(conn, table, h.lay, want); err != nil {
+		if stands, err := stands(conn, table, h.lay, rules); err != nil {
 			return false, fmt.Errorf("read the nftables table inet %s: %w", h.lay.table, explain(err))
 		} else if stands {
 			return false, nil
 		}
 	}
-	replace(conn, h.lay, table != nil, want)
+	replace(conn, h.lay, table != nil, rules)
 	if err := conn.Flush(); err != nil {
 		return false, fmt.Errorf("write the nftables table inet %s: %w", h.lay.table, explain(err))
 	}
 	return true, nil
 }
 
-// want are the rules as expressions; none: no table.
-func (h *Handle) want(rules []Rule) [][]expr.Any {
-	if len(rules) == 0 {
-		return nil
-	}
-	out := slices.Clone(h.first)
+// want are the rules as expressions.
+func (c chain) want(rules []Rule) [][]expr.Any {
+	out := slices.Clone(c.first)
 	for _, r := range rules {
-		out = append(out, h.exprs(r))
+		out = append(out, c.exprs(r))
 	}
 	return out
 }
@@ -134,21 +147,30 @@ func find(conn *nftables.Conn, l layout) (*nftables.Table, error) {
 	return tables[i], nil
 }
 
-// stands reports whether the table has exactly our chain with exactly want.
-func stands(conn *nftables.Conn, table *nftables.Table, l layout, want [][]expr.Any) (bool, error) {
+// stands reports whether the table has exactly our chains with exactly the rules.
+func stands(conn *nftables.Conn, table *nftables.Table, l layout, rules []Rule) (bool, error) {
 	chains, err := conn.ListChainsOfTableFamily(nftables.TableFamilyINet)
 	if err != nil {
 		return false, err
 	}
 	chains = slices.DeleteFunc(chains, func(c *nftables.Chain) bool { return c.Table.Name != l.table })
-	if len(chains) != 1 || !sameChain(chains[0], l.newChain(table)) || table.Flags != 0 {
+	if len(chains) != len(l.chains) || table.Flags != 0 {
 		return false, nil
 	}
-	have, err := conn.GetRules(table, chains[0])
-	if err != nil {
-		return false, err
+	for _, w := range l.chains {
+		i := slices.IndexFunc(chains, func(c *nftables.Chain) bool { return sameChain(c, w.in(table)) })
+		if i < 0 {
+			return false, nil
+		}
+		have, err := conn.GetRules(table, chains[i])
+		if err != nil {
+			return false, err
+		}
+		if !slices.EqualFunc(have, w.want(rules), func(r *nftables.Rule, w []expr.Any) bool { return same(r.Exprs, w) }) {
+			return false, nil
+		}
 	}
-	return slices.EqualFunc(have, want, func(r *nftables.Rule, w []expr.Any) bool { return same(r.Exprs, w) }), nil
+	return true, nil
 }
 
 func sameChain(a, b *nftables.Chain) bool {
@@ -157,26 +179,29 @@ func sameChain(a, b *nftables.Chain) bool {
 		(a.Policy == nil || *a.Policy == nftables.ChainPolicyAccept)
 }
 
-func (l layout) newChain(t *nftables.Table) *nftables.Chain {
+func (c chain) in(t *nftables.Table) *nftables.Chain {
 	return &nftables.Chain{
-		Name: l.chain, Table: t, Type: nftables.ChainTypeFilter,
-		Hooknum: l.hook, Priority: &l.priority,
+		Name: c.name, Table: t, Type: nftables.ChainTypeFilter,
+		Hooknum: c.hook, Priority: &c.priority,
 	}
 }
 
-// replace queues one transaction: the old table goes, the new one comes.
-func replace(conn *nftables.Conn, l layout, there bool, want [][]expr.Any) {
+// replace queues one transaction: the old table goes, the new one comes, if there
+// are rules.
+func replace(conn *nftables.Conn, l layout, there bool, rules []Rule) {
 	t := &nftables.Table{Name: l.table, Family: nftables.TableFamilyINet}
 	if there {
 		conn.DelTable(t)
 	}
-	if len(want) == 0 {
+	if len(rules) == 0 {
 		return
 	}
 	conn.AddTable(t)
-	c := conn.AddChain(l.newChain(t))
-	for _, exprs := range want {
-		conn.AddRule(&nftables.Rule{Table: t, Chain: c, Exprs: exprs})
+	for _, w := range l.chains {
+		c := conn.AddChain(w.in(t))
+		for _, exprs := range w.want(rules) {
+			conn.AddRule(&nftables.Rule{Table: t, Chain: c, Exprs: exprs})
+		}
 	}
 }
 

@@ -79,7 +79,7 @@ func (r Rule) hold() []expr.Any {
 	switch r.Protocol {
 	case unix.IPPROTO_TCP:
 		out = append(out,
-			&expr.Payload{DestRegister: reg, Base: expr.PayloadBaseTransportHeader, Offset: flags, Len: 1},
+			payload(expr.PayloadBaseTransportHeader, flags, 1),
 			&expr.Bitwise{SourceRegister: reg, DestRegister: reg, Len: 1, Mask: []byte{syn | ack}, Xor: []byte{0}},
 			equal([]byte{syn}))
 	case unix.IPPROTO_UDP:
@@ -89,36 +89,88 @@ func (r Rule) hold() []expr.Any {
 	return append(out, &expr.Counter{}, &expr.Verdict{Kind: expr.VerdictDrop})
 }
 
+// hush drops the message "port unreachable" about a packet that r is for: ICMP
+// (RFC 792) type 3 code 3, ICMPv6 (RFC 4443) type 1 code 4, which carry the packet
+// behind 8 bytes of their own. One with IPv4 options or IPv6 extension headers is
+// not looked at. Of other protocols than TCP and UDP nobody knows whether a client
+// asks again.
+func (r Rule) hush() []expr.Any {
+	const inside, inTransport = 8, expr.PayloadBaseTransportHeader
+	icmp, unreachable := byte(unix.IPPROTO_ICMP), []byte{3, 3}
+	version, protocol, to, dport := []byte{0x45}, uint32(9), uint32(16), uint32(22)
+	if r.To.Addr().Is6() {
+		icmp, unreachable = unix.IPPROTO_ICMPV6, []byte{1, 4}
+		version, protocol, to, dport = nil, 6, 24, 42
+	}
+	out := append(r.family(), transport(icmp)...)
+	out = append(out, payload(inTransport, 0, 2), equal(unreachable))
+	if version != nil {
+		out = append(out, payload(inTransport, inside, 1), equal(version))
+	}
+	out = append(out, r.destination(inTransport, inside+to)...)
+	out = append(out, payload(inTransport, inside+protocol, 1), equal([]byte{r.Protocol}))
+	out = append(out, r.ports(inTransport, inside+dport)...)
+	verdict := expr.VerdictDrop
+	if r.Protocol != unix.IPPROTO_TCP && r.Protocol != unix.IPPROTO_UDP {
+		verdict = expr.VerdictAccept
+	}
+	return append(out, &expr.Counter{}, &expr.Verdict{Kind: verdict})
+}
+
 // matches are what r is for. The offsets are those of the destination in the IPv4
 // and the IPv6 header, and of the destination port behind them.
 func (r Rule) matches() []expr.Any {
-	family, offset, bits := byte(unix.NFPROTO_IPV4), uint32(16), 32
+	to := uint32(16)
 	if r.To.Addr().Is6() {
-		family, offset, bits = unix.NFPROTO_IPV6, 24, 128
+		to = 24
 	}
+	out := append(r.family(), r.destination(expr.PayloadBaseNetworkHeader, to)...)
+	out = append(out, transport(r.Protocol)...)
+	return append(out, r.ports(expr.PayloadBaseTransportHeader, 2)...)
+}
+
+func payload(base expr.PayloadBase, offset, size uint32) expr.Any {
+	return &expr.Payload{DestRegister: reg, Base: base, Offset: offset, Len: size}
+}
+
+func transport(protocol byte) []expr.Any {
+	return []expr.Any{&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: reg}, equal([]byte{protocol})}
+}
+
+func (r Rule) family() []expr.Any {
+	family := byte(unix.NFPROTO_IPV4)
+	if r.To.Addr().Is6() {
+		family = unix.NFPROTO_IPV6
+	}
+	return []expr.Any{&expr.Meta{Key: expr.MetaKeyNFPROTO, Register: reg}, equal([]byte{family})}
+}
+
+// destination matches the address at offset.
+func (r Rule) destination(base expr.PayloadBase, offset uint32) []expr.Any {
+	bits := r.To.Addr().BitLen()
 	size := uint32(bits / 8)
-	out := []expr.Any{
-		&expr.Meta{Key: expr.MetaKeyNFPROTO, Register: reg}, equal([]byte{family}),
-		&expr.Payload{DestRegister: reg, Base: expr.PayloadBaseNetworkHeader, Offset: offset, Len: size},
-	}
+	out := []expr.Any{payload(base, offset, size)}
 	if !r.To.IsSingleIP() {
 		out = append(out, &expr.Bitwise{
 			SourceRegister: reg, DestRegister: reg, Len: size, Mask: net.CIDRMask(r.To.Bits(), bits), Xor: make([]byte, size),
 		})
 	}
-	out = append(out, equal(r.To.Masked().Addr().AsSlice()),
-		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: reg}, equal([]byte{r.Protocol}))
-	if r.FromPort != 0 || r.ToPort != 0 {
-		out = append(out, &expr.Payload{DestRegister: reg, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2})
-		if r.FromPort == r.ToPort {
-			out = append(out, equal(port(r.FromPort)))
-		} else {
-			out = append(out,
-				&expr.Cmp{Op: expr.CmpOpGte, Register: reg, Data: port(r.FromPort)},
-				&expr.Cmp{Op: expr.CmpOpLte, Register: reg, Data: port(r.ToPort)})
-		}
+	return append(out, equal(r.To.Masked().Addr().AsSlice()))
+}
+
+// ports matches the port at offset.
+func (r Rule) ports(base expr.PayloadBase, offset uint32) []expr.Any {
+	switch {
+	case r.FromPort == 0 && r.ToPort == 0:
+		return nil
+	case r.FromPort == r.ToPort:
+		return []expr.Any{payload(base, offset, 2), equal(port(r.FromPort))}
 	}
-	return out
+	return []expr.Any{
+		payload(base, offset, 2),
+		&expr.Cmp{Op: expr.CmpOpGte, Register: reg, Data: port(r.FromPort)},
+		&expr.Cmp{Op: expr.CmpOpLte, Register: reg, Data: port(r.ToPort)},
+	}
 }
 
 // spare lets packets that have the mark go on as they are.
