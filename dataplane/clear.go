@@ -7,7 +7,6 @@ import (
 	"os"
 	"strconv"
 
-	"lbcluster/dataplane/ipvs"
 )
 
 // ClearHost is what Clear needs of a *vip.Host.
@@ -91,9 +90,7 @@ func clearMarks(was recorded, marks Marker) error {
 
 func clearServices(was recorded, k Kernel) error {
 	ours := was.owns()
-	for _, v6 := range []bool{false, true} {
-		ours[ipvs.Key{Mark: LocalMark, V6: v6}] = true
-	}
+	ours.own()
 	have, err := k.List()
 	if err != nil {
 		return err

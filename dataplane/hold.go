@@ -58,10 +58,39 @@ func Holds(t *fsm.Table, want []ipvs.Service, shared []string, ls []local) []fwm
 	return out
 }
 
+// StayMark is the firewall mark, that no packet has, of a service that makes IPVS
+// stay: with a network namespace's last service of a family the kernel (5.10 and
+// later) takes IPVS out of the packets' way, and the segments of all its
+// connections reach this host itself, which resets them.
+const StayMark = 0x6c62_0002
+
+// stays are the hidden services, one for each family of the rules, that are left
+// when somebody removes all others.
+func stays(held []fwmark.Rule) []ipvs.Service {
+	var out []ipvs.Service
+	for _, v6 := range []bool{false, true} {
+		if slices.ContainsFunc(held, func(r fwmark.Rule) bool { return r.To.Addr().Is6() == v6 }) {
+			out = append(out, ipvs.Service{Key: ipvs.Key{Mark: StayMark, V6: v6}, Scheduler: "rr"}.Canonical())
+		}
+	}
+	return out
+}
+
+// hold sees to the shared services among want, and returns the hidden ones that
+// this takes.
+func (p *Plane) hold(t *fsm.Table, want []ipvs.Service, ls []local) []ipvs.Service {
+	if p.cfg.Holds == nil {
+		return nil
+	}
+	held := Holds(t, want, p.record.get().Shared, ls)
+	p.setHolds(held)
+	return stays(held)
+}
+
 // setHolds makes want the rules. Without them a client may be refused for a
 // moment: that they cannot be made is told, and holds up nothing.
 func (p *Plane) setHolds(want []fwmark.Rule) {
-	if p.cfg.Holds == nil || len(want) == 0 && !p.record.get().Holds {
+	if len(want) == 0 && !p.record.get().Holds {
 		return
 	}
 	p.record.update(func(r *recorded) { r.Holds = true })

@@ -35,6 +35,27 @@ func (w *world) wantHeld(m *fakeMarks, what string, want ...string) {
 
 const heldPair = "172.25.88.100/32 6/80-80"
 
+// stayRule is the service that IPVS stays for, in ipvsadm's terms.
+const stayRule = "-A -f 1818361858 -s rr\n"
+
+func TestStays(t *testing.T) {
+	rule := func(to string) fwmark.Rule { return fwmark.Rule{To: netip.MustParsePrefix(to)} }
+	four, six := rule("172.25.88.100/32"), rule("2001:db8::100/128")
+	for _, c := range []struct {
+		held []fwmark.Rule
+		want string
+	}{
+		{nil, ""},
+		{[]fwmark.Rule{four, four}, stayRule},
+		{[]fwmark.Rule{six}, "-A -f 1818361858 -6 -s rr\n"},
+		{[]fwmark.Rule{six, four}, stayRule + "-A -f 1818361858 -6 -s rr\n"},
+	} {
+		if got := ipvs.Rules(stays(c.held)); got != c.want {
+			t.Errorf("for %v: %q, want %q", c.held, got, c.want)
+		}
+	}
+}
+
 // What nobody else has had his hands on is not held; what somebody removed is, from
 // then on, over a restart too, until it leaves the table.
 func TestRemovedServicesAreHeld(t *testing.T) {
@@ -76,10 +97,23 @@ func TestAdoptedServicesAreHeld(t *testing.T) {
 		w.run()
 		w.plane.Update(pairTable(5))
 		w.wantHeld(m, "adopted", heldPair)
-		w.wantIPVS(pairRules)
+		w.wantIPVS(pairRules + stayRule)
+		// All others go: the hidden one was there all the time.
+		services, _ := w.ipvs.List()
+		for _, s := range services {
+			if !hidden(s.Key) {
+				must(t, w.ipvs.Do(ipvs.Op{Verb: ipvs.RemoveService, Service: s}))
+			}
+		}
+		time.Sleep(2 * glanceEvery)
+		w.wantIPVS(pairRules + stayRule)
+		if s := w.plane.Status(); s.DriftRepaired != 3 || len(s.Services) != 1 || len(s.ForeignServices) != 0 {
+			t.Errorf("status: %+v", s)
+		}
 		w.halt()
 		must(t, Clear(w.state, w.ipvs, newClearHost(), nil, m))
 		w.wantHeld(m, "cleared")
+		w.wantIPVS("")
 	})
 }
 

@@ -89,9 +89,17 @@ func markServices(ls []local) []ipvs.Service {
 	return out
 }
 
-// hidden reports whether a service is one of markServices: no part of the table,
-// and shown to nobody.
-func hidden(k ipvs.Key) bool { return k.Mark == LocalMark }
+// hidden reports whether a service is one of markServices or stays: no part of the
+// table, and shown to nobody.
+func hidden(k ipvs.Key) bool { return k.Mark == LocalMark || k.Mark == StayMark }
+
+// own adds the hidden services, which are ours whatever is recorded.
+func (o Ownership) own() {
+	for _, mark := range []uint32{LocalMark, StayMark} {
+		o[ipvs.Key{Mark: mark}] = true
+		o[ipvs.Key{Mark: mark, V6: true}] = true
+	}
+}
 
 // onLoopback reports whether the address is on lo, whoever put it there.
 func onLoopback(s vip.Snapshot, a netip.Addr) bool {

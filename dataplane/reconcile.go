@@ -63,9 +63,10 @@ func (p *Plane) reconcile(ctx context.Context) error {
 	want := append(Want(t), markServices(ls)...)
 	ours := p.record.get().owns()
 	were := maps.Clone(ours)
-	for _, s := range append(want, ipvs.Service{Key: ipvs.Key{Mark: LocalMark}}, ipvs.Service{Key: ipvs.Key{Mark: LocalMark, V6: true}}) {
+	for _, s := range want {
 		ours[s.Key] = true
 	}
+	ours.own()
 	marks := Marks(t)
 	p.record.update(func(r *recorded) {
 		r.setServices(ours)
@@ -78,7 +79,7 @@ func (p *Plane) reconcile(ctx context.Context) error {
 		return errors.Join(gateErr, recordErr, err)
 	}
 	p.share(want, have, were)
-	p.setHolds(Holds(t, want, p.record.get().Shared, ls))
+	want = append(want, p.hold(t, want, ls)...)
 	drift := p.drift(t, have, ours)
 	marksErr := p.narrowMarks(marks)
 	out := carryOut(p.cfg.IPVS, have, Diff(have, want, ours), func() bool { return ctx.Err() != nil })
@@ -157,7 +158,7 @@ func (p *Plane) report(t *fsm.Table, out outcome, drift map[string]bool) {
 	for _, op := range out.done {
 		text := op.String()
 		if hidden(op.Service.Key) {
-			p.log.Debug("dataplane: IPVS, for the server on this host", "ipvsadm", text)
+			p.log.Debug("dataplane: IPVS, hidden", "ipvsadm", text)
 			continue
 		}
 		if !drift[text] {
