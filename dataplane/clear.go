@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"os"
 	"strconv"
-
 )
 
 // ClearHost is what Clear needs of a *vip.Host.
