@@ -31,6 +31,7 @@ type addressLoop struct {
 	speaks  []Speaker         // what VRRP was last told
 	foreign map[place]bool    // what was reported
 	lo      loopback
+	vmacs   vmacs
 
 	unitsTold map[uint64]string // why each unit is unfit, as OnRouterFit was told
 }
@@ -40,7 +41,8 @@ func newAddressLoop(r recorded) addressLoop {
 	return addressLoop{
 		routers: map[uint64]*router{}, owned: map[uint64]fence.Permit{}, waiters: map[uint64][]chan struct{}{},
 		left: left, noted: left, foreign: map[place]bool{}, looked: -lookEvery,
-		lo: loopback{ours: r.Loopback},
+		lo:    loopback{ours: r.Loopback},
+		vmacs: vmacs{ours: r.VMACs, problems: map[string]error{}, due: map[string]time.Duration{}},
 	}
 }
 
@@ -88,6 +90,7 @@ func (p *Plane) turn() {
 	p.learn()
 	p.work()
 	p.serveLocally()
+	p.pruneVMACs()
 	p.noteAddresses()
 	p.publish()
 }
@@ -326,11 +329,15 @@ func (p *Plane) place(t *fsm.Table) {
 	for _, v := range t.VIPs() {
 		skip[v] = true
 	}
-	places := map[uint64][]target{}
+	p.makeVMACs(t, skip)
+	places, below := map[uint64][]target{}, map[uint64]vip.Link{}
 	for _, r := range t.Routers {
-		places[r.ID] = targets(r, p.cfg.NodeInterfaces, a.host, skip)
+		places[r.ID] = targets(r, p.cfg.NodeInterfaces, a.host, skip, a.vmacs)
+		if r.VMAC != nil {
+			below[r.ID], _ = baseOf(r, p.cfg.NodeInterfaces, a.host, skip)
+		}
 	}
-	if s := speakers(t, places); p.cfg.VRRP != nil && !reflect.DeepEqual(s, a.speaks) {
+	if s := speakers(t, places, below); p.cfg.VRRP != nil && !reflect.DeepEqual(s, a.speaks) {
 		p.cfg.VRRP.SetRouters(s)
 		for _, sp := range s {
 			if !slices.ContainsFunc(a.speaks, func(o Speaker) bool { return o.Router.ID == sp.Router.ID }) {
@@ -348,7 +355,8 @@ func (p *Plane) place(t *fsm.Table) {
 		a.machine(id).table(p.since(), ts)
 	}
 	for _, r := range t.Routers {
-		a.machine(r.ID).garp = r.Peering.GARP
+		m := a.machine(r.ID)
+		m.garp, m.vmac = r.Peering.GARP, r.VMAC != nil
 	}
 	a.adopt(p.cfg.Inherited)
 	a.regroup(t)

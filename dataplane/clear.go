@@ -13,10 +13,11 @@ type ClearHost interface {
 	LeftoverHost
 	Sysctl(name string) (string, error)
 	SetSysctl(name, value string) error
+	vmacRemover
 }
 
 // Clear takes out of the kernel what the record says that lbcluster put into it:
-// addresses on interfaces, then those on lo and the sysctls that kept them
+// addresses on interfaces, and the interfaces it made for them, then those on lo and the sysctls that kept them
 // silent, then the rules that mark packets and IPVS services, the hidden ones
 // included; last the record itself.
 // It is for a machine that has left its cluster, whose [Plane] has ended and
@@ -29,7 +30,7 @@ func Clear(stateFile string, k Kernel, host ClearHost, marks, holds Marker) erro
 	}
 	_, addrErr := RemoveLeftovers(stateFile, host)
 	was := r.get()
-	err = errors.Join(addrErr, clearLoopback(was, host), clearSysctls(was, host), clearMarks(was, marks), clearHolds(was, holds), clearServices(was, k))
+	err = errors.Join(addrErr, clearVMACs(was, host), clearLoopback(was, host), clearSysctls(was, host), clearMarks(was, marks), clearHolds(was, holds), clearServices(was, k))
 	if err != nil || stateFile == "" {
 		return err
 	}

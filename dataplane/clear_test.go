@@ -2,9 +2,11 @@ package dataplane
 
 import (
 	"errors"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -93,5 +95,28 @@ func TestClearGoesOnAfterAFailure(t *testing.T) {
 	}
 	if _, err := os.Stat(state); err != nil {
 		t.Errorf("the record: %v", err)
+	}
+}
+
+func (h *leftHost) RemoveVMAC(name string, _ net.HardwareAddr) error {
+	h.vmacsGone = append(h.vmacsGone, name)
+	return nil
+}
+
+func (h *leftHost) AnswerAnywhere(string) error { return nil }
+
+// Both ways out take the interfaces of virtual routers away.
+func TestVMACsGoWithTheMember(t *testing.T) {
+	for name, out := range map[string]func(state string, h *clearHost) error{
+		"Clear":   func(state string, h *clearHost) error { return Clear(state, &ipvstest.Kernel{}, h, nil, nil) },
+		"Release": func(state string, h *clearHost) error { _, err := Release(state, &ipvstest.Kernel{}, h, nil); return err },
+	} {
+		h, state := newClearHost(), filepath.Join(t.TempDir(), "dataplane.json")
+		if err := os.WriteFile(state, []byte(`{"vmacs":[{"name":"vrrp.51","mac":"00:00:5e:00:01:33","base":"eth0"}]}`), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := out(state, h); err != nil || !slices.Equal(h.vmacsGone, []string{"vrrp.51"}) {
+			t.Errorf("%s: removed %v: %v", name, h.vmacsGone, err)
+		}
 	}
 }

@@ -13,8 +13,9 @@ import (
 
 // host is interfaces with addresses, for RemoveLeftovers.
 type leftHost struct {
-	snap vip.Snapshot
-	err  error
+	vmacsGone []string
+	snap      vip.Snapshot
+	err       error
 }
 
 func (h *leftHost) Snapshot() (vip.Snapshot, error) { return h.snap, h.err }

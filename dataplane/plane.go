@@ -34,6 +34,14 @@ type Addresses interface {
 	Watch(ctx context.Context, changed func()) error
 	AddressWriter
 	ServerWriter
+	VMACWriter
+}
+
+// VMACWriter makes and removes the interfaces of virtual routers with a MAC of
+// their own.
+type VMACWriter interface {
+	MakeVMAC(vip.VMAC) (quiet bool, err error)
+	vmacRemover
 }
 
 // AddressWriter changes what Addresses shows.

@@ -31,6 +31,9 @@ type recorded struct {
 	// Loopback are the VIPs that we put on lo, where this director is a real
 	// server. They stay when the daemon stops, as the server does. Written before.
 	Loopback []netip.Prefix `json:"loopback,omitempty"`
+	// VMACs are interfaces that we made for virtual routers with a MAC of their own.
+	// They stay when the daemon stops. Written before.
+	VMACs []recordedVMAC `json:"vmacs,omitempty"`
 	// Marks: we have made rules that mark packets. Written before.
 	Marks bool `json:"marks,omitempty"`
 	// Shared are those of Services that others have had their hands on: they stood

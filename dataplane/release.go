@@ -16,21 +16,29 @@ type Released struct {
 	Loopback []netip.Prefix // VIPs that stay on lo, for this machine is a real server
 }
 
+// ReleaseHost is what Release needs of a *vip.Host.
+type ReleaseHost interface {
+	LeftoverHost
+	vmacRemover
+}
+
 // Release gives the kernel's table to whoever comes next, for a machine that has
 // left its cluster, whose [Plane] has ended and whose gate is still there, closed:
-// addresses on interfaces are removed, and so are the hidden services, which
-// without the gate's marks mean nothing, and the rules that hold packets back; all other services stay with their
-// connections, and so do the addresses on lo and what keeps them silent, since the
-// local server goes on. Last the record is forgotten. What can't be removed is in
-// the error, and the record stays; see [Clear] for the way out that leaves nothing.
-func Release(stateFile string, k Kernel, host LeftoverHost, holds Marker) (Released, error) {
+// addresses on interfaces are removed, and so are the interfaces made for virtual
+// routers (keepalived makes its own), the hidden services, which without the gate's
+// marks mean nothing, and the rules that hold packets back; all other services stay
+// with their connections, and so do the addresses on lo and what keeps them silent,
+// since the local server goes on. Last the record is forgotten. What can't be removed
+// is in the error, and the record stays; see [Clear] for the way out that leaves
+// nothing.
+func Release(stateFile string, k Kernel, host ReleaseHost, holds Marker) (Released, error) {
 	r, err := openRecord(stateFile)
 	if err != nil {
 		return Released{}, err
 	}
 	out := Released{Loopback: r.get().Loopback}
 	out.Removed, err = RemoveLeftovers(stateFile, host)
-	if err = errors.Join(err, removeHidden(k), clearHolds(r.get(), holds)); err != nil || stateFile == "" {
+	if err = errors.Join(err, clearVMACs(r.get(), host), removeHidden(k), clearHolds(r.get(), holds)); err != nil || stateFile == "" {
 		return out, err
 	}
 	if err := os.Remove(stateFile); err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -94,6 +94,7 @@ type router struct {
 	zero     bool
 	waiting  bool // somebody waits for reportOff
 	garp     fsm.GARP
+	vmac     bool // its addresses are on an interface of its own
 }
 
 func newRouter(id uint64) *router { return &router{id: id, wanted: map[place]bool{}} }

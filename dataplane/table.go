@@ -65,9 +65,14 @@ func wantKey(k fsm.ServiceKey) ipvs.Key {
 // targets finds the interface of each of the router's addresses on this host.
 // The operator's names are looked up in names first; a name found there is
 // meant literally. skip are the VIPs of all routers, which name no network.
-func targets(r fsm.Router, names map[string]string, s vip.Snapshot, skip map[netip.Addr]bool) []target {
+func targets(r fsm.Router, names map[string]string, s vip.Snapshot, skip map[netip.Addr]bool, v vmacs) []target {
 	var out []target
 	for _, a := range r.Addresses {
+		if r.VMAC != nil && a.Dev == "" {
+			l, err := v.target(r, names, s, skip)
+			out = append(out, target{prefix: a.Prefix, label: a.Label, link: l, err: err})
+			continue
+		}
 		configured := a.Dev
 		if configured == "" {
 			configured = r.Interface
@@ -92,20 +97,31 @@ func choose(addr netip.Addr, configured string, names map[string]string, s vip.S
 
 // Speaker is a virtual router as the VRRP speaker needs it on this host.
 type Speaker struct {
-	Router    fsm.Router
-	Interface string // of the router's first address that has one here
+	Router fsm.Router
+	// Interface is that of the router's first address that has one here; below it,
+	// where the router has one of its own.
+	Interface string
 	Index     int
 	Down      bool // its link: nothing can be heard there
+	// Via is the router's own interface, which adverts leave by so that they carry
+	// its MAC; empty: they leave by Interface.
+	Via string
 }
 
 // speakers lists the routers whose addresses have an interface here.
-func speakers(t *fsm.Table, places map[uint64][]target) []Speaker {
+func speakers(t *fsm.Table, places map[uint64][]target, below map[uint64]vip.Link) []Speaker {
 	var out []Speaker
 	for _, r := range t.Routers {
 		i := slices.IndexFunc(places[r.ID], func(t target) bool { return t.err == nil })
 		if i >= 0 {
-			l := places[r.ID][i].link
-			out = append(out, Speaker{Router: r, Interface: l.Name, Index: l.Index, Down: !ready(l)})
+			l, via := places[r.ID][i].link, ""
+			if base, ok := below[r.ID]; ok && l.Name == r.VMACName() {
+				if !r.VMAC.XmitBase {
+					via = l.Name
+				}
+				l = base
+			}
+			out = append(out, Speaker{Router: r, Interface: l.Name, Index: l.Index, Down: !ready(l), Via: via})
 		}
 	}
 	return out

@@ -127,7 +127,11 @@ func (r *router) unfit(s vip.Snapshot) string {
 			return fmt.Sprintf("the link of %s is down", h.link.Name)
 		}
 		if h.prefix.Addr().Is6() { // VRRP for IPv6 speaks from a link-local address
-			if _, err := s.LinkLocal(h.link.Index); err != nil {
+			speaks := h.link.Index
+			if r.vmac && h.link.MACVLAN {
+				speaks = h.link.Base
+			}
+			if _, err := s.LinkLocal(speaks); err != nil {
 				return err.Error()
 			}
 		}

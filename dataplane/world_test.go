@@ -87,6 +87,7 @@ type fakeHost struct {
 	changed func()
 	fail    func(what string) error
 	sysctls map[string]string
+	quiet   map[string]bool // interfaces whose arp_ignore is 1
 }
 
 func newFakeHost(d *diary) *fakeHost {
@@ -419,3 +420,47 @@ func (w *world) wantDiary(want ...string) {
 }
 
 func vipPrefix(bits string) netip.Prefix { return netip.MustParsePrefix(vipAddr + bits) }
+
+func (h *fakeHost) MakeVMAC(v vip.VMAC) (bool, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if err := h.ask("vmac"); err != nil {
+		return false, err
+	}
+	base, _ := h.snap.Link(v.Base)
+	if l, ok := h.snap.Named(v.Name); ok {
+		if !v.Is(l) {
+			return false, vip.ErrTaken
+		}
+		return false, nil
+	}
+	h.snap.Links = append(h.snap.Links, vip.Link{Index: 100 + len(h.snap.Links), Name: v.Name, MAC: v.MAC, MACVLAN: true, Base: v.Base, Up: true, Carrier: base.Carrier})
+	h.diary.note("ip link add %s link %s address %s type macvlan", v.Name, base.Name, v.MAC)
+	quiet := !h.quiet[base.Name]
+	if h.quiet == nil {
+		h.quiet = map[string]bool{}
+	}
+	h.quiet[base.Name] = true
+	return quiet, nil
+}
+
+func (h *fakeHost) RemoveVMAC(name string, _ net.HardwareAddr) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if err := h.ask("vmac"); err != nil {
+		return err
+	}
+	l, _ := h.snap.Named(name)
+	h.snap.Links = slices.DeleteFunc(h.snap.Links, func(o vip.Link) bool { return o.Name == name })
+	h.snap.Addrs = slices.DeleteFunc(h.snap.Addrs, func(a vip.Addr) bool { return a.Index == l.Index })
+	h.diary.note("ip link del %s", name)
+	return nil
+}
+
+func (h *fakeHost) AnswerAnywhere(dev string) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.diary.note("arp_ignore of %s is 0 again", dev)
+	h.quiet[dev] = false
+	return nil
+}

@@ -16,6 +16,11 @@ func (e *edit) applyAsBefore(a ApplySet) error {
 			}
 		}
 	}
+	for _, r := range a.Config.Routers {
+		if e.cmd.Version < 3 && r.VMAC != nil {
+			return oldVersion("virtual router %s has a virtual MAC address", r.Name)
+		}
+	}
 	if e.cmd.Version != 1 {
 		return nil
 	}

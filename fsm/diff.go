@@ -178,6 +178,10 @@ func routerFields(r Router) []field {
 		addresses[i] = addressText(a)
 	}
 	l.text("virtual_ipaddress", strings.Join(addresses, "; "))
+	if r.VMAC != nil {
+		l.text("use_vmac", r.VMACName())
+		l.flag("vmac_xmit_base", r.VMAC.XmitBase)
+	}
 	l.peering(r.Peering)
 	l.tracks(r.Track)
 	l.notify(r.Notify)

@@ -135,8 +135,11 @@ type Router struct {
 	AuthPass  string    `json:"auth_pass,omitempty"`
 	Addresses []Address `json:"addresses"` // in the order of the file; at least one
 	Peering   Peering   `json:"peering,omitzero"`
-	Track     []Tracker `json:"track,omitempty"`
-	Notify    Notify    `json:"notify,omitzero"`
+	// VMAC: the VIPs that name no other interface live on a macvlan with the
+	// router's own MAC. nil: on the interface itself.
+	VMAC   *VMAC     `json:"use_vmac,omitempty"`
+	Track  []Tracker `json:"track,omitempty"`
+	Notify Notify    `json:"notify,omitzero"`
 }
 
 // Protocol is the transport protocol of a virtual server.

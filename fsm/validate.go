@@ -119,6 +119,7 @@ func (p *problems) router(r Router, path string) {
 	}
 	p.addresses(r, path)
 	p.peering(r, path)
+	p.vmac(r, path)
 	p.trackers(path, r.Track)
 	p.notify(path, r.Notify)
 }

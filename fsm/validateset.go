@@ -11,6 +11,7 @@ type used struct {
 	names    map[string]string
 	vips     map[netip.Addr]string
 	vrids    map[vridKey]string
+	vmacs    map[string]string // by the interface's name
 	services map[ServiceKey]string
 }
 
@@ -24,7 +25,7 @@ type vridKey struct {
 func (r Router) vridKey() vridKey { return vridKey{r.Interface, r.VRID, r.family()} }
 
 func newUsed() used {
-	return used{map[string]string{}, map[netip.Addr]string{}, map[vridKey]string{}, map[ServiceKey]string{}}
+	return used{map[string]string{}, map[netip.Addr]string{}, map[vridKey]string{}, map[string]string{}, map[ServiceKey]string{}}
 }
 
 // take notes that who has key; it reports who had it before.
@@ -43,6 +44,11 @@ func (p *problems) routerOnce(r Router, path string, u used) {
 	}
 	if first := take(u.vrids, r.vridKey(), path); first != "" && r.VRID != 0 {
 		p.add(path, "virtual_router_id %d on interface %q (%s) is taken by %s", r.VRID, r.Interface, r.family(), first)
+	}
+	if name := r.VMACName(); name != "" {
+		if first := take(u.vmacs, name, path); first != "" {
+			p.vmacTaken(path, name, first)
+		}
 	}
 	for _, a := range r.Addresses {
 		if !a.Prefix.IsValid() {
@@ -141,6 +147,9 @@ func (p *problems) routerClash(r Router, path string, u used) {
 	}
 	if first, ok := u.vrids[r.vridKey()]; ok {
 		p.add(path, "virtual_router_id %d on interface %q (%s) is taken by %s", r.VRID, r.Interface, r.family(), first)
+	}
+	if first, ok := u.vmacs[r.VMACName()]; ok {
+		p.vmacTaken(path, r.VMACName(), first)
 	}
 	for _, a := range r.Addresses {
 		if first, ok := u.vips[a.Prefix.Addr()]; ok {

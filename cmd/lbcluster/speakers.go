@@ -23,7 +23,7 @@ func (s speakers) SetRouters(list []dataplane.Speaker) {
 	var out []vrrp.Router
 	for _, sp := range list {
 		r := vrrp.Router{
-			ID: sp.Router.ID, Name: sp.Router.Name, VRID: sp.Router.VRID, Interface: sp.Interface,
+			ID: sp.Router.ID, Name: sp.Router.Name, VRID: sp.Router.VRID, Interface: sp.Interface, Via: sp.Via,
 			Version: sp.Router.Version, Priority: sp.Router.Priority,
 			Interval: sp.Router.AdvertInterval.D(), AuthPass: sp.Router.AuthPass,
 		}

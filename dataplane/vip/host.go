@@ -166,7 +166,7 @@ func (h *Host) Snapshot() (Snapshot, error) {
 	}
 	var s Snapshot
 	for _, l := range links {
-		s.Links = append(s.Links, fromLink(l.Attrs()))
+		s.Links = append(s.Links, fromLink(l))
 	}
 	for _, a := range addrs {
 		ip, _ := netip.AddrFromSlice(a.IP)
@@ -187,8 +187,10 @@ func dump[T any](list func() ([]T, error)) (out []T, err error) {
 	return out, err
 }
 
-func fromLink(a *netlink.LinkAttrs) Link {
+func fromLink(l netlink.Link) Link {
+	a := l.Attrs()
 	return Link{
+		MACVLAN: l.Type() == "macvlan", Base: a.ParentIndex,
 		Index: a.Index, Name: a.Name, MAC: a.HardwareAddr,
 		Loopback: a.Flags&net.FlagLoopback != 0,
 		Up:       a.Flags&net.FlagUp != 0,

@@ -17,6 +17,8 @@ type Link struct {
 	Loopback bool
 	Up       bool // set up by the administrator (IFF_UP)
 	Carrier  bool // the lower layer is up, too (IFF_LOWER_UP)
+	MACVLAN  bool
+	Base     int // index of the interface below; 0: none
 }
 
 // Addr is an address on an interface.

@@ -64,12 +64,20 @@ type Conn struct {
 	name  string
 	v6    bool
 	raw   socket
+	open  func(*net.Interface) (socket, error)
 	clock fence.Clock
 	vips  func(netip.Addr) bool
 
 	mu    sync.Mutex
 	own   []netip.Prefix // the interface's addresses of the family that are no VIPs
 	asked time.Time
+	via   map[string]way // by Route.Via
+}
+
+// way is a socket on an interface that adverts leave by.
+type way struct {
+	raw   socket
+	index int // of the interface: it may have been made anew
 }
 
 // Route is where an advert comes from and goes to.
@@ -77,6 +85,8 @@ type Route struct {
 	To []netip.Addr // one copy each; empty: the group of the family
 	// From is used if the interface has it; else an address is chosen.
 	From netip.Addr
+	// Via is the interface that it leaves by; empty: the connection's own.
+	Via string
 }
 
 // OpenConn opens a raw socket on the interface, in the network namespace of the
@@ -95,7 +105,7 @@ func OpenConn(name string, v6 bool, clock fence.Clock, isVIP func(netip.Addr) bo
 	if err != nil {
 		return nil, fmt.Errorf("open VRRP on %s: %w", name, err)
 	}
-	return &Conn{name: name, v6: v6, raw: raw, clock: clock, vips: isVIP}, nil
+	return &Conn{name: name, v6: v6, raw: raw, open: open, clock: clock, vips: isVIP}, nil
 }
 
 // group is where the adverts go.
@@ -107,7 +117,45 @@ func (c *Conn) group() netip.Addr {
 }
 
 // Close ends Receive.
-func (c *Conn) Close() error { return c.raw.Close() }
+func (c *Conn) Close() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	errs := []error{c.raw.Close()}
+	for _, w := range c.via {
+		errs = append(errs, w.raw.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// out is the socket that adverts of a route leave by.
+func (c *Conn) out(r Route) (socket, error) {
+	if r.Via == "" {
+		return c.raw, nil
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	w, open := c.via[r.Via]
+	ifi, err := net.InterfaceByName(r.Via)
+	if open && (err != nil || ifi.Index != w.index) {
+		w.raw.Close()
+		delete(c.via, r.Via)
+		open = false
+	}
+	if err != nil {
+		return nil, fmt.Errorf("leave by %s: %w", r.Via, err)
+	}
+	if !open {
+		if w.raw, err = c.open(ifi); err != nil {
+			return nil, fmt.Errorf("leave by %s: %w", r.Via, err)
+		}
+		w.index = ifi.Index
+		if c.via == nil {
+			c.via = map[string]way{}
+		}
+		c.via[r.Via] = w
+	}
+	return w.raw, nil
+}
 
 // Send sends an advert with a priority above 0, if the permit is valid at this
 // moment and covers the first address; else ErrNoPermit.
@@ -141,6 +189,10 @@ func (c *Conn) send(a Advert, r Route, may func() bool) error {
 	if err != nil {
 		return fmt.Errorf("send an advert on %s: %w", c.name, err)
 	}
+	raw, err := c.out(r)
+	if err != nil {
+		return fmt.Errorf("send an advert on %s: %w", c.name, err)
+	}
 	to := r.To
 	if len(to) == 0 {
 		to = []netip.Addr{c.group()}
@@ -157,7 +209,7 @@ func (c *Conn) send(a Advert, r Route, may func() bool) error {
 			}
 			return fmt.Errorf("send an advert for VRID %d: %w", a.VRID, ErrNoPermit)
 		}
-		if err := c.raw.write(src, dst, payload); err != nil {
+		if err := raw.write(src, dst, payload); err != nil {
 			errs = append(errs, fmt.Errorf("send an advert on %s to %s: %w", c.name, dst, err))
 		}
 	}

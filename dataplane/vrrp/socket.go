@@ -86,6 +86,7 @@ func openSocket6(ifi *net.Interface) (socket, error) {
 		raw.SetMulticastInterface(ifi),
 		raw.SetMulticastLoopback(false),
 		raw.SetMulticastHopLimit(maxTTL),
+		freeSource(pc),
 		raw.SetControlMessage(ipv6.FlagDst|ipv6.FlagHopLimit, true),
 	)
 	if err != nil {
@@ -120,4 +121,21 @@ func (s socket6) read(buf []byte) (Packet, error) {
 func address(ip net.IP) netip.Addr {
 	a, _ := netip.AddrFromSlice(ip)
 	return a.Unmap()
+}
+
+// freeSource lets packets leave by an interface with the address of the one
+// below it, which the kernel else refuses for a link-local one (ipv6(7),
+// IPV6_FREEBIND).
+func freeSource(pc net.PacketConn) error {
+	sc, ok := pc.(syscall.Conn)
+	if !ok {
+		return nil
+	}
+	rc, err := sc.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var inner error
+	err = rc.Control(func(fd uintptr) { inner = unix.SetsockoptInt(int(fd), unix.IPPROTO_IPV6, unix.IPV6_FREEBIND, 1) })
+	return errors.Join(err, inner)
 }

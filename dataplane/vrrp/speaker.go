@@ -19,9 +19,12 @@ type Router struct {
 	ID        uint64 // as in the lease
 	Name      string // "VI_1", for logs
 	VRID      uint8
-	Interface string // where adverts leave and are heard
-	Version   uint8
-	Priority  uint8 // 1-255
+	Interface string // where adverts are heard, and leave
+	// Via is another interface that adverts leave by, with its MAC; empty: none.
+	// They carry Interface's address all the same.
+	Via      string
+	Version  uint8
+	Priority uint8 // 1-255
 	// Interval between adverts; see Advert.Interval for what a version takes.
 	Interval time.Duration
 	AuthPass string // version 2; empty: none
@@ -60,7 +63,7 @@ func (r Router) rules() Rules {
 
 // route is where r's adverts go.
 func (r Router) route() Route {
-	out := Route{From: r.Source}
+	out := Route{From: r.Source, Via: r.Via}
 	if r.Unicast {
 		for _, p := range r.Peers {
 			out.To = append(out.To, p.Addr)

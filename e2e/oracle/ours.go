@@ -74,7 +74,7 @@ func fromRouter(f Facts, r fsm.Router) {
 	put("state", initial(r))
 	put("vrid", fmt.Sprint(r.VRID))
 	put("priority", fmt.Sprint(r.Priority))
-	put("interface", r.Interface)
+	dev := fromVMAC(put, r)
 	put("advert_int", interval(r))
 	if r.AuthPass != "" {
 		put("auth_type", "PASS")
@@ -85,11 +85,28 @@ func fromRouter(f Facts, r fsm.Router) {
 		if a.Excluded {
 			list = "virtual_ipaddress_excluded"
 		}
-		addTo(f, element, list, address(a, r.Interface))
+		addTo(f, element, list, address(a, dev))
 	}
 	fromPeering(f, element, r.Peering)
 	fromTrackers(f, element, r.Interface, r.Track)
 	fromNotify(f, element, r.Notify)
+}
+
+// fromVMAC tells of the router's interface, and returns where addresses are that
+// name none.
+func fromVMAC(put func(field, value string), r fsm.Router) (dev string) {
+	name := r.VMACName()
+	if name == "" {
+		put("interface", r.Interface)
+		return r.Interface
+	}
+	on, xmit := name+", vmac on "+r.Interface, ""
+	if r.VMAC.XmitBase {
+		on, xmit = on+", xmit base i/f", ", xmit_base = true"
+	}
+	put("interface", on)
+	put("Use VMAC, i/f name "+name+", is_up", "true"+xmit)
+	return name + "@" + r.Interface
 }
 
 // initial is the state to begin with; the address owner begins as MASTER.

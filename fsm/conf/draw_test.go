@@ -77,6 +77,9 @@ func drawRouter(t *rapid.T, i int) fsm.Router {
 		r.AdvertInterval = fsm.Duration(10*time.Millisecond) * fsm.Duration(rapid.IntRange(1, 4095).Draw(t, "centiseconds"))
 	}
 	r.Peering = drawPeering(t, r)
+	if rapid.IntRange(0, 3).Draw(t, "vmac") == 0 {
+		r.VMAC = &fsm.VMAC{Name: rapid.SampledFrom([]string{"", fmt.Sprintf("vip%d", i)}).Draw(t, "vmac name"), XmitBase: rapid.Bool().Draw(t, "xmit_base")}
+	}
 	if n := len(r.Addresses); n > 1 {
 		r.Addresses[n-1].Excluded = rapid.Bool().Draw(t, "excluded")
 	}

@@ -139,6 +139,7 @@ func (w *writer) router(r fsm.Router) {
 				w.line("auth_pass", r.AuthPass)
 			}, "authentication")
 		}
+		w.vmac(r)
 		w.peering(r)
 		w.addresses(r, "virtual_ipaddress", false)
 		w.addresses(r, "virtual_ipaddress_excluded", true)

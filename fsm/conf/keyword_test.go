@@ -47,6 +47,8 @@ func TestKeywords(t *testing.T) {
 		{globalWith("vrrp_skip_check_adv_addr"), func(c fsm.Config) any { return c.Globals.SkipCheckAdvAddr }, true},
 		{globalWith("vrrp_skip_check_adv_addr") + routerWith(""), func(c fsm.Config) any { return c.Routers[0].Peering.SkipCheckAdvAddr }, true},
 		{routerWith("skip_check_adv_addr off") + globalWith("vrrp_skip_check_adv_addr"), func(c fsm.Config) any { return c.Routers[0].Peering.SkipCheckAdvAddr }, false},
+		{routerWith("use_vmac"), func(c fsm.Config) any { return *c.Routers[0].VMAC }, "{ false}"},
+		{routerWith("vmac_xmit_base\nuse_vmac vip0"), func(c fsm.Config) any { return *c.Routers[0].VMAC }, "{vip0 true}"},
 		{globalWith("vrrp_skip_check_adv_addr off"), func(c fsm.Config) any { return c.Globals.SkipCheckAdvAddr }, false},
 		{globalWith("vrrp_garp_interval 0"), func(c fsm.Config) any { return c.Globals.GARPInterval }, "0s"},
 		{globalWith("vrrp_garp_interval 0.001"), func(c fsm.Config) any { return c.Globals.GARPInterval }, "1ms"},
@@ -190,7 +192,8 @@ func TestErrors(t *testing.T) {
 		{routerWith("unicast_peer {\n10.0.0.2\n10.0.0.2\n}"), 7, "unicast_peer", "there twice"},
 		{routerWith("unicast_peer {\n10.0.0.2 min_ttl 9 max_ttl 3\n}"), 6, "unicast_peer", "above max_ttl"},
 		{routerWith("unicast_peer {\n}"), 5, "unicast_peer", "nobody would hear"},
-		{routerWith("use_vmac"), 5, "use_vmac", "virtual MAC addresses are not supported"},
+		{routerWith("use_vmac vip0 00:00:5e:00:01:07"), 5, "use_vmac", "takes the name of the interface and nothing else"},
+		{routerWith("use_vmac_addr"), 5, "use_vmac_addr", "leave dev out"},
 		{routerWith("auth_hmac {\nkey 1 x\n}"), 5, "auth_hmac", "auth_type PASS or none"},
 		{routerWith("mcast_dst_ip 224.0.0.20"), 5, "mcast_dst_ip", "is not supported"},
 		{routerWith("strict_mode\nunicast_peer {\n10.0.0.2\n}"), 5, "strict_mode", "knows no unicast_peer"},
@@ -359,6 +362,7 @@ func TestNotices(t *testing.T) {
 		says string
 	}{
 		{globalWith("smtp_server a"), 2, "no mail is sent"},
+		{routerWith("vmac_xmit_base"), 5, "no meaning without use_vmac"},
 		{globalWith("vrrp_garp_interval 1"), 2, "not acted on yet"},
 		{globalWith("router_id a\nrouter_id b"), 3, "the last one counts"},
 		{routerWith("state MASTER"), 5, "lease decides"},

@@ -42,9 +42,7 @@ var keptOnly = map[string]string{
 // refused are keywords that would change what the peers see, and why they are
 // an error.
 var refused = map[string]string{
-	"use_vmac":       "virtual MAC addresses are not supported: each director answers with the MAC of its own interface, and announces it by gratuitous ARP (take the line out on the peers too: both ways work together, but not within one file)",
-	"use_vmac_addr":  "virtual MAC addresses are not supported",
-	"vmac_xmit_base": "virtual MAC addresses are not supported",
+	"use_vmac_addr":  "an address with a dev of its own stays on that interface: leave dev out, and it is on the one of use_vmac",
 	"use_ipvlan":     "ipvlan interfaces are not supported: VIPs are added to the interface itself",
 	"auth_hmac":      "the HMAC authentication of keepalived 2.4 is not supported: peers would drop the adverts; use auth_type PASS or none on all",
 	"mcast_dst_ip":   "another multicast group than VRRP's own (224.0.0.18, ff02::12) is not supported",
@@ -248,6 +246,7 @@ func (b *builder) settlePeering(d *routerDraft) {
 	}
 	p.StartupDelay = all.defaults.StartupDelay
 	p.Unicast = p.Unicast && !(d.badPeer && len(p.Peers) == 0) // that is reported
+	b.settleVMAC(d)
 	b.settlePreempt(d)
 	b.settleGARP(d)
 	if p.Strict {

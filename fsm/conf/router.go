@@ -18,6 +18,7 @@ type routerDraft struct {
 	uses      []use   // of the track_* blocks
 	peerLines []*node // of unicast_peer
 	badPeer   bool    // one of them could not be read
+	xmitBase  bool    // vmac_xmit_base
 }
 
 var routerRules = map[string]rule{

@@ -43,6 +43,7 @@ type (
 		AdvertInterval string        `yaml:"advert_interval,omitempty"` // 1s
 		AuthPass       string        `yaml:"auth_pass,omitempty"`
 		Addresses      []yamlAddress `yaml:"addresses"`
+		VMAC           *yamlVMAC     `yaml:"use_vmac,omitempty"` // {}: all as usual
 		Peering        *yamlPeering  `yaml:"peering,omitempty"`
 		Track          []yamlTrack   `yaml:"track,omitempty"`
 		Notify         *yamlNotify   `yaml:"notify,omitempty"`

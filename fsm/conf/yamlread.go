@@ -106,7 +106,7 @@ func (y *yamlReader) router(path string, r yamlRouter) fsm.Router {
 		y.wrong(path, "vrid is missing")
 	}
 	out := fsm.Router{
-		Name: r.Name, Interface: r.Interface, Initial: r.Initial, AuthPass: r.AuthPass,
+		Name: r.Name, Interface: r.Interface, Initial: r.Initial, AuthPass: r.AuthPass, VMAC: r.VMAC.vmac(),
 		VRID:           uint8(y.bounded(path+".vrid", vrid, 0, 1, 255)),
 		Priority:       uint8(y.bounded(path+".priority", r.Priority, 100, 1, 255)),
 		Version:        uint8(y.bounded(path+".version", r.Version, 2, 2, 3)),

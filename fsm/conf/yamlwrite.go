@@ -60,7 +60,7 @@ func routerToYAML(r fsm.Router) yamlRouter {
 	y := yamlRouter{
 		Name: r.Name, Interface: r.Interface, VRID: int(r.VRID), Priority: ptr(int(r.Priority)),
 		Version: ptr(int(r.Version)), Initial: r.Initial, AdvertInterval: r.AdvertInterval.String(), AuthPass: r.AuthPass,
-		Peering: peeringToYAML(r.Peering), Track: tracksToYAML(r.Track), Notify: notifyToYAML(r.Notify),
+		VMAC: vmacToYAML(r.VMAC), Peering: peeringToYAML(r.Peering), Track: tracksToYAML(r.Track), Notify: notifyToYAML(r.Notify),
 	}
 	for _, a := range r.Addresses {
 		y.Addresses = append(y.Addresses, yamlAddress{Prefix: bare(a.Prefix), Dev: a.Dev, Label: a.Label, Excluded: a.Excluded})
