@@ -108,8 +108,11 @@ func (h *leftHost) AnswerAnywhere(string) error { return nil }
 // Both ways out take the interfaces of virtual routers away.
 func TestVMACsGoWithTheMember(t *testing.T) {
 	for name, out := range map[string]func(state string, h *clearHost) error{
-		"Clear":   func(state string, h *clearHost) error { return Clear(state, &ipvstest.Kernel{}, h, nil, nil) },
-		"Release": func(state string, h *clearHost) error { _, err := Release(state, &ipvstest.Kernel{}, h, nil); return err },
+		"Clear": func(state string, h *clearHost) error { return Clear(state, &ipvstest.Kernel{}, h, nil, nil) },
+		"Release": func(state string, h *clearHost) error {
+			_, err := Release(state, &ipvstest.Kernel{}, h, nil)
+			return err
+		},
 	} {
 		h, state := newClearHost(), filepath.Join(t.TempDir(), "dataplane.json")
 		if err := os.WriteFile(state, []byte(`{"vmacs":[{"name":"vrrp.51","mac":"00:00:5e:00:01:33","base":"eth0"}]}`), 0o600); err != nil {
