@@ -102,7 +102,7 @@ func (p *Plane) makeVMAC(v vip.VMAC, base string, there bool) bool {
 		p.noteVMACs(ours)
 	}
 	if !there {
-		p.log.Info("dataplane: made the interface of a virtual router", "interface", v.Name, "mac", v.MAC, "over", base)
+		p.log.Info("dataplane: made the interface of a virtual router", "interface", v.Name, "mac", v.MAC.String(), "over", base)
 	}
 	return true
 }

@@ -30,7 +30,10 @@ func TestVirtualMAC(t *testing.T) {
 	changed := probe.Now()
 	apply(old, strings.Replace(plain, "virtual_router_id 51\n", "virtual_router_id 51\n    use_vmac\n", 1))
 	s.Eventually(20*time.Second, "the VIP is on an interface of its own", func() error { return onVMAC(old, true) })
-	if sum := probe.Summarise(e.http.Records(), changed, pause(2*time.Second)); sum.OK == 0 || sum.Outage.Open {
+	to := pause(2 * time.Second)
+	sum := probe.Summarise(e.http.Records(), changed, to)
+	t.Logf("the VIP moved to an interface of its own; the client was without an answer for %v", sum.Outage.Length().Round(time.Millisecond))
+	if sum.OK == 0 || sum.Outage.Open {
 		t.Errorf("while the VIP moved from one interface to another the client got %d answers: %v", sum.OK, sum.ByResult)
 	}
 	e.wantRouterMAC(t)
@@ -43,7 +46,8 @@ func TestVirtualMAC(t *testing.T) {
 	s.Daemons[old].PowerOff()
 	delete(s.Daemons, old)
 	next := s.AwaitSuccessor(old)
-	sum := probe.Summarise(e.http.Records(), died, pause(2*time.Second))
+	to = pause(2 * time.Second)
+	sum = probe.Summarise(e.http.Records(), died, to)
 	t.Logf("%s took over; the client was without an answer for %v", next.Name, sum.Outage.Length().Round(time.Millisecond))
 	if sum.Outage.Open {
 		t.Error("the client is not served")
@@ -64,7 +68,8 @@ func (e *eyes) wantRouterMAC(t *testing.T) {
 	t.Helper()
 	mac, _ := net.ParseMAC(routerMAC)
 	from := probe.Now()
-	if m := e.macs(from, pause(2*time.Second)); len(m) != 1 || m[probe.ToMAC(mac)] == 0 {
+	to := pause(2 * time.Second)
+	if m := e.macs(from, to); len(m) != 1 || m[probe.ToMAC(mac)] == 0 {
 		t.Errorf("answers and announcements by MAC: %v, want %s alone", m, routerMAC)
 	}
 }
