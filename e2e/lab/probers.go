@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"time"
@@ -56,9 +57,19 @@ func (l *Lab) ProbeARP(from *Host, vip string, every time.Duration) *ARPProber {
 }
 
 // RecordStalls watches the machine itself.
-func (l *Lab) RecordStalls(every time.Duration) *StallRecorder {
+func (l *Lab) RecordStalls(every time.Duration) *StallRecorder { return l.recordStalls(every, -1) }
+
+// RecordStallsEach watches each of the machine's CPUs.
+func (l *Lab) RecordStallsEach(every time.Duration) (all []*StallRecorder) {
+	for cpu := range runtime.NumCPU() {
+		all = append(all, l.recordStalls(every, cpu))
+	}
+	return all
+}
+
+func (l *Lab) recordStalls(every time.Duration, cpu int) *StallRecorder {
 	l.t.Helper()
-	return &StallRecorder{l.probe(&Host{Name: "switch", lab: l, space: l.sw}, "stall", every)}
+	return &StallRecorder{l.probe(&Host{Name: "switch", lab: l, space: l.sw}, "stall", every, "-cpu", fmt.Sprint(cpu))}
 }
 
 func (l *Lab) probe(h *Host, kind string, every time.Duration, args ...string) Prober {

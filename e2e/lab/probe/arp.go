@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"runtime"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -163,8 +164,17 @@ func (p *arpProber) write(rec ARP) error {
 	return err
 }
 
-// RunStalls records how late its own ticks are, until it is killed.
-func RunStalls(every time.Duration, out *os.File) error {
+// RunStalls records how late its own ticks are, on that CPU or with a negative one
+// on any, until it is killed.
+func RunStalls(every time.Duration, cpu int, out *os.File) error {
+	if cpu >= 0 {
+		runtime.LockOSThread()
+		var set unix.CPUSet
+		set.Set(cpu)
+		if err := unix.SchedSetaffinity(0, &set); err != nil {
+			return fmt.Errorf("run on CPU %d: %w", cpu, err)
+		}
+	}
 	poll, err := newPoller(every)
 	if err != nil {
 		return err

@@ -35,6 +35,7 @@ func run(kind string, args []string) error {
 	sources := fs.String("sources", "", "source addresses, separated by commas")
 	fs.TextVar(&a.Self, "self", netip.Addr{}, "own address")
 	fs.TextVar(&a.VIP, "vip", netip.Addr{}, "address to ask for")
+	cpu := fs.Int("cpu", -1, "the CPU to run on; -1: any")
 	if err := fs.Parse(args); err != nil {
 		return err
 	}
@@ -57,7 +58,7 @@ func run(kind string, args []string) error {
 	case "arp":
 		return RunARP(a, out)
 	case "stall":
-		return RunStalls(*every, out)
+		return RunStalls(*every, *cpu, out)
 	}
 	return fmt.Errorf("no such prober")
 }
