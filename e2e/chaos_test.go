@@ -217,9 +217,11 @@ func wantOneForwarder(t *testing.T, frames string) {
 // fails the test if two ever did at a time, or if tables differ in the end.
 func (e *eyes) judged(t *testing.T) (end func()) {
 	t.Helper()
-	stop := e.Capture(nil, "forwarded", e.forwards())
+	stop, from := e.Capture(nil, "forwarded", e.forwards()), probe.Now()
 	return func() {
 		t.Helper()
+		late, together := e.late(from, probe.Now())
+		t.Logf("the machine was late by %v at worst, by %v in a second", late, together)
 		wantOneForwarder(t, stop())
 		e.wantNoOverlap(t)
 		e.AwaitCalm() // all have applied the same revision

@@ -119,3 +119,8 @@ func (p *ARPProber) Records() []probe.ARP { return probe.ParseARP(p.read()) }
 func (p *StallRecorder) Stalls(limit time.Duration) []probe.Stall {
 	return probe.Stalls(probe.ParseARP(p.read()), limit)
 }
+
+// Lateness returns the most that the machine was late within one window.
+func (p *StallRecorder) Lateness(from, to probe.Time, window time.Duration) time.Duration {
+	return probe.Lateness(probe.ParseARP(p.read()), from, to, window)
+}

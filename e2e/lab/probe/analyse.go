@@ -131,6 +131,26 @@ func Stalls(recs []ARP, limit time.Duration) []Stall {
 	return s
 }
 
+// Lateness returns the most that a prober's ticks within one window between from
+// and to were late together: a machine that is short of time for a while, without
+// one great stall.
+func Lateness(recs []ARP, from, to Time, window time.Duration) (most time.Duration) {
+	var sum time.Duration
+	first := 0
+	for i, r := range recs {
+		if r.Kind == Asked && r.At >= from && r.At <= to {
+			sum += r.Late
+		}
+		for ; recs[first].At.Add(window) <= r.At && first < i; first++ {
+			if old := recs[first]; old.Kind == Asked && old.At >= from && old.At <= to {
+				sum -= old.Late
+			}
+		}
+		most = max(most, sum)
+	}
+	return most
+}
+
 // HTTPStalls is Stalls for the HTTP prober.
 func HTTPStalls(recs []HTTP, limit time.Duration) []Stall {
 	var s []Stall

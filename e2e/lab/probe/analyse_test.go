@@ -205,6 +205,24 @@ func TestHoldersAnnouncementsSilences(t *testing.T) {
 	}
 }
 
+func TestLateness(t *testing.T) {
+	late := func(at, late Time) ARP { return ARP{At: at * ms, Kind: Asked, Late: time.Duration(late * ms)} }
+	recs := []ARP{late(0, 1), late(20, 30), {At: 30 * ms, Kind: Answered, Late: time.Hour}, late(40, 20), late(2000, 10), late(2100, 25), late(2999, 25), late(3000, 1)}
+	for _, c := range []struct {
+		from, to Time
+		want     time.Duration
+	}{
+		{0, 5000 * ms, 60}, {0, 100 * ms, 51}, {30 * ms, 1000 * ms, 20}, {2050 * ms, 5000 * ms, 51}, {4000 * ms, 5000 * ms, 0},
+	} {
+		if got := Lateness(recs, c.from, c.to, time.Second); got != c.want*time.Millisecond {
+			t.Errorf("from %d to %d: %v, want %d ms", c.from, c.to, got, c.want)
+		}
+	}
+	if got := Lateness(nil, 0, 1, time.Second); got != 0 {
+		t.Errorf("without ticks: %v", got)
+	}
+}
+
 func TestStalls(t *testing.T) {
 	recs := []ARP{{At: 1, Kind: Asked, Late: time.Millisecond}, {At: 2, Kind: Asked, Late: 30 * time.Millisecond}, {At: 3, Kind: Answered, Late: time.Hour}}
 	if got := Stalls(recs, 20*time.Millisecond); len(got) != 1 || got[0].At != 2 {
