@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -60,6 +61,7 @@ type nodeSource struct {
 	file     string
 	node     string // the director, as the command line names it; empty: it does not
 	routerID string
+	from     []netip.Addr // where its routers send adverts from
 }
 
 // sources takes NAME=FILE apart, unless that is a file's name itself.
@@ -100,6 +102,7 @@ func (a *app) readInputs(f fileFlags) (input, error) {
 			return input{}, err
 		}
 		sources[i].routerID = in.result.Config.Globals.RouterID
+		sources[i].from = in.result.Sources()
 		all.Problems = append(all.Problems, in.Problems...)
 		all.Notices = append(all.Notices, in.Notices...)
 		parts = append(parts, conf.Source{Name: s.file, Result: in.result})
@@ -216,7 +219,8 @@ func (a *app) homesOf(ctx context.Context, in input) ([]homed, error) {
 }
 
 // directorOf finds whose file it is: as the command line says, else by the
-// file's router_id, its name or a folder of its path. A zero Member: nobody's.
+// addresses that it sends adverts from, else by the file's router_id, its name or
+// a folder of its path. A zero Member: nobody's.
 func directorOf(t *fsm.Table, s nodeSource) (fsm.Member, error) {
 	if s.node != "" {
 		m, err := findMember(t.Members, s.node)
@@ -224,6 +228,9 @@ func directorOf(t *fsm.Table, s nodeSource) (fsm.Member, error) {
 			err = fmt.Errorf("%w: %s is a %s", fsm.ErrInvalid, m.Name, m.Role)
 		}
 		return m, err
+	}
+	if m, ok := addressed(t, s.from); ok {
+		return m, nil
 	}
 	words := append([]string{s.routerID}, strings.Split(filepath.ToSlash(strings.TrimSuffix(s.file, filepath.Ext(s.file))), "/")...)
 	for _, w := range words {

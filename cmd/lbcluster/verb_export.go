@@ -31,8 +31,9 @@ included, as rules for ipvsadm --restore.
 --for NODE writes the keepalived.conf of one machine: router_id NODE, the
 interfaces that hold the VIPs there, state MASTER and the configured priority for
 the virtual routers that are at home there, BACKUP and less for the others, in the
-order in which the directors follow. --priority N is its priority instead, for
-all. Give the files of all nodes to apply -f together, and they are one
+order in which the directors follow. unicast_src_ip, or mcast_src_ip if any is
+configured, is its own address, and unicast_peer lists the other directors too.
+--priority N is its priority instead, for all. Give the files of all nodes to apply -f together, and they are one
 configuration again. What keepalived does not take is said on standard error.`,
 		Example: `  lbcluster export --format yaml > cluster.yaml
   lbcluster export --format keepalived --for dir2 > dir2.conf
@@ -125,6 +126,7 @@ func (a *app) nodeOf(ctx context.Context, t *fsm.Table, cfg fsm.Config, f export
 		}
 	}
 	if m.ID == "" {
+		a.strangerSpeaks(&n, t, cfg)
 		return n, nil
 	}
 	report, err := a.client().Status(ctx)
@@ -134,6 +136,7 @@ func (a *app) nodeOf(ctx context.Context, t *fsm.Table, cfg fsm.Config, f export
 	for name, dev := range interfacesOf(report, t, m.ID) {
 		n.Interfaces[name] = dev
 	}
+	a.speaking(&n, report, t, m, cfg)
 	if len(n.Interfaces) == 0 && len(cfg.Routers) > 0 {
 		a.say("note: %s does not tell its interfaces: they are as in the configuration", m.Name)
 	}

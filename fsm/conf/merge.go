@@ -147,7 +147,13 @@ func (m *merger) add(s Source, first bool) {
 			take[d.Path] = take[d.Path] || d.Taken != "" && m.isSide(added, d.Path, d.Taken)
 		}
 	}
+	together := m.together(s)
 	m.takeOver(s, take)
+	for i := range m.out.Config.Routers {
+		if r := &m.out.Config.Routers[i]; together[r.Name] != nil {
+			r.Peering.Peers = together[r.Name]
+		}
+	}
 }
 
 // difference gives what fsm found its places.
@@ -158,7 +164,7 @@ func (m *merger) difference(d fsm.Difference, s Source) Difference {
 	}
 	order := d.Field == "order" || d.Field == "virtual_ipaddress" // of the same addresses: it decides nothing
 	return Difference{
-		Path: d.Path, Field: d.Field, PerNode: perNode[d.Field] || order,
+		Path: d.Path, Field: d.Field, PerNode: perNode[d.Field] || order || d.Field == "unicast_peer" && m.eachOther(d.Path, s),
 		A: side(m.out.places, d.A), B: side(s.Result.places, d.B),
 	}
 }

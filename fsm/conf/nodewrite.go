@@ -2,6 +2,7 @@ package conf
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -15,6 +16,13 @@ type Node struct {
 	Priorities map[string]uint8
 	States     map[string]string // MASTER or BACKUP
 	Interfaces map[string]string
+	// Sources are where the machine sends adverts from, an invalid address where
+	// nobody knows: keepalived then takes the interface's. They are written where
+	// the router names a source, or speaks by unicast.
+	Sources map[string]netip.Addr
+	// Others are where the other machines send from: with unicast_peer each has
+	// to list them all.
+	Others map[string][]netip.Addr
 }
 
 // WriteKeepalivedFor writes the keepalived.conf of one node, which keepalived
@@ -35,6 +43,7 @@ func WriteKeepalivedFor(cfg fsm.Config, n Node) ([]byte, error) {
 		if dev, ok := n.Interfaces[r.Name]; ok {
 			r.Interface = dev
 		}
+		n.speak(r)
 		if r.Peering.NoPreempt || r.Peering.PreemptDelay != 0 {
 			r.Initial = "BACKUP" // else keepalived ignores both
 		}
@@ -48,6 +57,37 @@ func WriteKeepalivedFor(cfg fsm.Config, n Node) ([]byte, error) {
 		text = append([]byte("global_defs {\n    enable_script_security\n}\n\n"), text...)
 	}
 	return text, err
+}
+
+// speak gives the router the machine's own address to send from, and its unicast
+// peers: those that the cluster lists and the other machines, but not itself.
+func (n Node) speak(r *fsm.Router) {
+	p := &r.Peering
+	own, known := n.Sources[r.Name]
+	if known && (p.Source.IsValid() || p.Unicast) {
+		p.Source = own
+	}
+	if !p.Unicast {
+		return
+	}
+	var peers []fsm.Peer
+	for _, o := range p.Peers {
+		if o.Addr != own {
+			peers = append(peers, o)
+		}
+	}
+	for _, a := range n.Others[r.Name] {
+		if a != own && !lists(peers, a) {
+			peers = append(peers, fsm.Peer{Addr: a})
+		}
+	}
+	if len(peers) > 0 {
+		p.Peers = peers
+	}
+}
+
+func lists(peers []fsm.Peer, a netip.Addr) bool {
+	return slices.ContainsFunc(peers, func(o fsm.Peer) bool { return o.Addr == a })
 }
 
 // runsScripts reports whether anything in cfg runs a program.

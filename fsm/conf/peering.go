@@ -1,6 +1,7 @@
 package conf
 
 import (
+	"net/netip"
 	"slices"
 	"strconv"
 	"time"
@@ -217,6 +218,18 @@ func excludedLast(list []fsm.Address) {
 		}
 		return 1
 	})
+}
+
+// Sources are the addresses that the file's routers send their adverts from, as
+// unicast_src_ip and mcast_src_ip say: they tell whose file it is.
+func (r Result) Sources() []netip.Addr {
+	var all []netip.Addr
+	for _, v := range r.Config.Routers {
+		if a := v.Peering.Source; a.IsValid() && !slices.Contains(all, a) {
+			all = append(all, a)
+		}
+	}
+	return all
 }
 
 // settlePeering gives a router what global_defs says and it does not, and
