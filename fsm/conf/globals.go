@@ -89,7 +89,7 @@ func (b *builder) readVersion(n *node, to *uint8) {
 	case "3":
 		*to = 3
 	default:
-		b.problem(n.pos, n.word, "%q is not a VRRP version: 2 or 3", n.args[0])
+		b.doubt(n.pos, n.word, sprint("%q is not a VRRP version: 2 or 3", n.args[0]), "it is ignored")
 	}
 }
 
@@ -101,7 +101,7 @@ func (b *builder) readTimer(n *node, s string, low time.Duration, to *fsm.Durati
 		return false
 	}
 	if d < low {
-		b.problem(n.pos, n.word, "must be at least %v", low)
+		b.doubt(n.pos, n.word, sprint("must be at least %v", low), "it is ignored")
 		return false
 	}
 	*to = fsm.Duration(d)

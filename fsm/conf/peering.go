@@ -161,7 +161,7 @@ func (b *builder) readUnicastPeers(n *node) {
 func (b *builder) readPeer(n *node) (p fsm.Peer, ok bool) {
 	a, err := address(n.word)
 	if err != nil || n.block {
-		b.problem(n.pos, n.word, "a peer is an address, with min_ttl N and max_ttl N after it")
+		b.doubt(n.pos, n.word, "a peer is an address, with min_ttl N and max_ttl N after it", "it is left out")
 		return p, false
 	}
 	p.Addr = a

@@ -46,7 +46,7 @@ var authRules = map[string]rule{
 func (b *builder) readRouter(n *node) {
 	for _, d := range b.routers {
 		if d.Name == n.args[0] {
-			b.problem(n.pos, n.word, "%s is already in line %d of %s", n.args[0], d.at.pos.line, d.at.pos.file)
+			b.doubt(n.pos, n.word, sprint("%s is already in line %d of %s", n.args[0], d.at.pos.line, d.at.pos.file), "this one is left out")
 			return
 		}
 	}
@@ -68,7 +68,10 @@ func (b *builder) readState(n *node) {
 			b.notice(n.pos, n.word, "MASTER means nothing in a cluster: the lease decides which director owns the VIP (kept for export)")
 		}
 	default:
-		b.problem(n.pos, n.word, "%q is neither MASTER nor BACKUP", s)
+		if b.doubt(n.pos, n.word, sprint("%q is neither MASTER nor BACKUP", s), "BACKUP is taken") {
+			b.router.Initial = "BACKUP"
+			b.say(n)
+		}
 	}
 }
 
@@ -94,7 +97,7 @@ func (b *builder) readAuthType(n *node) {
 	case "AH":
 		b.problem(n.pos, n.word, "AH is not supported: keepalived itself warns against it, and RFC 3768 dropped it; use PASS or none on all routers of the VRID")
 	default:
-		b.problem(n.pos, n.word, "%q is neither PASS nor AH", n.args[0])
+		b.doubt(n.pos, n.word, sprint("%q is neither PASS nor AH", n.args[0]), "it is ignored")
 	}
 	b.say(n)
 }
@@ -109,7 +112,7 @@ func (b *builder) readAuthPass(n *node) {
 		pass = pass[:8]
 	}
 	if pass == "" {
-		b.problem(n.pos, n.word, "the password is empty")
+		b.doubt(n.pos, n.word, "the password is empty", "it is none")
 	}
 	b.router.AuthPass = pass
 }
@@ -279,8 +282,11 @@ func (b *builder) checkAuth(d *routerDraft) {
 	switch {
 	case n == nil:
 	case d.said["auth_type"] == nil:
-		b.problem(n.pos, n.word, "auth_type is missing")
+		b.doubt(n.pos, n.word, "auth_type is missing", "there is no authentication")
 	case d.authType == "PASS" && d.said["auth_pass"] == nil:
-		b.problem(n.pos, n.word, "auth_pass is missing")
+		b.doubt(n.pos, n.word, "auth_pass is missing", "there is no authentication")
+	}
+	if d.authType == "" {
+		d.AuthPass = ""
 	}
 }

@@ -73,7 +73,9 @@ func init() {
 	for _, word := range hashFlags {
 		serviceRules[word] = rule{do: (*builder).readHashFlag}
 	}
-	serviceRules["flag-3"] = rule{do: func(b *builder, n *node) { b.problem(n.pos, n.word, "no scheduler of the kernel knows it") }}
+	serviceRules["flag-3"] = rule{do: func(b *builder, n *node) {
+		b.doubt(n.pos, n.word, "no scheduler of the kernel knows it", "it is ignored")
+	}}
 	serviceRules["real_server"] = rule{min: 1, max: 2, block: true, repeat: true, do: (*builder).readServer}
 }
 
@@ -160,27 +162,35 @@ func (d *serviceDraft) readKey(args []string) error {
 }
 
 func (b *builder) readScheduler(n *node) {
+	if s := n.args[0]; b.lenient && !slices.Contains(fsm.Schedulers, s) {
+		b.doubt(n.pos, n.word, sprint("%q is not a scheduler", s), "it is ignored")
+		return
+	}
 	b.service.Scheduler = n.args[0]
 	b.service.said["scheduler"] = n // package fsm knows which there are
 }
 
 func (b *builder) readMethod(n *node) {
-	b.service.said["forwarding"] = n
-	b.method(n, &b.service.Method)
+	if b.method(n, &b.service.Method) {
+		b.service.said["forwarding"] = n
+	}
 }
 
 func (b *builder) readServerMethod(n *node) {
-	b.server.said["forwarding"] = n
-	b.method(n, &b.server.Method)
+	if b.method(n, &b.server.Method) {
+		b.server.said["forwarding"] = n
+	}
 }
 
-// method reads a forwarding method.
-func (b *builder) method(n *node, to *fsm.Method) {
+// method reads a forwarding method, and says whether it counts: a wrong one does
+// too, unless the reading is lenient, so that it is no missing one.
+func (b *builder) method(n *node, to *fsm.Method) bool {
 	m, ok := map[string]fsm.Method{"DR": fsm.DirectRouting, "TUN": fsm.Tunnel, "NAT": fsm.Masquerade}[n.args[0]]
-	if !ok {
-		b.problem(n.pos, n.word, "%q is not a forwarding method: DR, TUN or NAT", n.args[0])
+	if !ok && b.doubt(n.pos, n.word, sprint("%q is not a forwarding method: DR, TUN or NAT", n.args[0]), "it is ignored") {
+		return false
 	}
 	*to = m
+	return true
 }
 
 func (b *builder) readFamily(n *node) {
@@ -212,7 +222,9 @@ func (b *builder) readProtocol(n *node) {
 	case "SCTP":
 		b.service.Protocol = fsm.SCTP
 	default:
-		b.problem(n.pos, n.word, "%q is not a protocol: TCP, UDP or SCTP", n.args[0])
+		if b.doubt(n.pos, n.word, sprint("%q is not a protocol: TCP, UDP or SCTP", n.args[0]), "it is ignored") && b.service.Protocol == "" {
+			delete(b.service.said, "protocol")
+		}
 	}
 }
 
@@ -316,7 +328,8 @@ func (b *builder) keys(d *serviceDraft) []fsm.ServiceKey {
 		k := e.key
 		switch {
 		case k.Mark == 0 && d.family != nil && k.Addr.Is6() != *d.family:
-			b.problem(d.said["v6"].pos, "ip_family", "is not that of %s", k.Addr)
+			b.doubt(d.said["v6"].pos, "ip_family", sprint("is not that of %s", k.Addr), "it is ignored")
+			k.Protocol = d.Protocol
 		case k.Mark == 0:
 			k.Protocol = d.Protocol
 		default:
@@ -402,7 +415,7 @@ func (b *builder) hashFlags(d *serviceDraft) {
 		}
 		scheduler, what, _ := strings.Cut(word, "-")
 		if scheduler != "flag" && scheduler != d.Scheduler {
-			b.problem(d.said["hash"].pos, word, "is for the scheduler %s, not for %s", scheduler, d.Scheduler)
+			b.doubt(d.said["hash"].pos, word, sprint("is for the scheduler %s, not for %s", scheduler, d.Scheduler), "it is ignored")
 			continue
 		}
 		d.HashPort = d.HashPort || what == "port" || what == "2"
@@ -423,7 +436,14 @@ func (b *builder) addKey(d serviceDraft, key fsm.ServiceKey, first bool) {
 	}
 	d.RealServers = nil
 	for _, s := range d.servers {
-		d.RealServers = append(d.RealServers, b.addServer(&d, *s, first))
+		r := b.addServer(&d, *s, first)
+		twice := b.lenient && slices.ContainsFunc(d.RealServers, func(o fsm.RealServer) bool { return o.AddrPort() == r.AddrPort() })
+		switch {
+		case !twice:
+			d.RealServers = append(d.RealServers, r)
+		case first:
+			b.doubt(s.at.pos, s.at.word, sprint("%s is there twice", r.AddrPort()), "the second one is left out")
+		}
 	}
 	b.cfg.Services = append(b.cfg.Services, d.VirtualServer)
 }

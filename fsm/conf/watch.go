@@ -36,15 +36,9 @@ var definitionBlocks = map[string]struct {
 }
 
 var scriptRules = map[string]rule{
-	"script": {min: 1, max: 1, do: func(b *builder, n *node) { b.tracker.Command = n.args[0]; b.define(n) }},
-	"interval": {min: 1, max: 1, do: func(b *builder, n *node) {
-		b.readTimer(n, n.args[0], time.Millisecond, &b.tracker.Interval)
-		b.define(n)
-	}},
-	"timeout": {min: 1, max: 1, do: func(b *builder, n *node) {
-		b.readTimer(n, n.args[0], time.Millisecond, &b.tracker.Timeout)
-		b.define(n)
-	}},
+	"script":    {min: 1, max: 1, do: func(b *builder, n *node) { b.tracker.Command = n.args[0]; b.define(n) }},
+	"interval":  {min: 1, max: 1, do: func(b *builder, n *node) { b.scriptTimer(n, &b.tracker.Interval) }},
+	"timeout":   {min: 1, max: 1, do: func(b *builder, n *node) { b.scriptTimer(n, &b.tracker.Timeout) }},
 	"rise":      {min: 1, max: 1, do: func(b *builder, n *node) { b.readCount(n, 1, 1000, &b.tracker.Rise) }},
 	"fall":      {min: 1, max: 1, do: func(b *builder, n *node) { b.readCount(n, 1, 1000, &b.tracker.Fall) }},
 	"weight":    {min: 1, max: 2, do: func(b *builder, n *node) { b.readTrackWeight(n, n.args, 253, &b.tracker.Tracker); b.define(n) }},
@@ -102,8 +96,23 @@ func (b *builder) readDefinition(n *node) {
 	}
 	for kind, needed := range map[fsm.TrackKind]string{fsm.TrackScript: "script", fsm.TrackFile: "file", fsm.TrackProcess: "process"} {
 		if d.Kind == kind && d.said[needed] == nil {
-			b.problem(n.pos, n.word, "%s has no %s", d.Name, needed)
+			b.doubt(n.pos, n.word, sprint("%s has no %s", d.Name, needed), "it is left out")
+			b.definitions = slices.DeleteFunc(b.definitions, func(o *definition) bool { return b.lenient && o == d })
 		}
+	}
+}
+
+// scriptTimer reads a script's interval or timeout, of which keepalived makes a
+// second if it is 0.
+func (b *builder) scriptTimer(n *node, to *fsm.Duration) {
+	b.define(n)
+	d, err := timer(n.args[0])
+	if err != nil || d > 0 {
+		b.readTimer(n, n.args[0], time.Millisecond, to)
+		return
+	}
+	if b.doubt(n.pos, n.word, sprint("must be at least %v", time.Millisecond), "1 s is taken") {
+		*to = fsm.Duration(time.Second)
 	}
 }
 
@@ -150,7 +159,7 @@ func (b *builder) readQuorumMax(n *node) {
 func (b *builder) readTrackWeight(n *node, args []string, bound int, t *fsm.Tracker) {
 	v, err := strconv.Atoi(args[0])
 	if err != nil || v < -bound || v > bound {
-		b.problem(n.pos, n.word, "weight %q is not a whole number from %d to %d", args[0], -bound, bound)
+		b.doubt(n.pos, n.word, sprint("weight %q is not a whole number from %d to %d", args[0], -bound, bound), "it is ignored")
 		return
 	}
 	t.Weight = v
@@ -195,7 +204,7 @@ func (b *builder) resolve(uses []use) []fsm.Tracker {
 		if u.kind != fsm.TrackInterface {
 			d := b.defined(u.kind, t.Name)
 			if d == nil {
-				b.problem(u.at.pos, "track_"+string(u.kind), "there is no %s %s", definedBy(u.kind), t.Name)
+				b.doubt(u.at.pos, "track_"+string(u.kind), sprint("there is no %s %s", definedBy(u.kind), t.Name), "it is left out")
 				continue
 			}
 			d.used = true
@@ -329,7 +338,7 @@ var groupRules = with(with(trackRules(func(b *builder) *[]use { return &b.group.
 func (b *builder) readGroup(n *node) {
 	for _, g := range b.groups {
 		if g.Name == n.args[0] {
-			b.problem(n.pos, n.word, "%s is already in line %d of %s", n.args[0], g.at.pos.line, g.at.pos.file)
+			b.doubt(n.pos, n.word, sprint("%s is already in line %d of %s", n.args[0], g.at.pos.line, g.at.pos.file), "this one is left out")
 			return
 		}
 	}
