@@ -33,8 +33,10 @@ interfaces that hold the VIPs there, state MASTER and the configured priority fo
 the virtual routers that are at home there, BACKUP and less for the others, in the
 order in which the directors follow. unicast_src_ip, or mcast_src_ip if any is
 configured, is its own address, and unicast_peer lists the other directors too.
---priority N is its priority instead, for all. Give the files of all nodes to apply -f together, and they are one
-configuration again. What keepalived does not take is said on standard error.`,
+--priority N is its priority instead, for all. Give the files of all nodes to
+apply -f together, and they are one configuration again, but for the packets of
+firewall marks, which keepalived.conf cannot say: --for leaves them out with a
+comment. What keepalived does not take is said on standard error.`,
 		Example: `  lbcluster export --format yaml > cluster.yaml
   lbcluster export --format keepalived --for dir2 > dir2.conf
   lbcluster export --format keepalived --for lb9 --priority 50

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"lbcluster/fsm"
@@ -51,12 +52,41 @@ func WriteKeepalivedFor(cfg fsm.Config, n Node) ([]byte, error) {
 	if problems := fsm.ValidateConfig(cfg); len(problems) > 0 {
 		return nil, fmt.Errorf("the file of node %s would not be valid: %s", n.Name, problems[0])
 	}
+	var marks []string
+	if n.Name != "" {
+		marks = unmatched(&cfg)
+	}
 	text, err := WriteKeepalived(cfg)
+	for _, line := range slices.Backward(marks) {
+		text = append([]byte("# "+line+"\n"), text...)
+	}
 	if err == nil && runsScripts(cfg) {
 		// Without it keepalived -t refuses a file that has scripts run as root.
 		text = append([]byte("global_defs {\n    enable_script_security\n}\n\n"), text...)
 	}
 	return text, err
+}
+
+// unmatched takes the packets of firewall marks out of cfg, whose services are
+// its own, and says so: without a rule of the host's the services serve nobody.
+func unmatched(cfg *fsm.Config) []string {
+	var lines []string
+	for i := range cfg.Services {
+		v := &cfg.Services[i]
+		if len(v.Matches) > 0 {
+			lines = append(lines, lostMatch(*v))
+			v.Matches = nil
+		}
+	}
+	return lines
+}
+
+func lostMatch(v fsm.VirtualServer) string {
+	var all []string
+	for _, m := range v.Matches {
+		all = append(all, m.String())
+	}
+	return fmt.Sprintf("%s: lbcluster marks its packets (%s), keepalived does not: have a firewall rule set mark %d", servicePath(v.ServiceKey), strings.Join(all, ", "), v.Mark)
 }
 
 // speak gives the router the machine's own address to send from, and its unicast
@@ -149,6 +179,9 @@ func KeepalivedLimits(cfg fsm.Config) []string {
 		}
 	}
 	for _, v := range cfg.Services {
+		if len(v.Matches) > 0 {
+			all = append(all, lostMatch(v))
+		}
 		if len(v.RealServers) == 0 {
 			say("%s has no real servers: keepalived ignores it", servicePath(v.ServiceKey))
 		}

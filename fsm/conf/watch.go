@@ -259,7 +259,11 @@ func (b *builder) unweighted(d *routerDraft, g *groupDraft) {
 		if j := slices.IndexFunc(d.uses, func(u use) bool { return u.kind == t.Kind && u.at.word == t.Name }); j >= 0 {
 			at = d.uses[j].at
 		}
-		b.notice(at.pos, t.Name, "%s is in %s %s: its weight %d counts as 0, so a failure is a FAULT, as in keepalived", d.Name, "vrrp_sync_group", g.Name, t.Weight)
+		what := "as in keepalived"
+		if t.Kind == fsm.TrackScript {
+			what = "whereas keepalived 2.2 drops such a script from the instance without running it (sync_group_tracking_weight keeps it, with its weight, in both)"
+		}
+		b.notice(at.pos, t.Name, "%s is in %s %s: its weight %d counts as 0, so a failure is a FAULT, %s", d.Name, "vrrp_sync_group", g.Name, t.Weight, what)
 		d.Track[i].Weight = 0
 	}
 }
