@@ -92,3 +92,13 @@ func TestMatchOfNode(t *testing.T) {
 		t.Error("of no node: dropped in silence")
 	}
 }
+
+// Files likewise, but for the weight 1, which is their default.
+func TestFileWeightsInSyncGroups(t *testing.T) {
+	for weight, want := range map[string]string{"": "its weight 1 counts as 0, so a failure is a FAULT, as in keepalived", "weight 2": "its weight 2 counts as 0, so a failure is a FAULT, whereas keepalived"} {
+		text := "track_file s {\nfile /x\n" + weight + "\n}\n" + routerWith("track_file {\ns\n}") + "vrrp_sync_group G {\ngroup {\nV\n}\n}\n"
+		if all := lines(source(t, "f", text).Result.Notices); !strings.Contains(all, want) {
+			t.Errorf("nothing says %q:\n%s", want, all)
+		}
+	}
+}

@@ -260,8 +260,8 @@ func (b *builder) unweighted(d *routerDraft, g *groupDraft) {
 			at = d.uses[j].at
 		}
 		what := "as in keepalived"
-		if t.Kind == fsm.TrackScript {
-			what = "whereas keepalived 2.2 drops such a script from the instance without running it (sync_group_tracking_weight keeps it, with its weight, in both)"
+		if t.Kind == fsm.TrackScript || t.Kind != fsm.TrackInterface && t.Weight != 1 { // 1 is the default of files and processes
+			what = "whereas keepalived 2.2 drops such a tracker from the instance (sync_group_tracking_weight keeps it, with its weight, in both)"
 		}
 		b.notice(at.pos, t.Name, "%s is in %s %s: its weight %d counts as 0, so a failure is a FAULT, %s", d.Name, "vrrp_sync_group", g.Name, t.Weight, what)
 		d.Track[i].Weight = 0

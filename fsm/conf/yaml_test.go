@@ -223,6 +223,9 @@ func checkResult(t *testing.T, file string, r Result, problems []Problem) {
 	if bad := fsm.ValidateConfig(r.Config); len(bad) > 0 {
 		t.Errorf("not valid, but without problems: %v", bad)
 	}
+	if _, err := WriteKeepalived(r.Config); err != nil && !strings.Contains(err.Error(), "keepalived.conf cannot say") {
+		t.Errorf("cannot be written: %v", err) // what is written, it has read back and compared
+	}
 	out, err := WriteYAML(r.Config)
 	if err != nil {
 		t.Fatal(err)
