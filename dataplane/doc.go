@@ -27,8 +27,8 @@
 //
 // IPVS tells nobody of its changes. That a service went is seen within a twentieth
 // of a second; meanwhile clients of a service that others have had their hands on (a
-// keepalived that is stopped removes what it made) are held back rather than refused:
-// see [Holds].
+// keepalived that is stopped removes what it made) are held back rather than refused
+// or reset: see [Holds] and [StayMark].
 //
 // A service of a firewall mark may say which packets it means; every director then
 // marks them (package fwmark), with the same diligence. A kernel that cannot mark
