@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -171,16 +172,18 @@ func (e *eyes) cableFlaps(t *testing.T) {
 }
 
 // shapeAll makes what arrives at the directors bad. What they send to others is
-// not touched, so that the judges see it when it happens.
+// not touched, so that the judges see it when it happens. It is mended when the
+// requests whose packets were lost have ended, too.
 func (e *eyes) shapeAll(args ...string) (mend func()) {
 	for _, h := range e.Dirs {
 		h.ShapeIn(args...)
 	}
-	return func() {
+	return sync.OnceFunc(func() {
 		for _, h := range e.Dirs {
 			h.Shape()
 		}
-	}
+		pause(1100 * time.Millisecond)
+	})
 }
 
 func (e *eyes) networkIsBad(t *testing.T) {
