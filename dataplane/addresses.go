@@ -32,6 +32,7 @@ type addressLoop struct {
 	foreign map[place]bool    // what was reported
 	lo      loopback
 	vmacs   vmacs
+	pace    pacer
 
 	unitsTold map[uint64]string // why each unit is unfit, as OnRouterFit was told
 }
@@ -42,6 +43,7 @@ func newAddressLoop(r recorded) addressLoop {
 		routers: map[uint64]*router{}, owned: map[uint64]fence.Permit{}, waiters: map[uint64][]chan struct{}{},
 		left: left, noted: left, foreign: map[place]bool{}, looked: -lookEvery,
 		lo:    loopback{ours: r.Loopback},
+		pace:  pacer{free: map[voice]time.Duration{}},
 		vmacs: vmacs{ours: r.VMACs, problems: map[string]error{}, due: map[string]time.Duration{}},
 	}
 }
@@ -148,7 +150,7 @@ func (p *Plane) takeInbox() {
 func (a *addressLoop) machine(id uint64) *router {
 	r := a.routers[id]
 	if r == nil {
-		r = newRouter(id)
+		r = newRouter(id, &a.pace)
 		a.routers[id] = r
 	}
 	return r
@@ -356,7 +358,7 @@ func (p *Plane) place(t *fsm.Table) {
 	}
 	for _, r := range t.Routers {
 		m := a.machine(r.ID)
-		m.garp, m.vmac = r.Peering.GARP, r.VMAC != nil
+		m.garp, m.vmac, m.every = r.Peering.GARP, r.VMAC != nil, intervalsOf(t, r)
 	}
 	a.adopt(p.cfg.Inherited)
 	a.regroup(t)

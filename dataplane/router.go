@@ -70,6 +70,7 @@ type held struct {
 	keep      time.Duration // not owned, but left on until then: see inherit
 	sent      int           // announcements since added
 	announce  time.Duration // next announcement
+	turn      bool          // it has its turn at that time: see pacer
 	contested bool          // they follow a peer's claim
 	restored  uint64
 }
@@ -95,9 +96,13 @@ type router struct {
 	waiting  bool // somebody waits for reportOff
 	garp     fsm.GARP
 	vmac     bool // its addresses are on an interface of its own
+	pace     *pacer
+	every    intervals // of announcements
 }
 
-func newRouter(id uint64) *router { return &router{id: id, wanted: map[place]bool{}} }
+func newRouter(id uint64, p *pacer) *router {
+	return &router{id: id, wanted: map[place]bool{}, pace: p}
+}
 
 // acquired: the lease holds and the gate is armed. It may come again with
 // another permit when the addresses of the lease change.
@@ -110,7 +115,8 @@ func (r *router) acquired(now time.Duration, p fence.Permit) {
 	for _, h := range r.places {
 		h.due, h.keep = now, 0
 		if fresh {
-			h.settled, h.sent, h.announce, h.contested = false, 0, now, false
+			h.settled = false
+			r.announceAnew(h, now, false)
 		}
 	}
 }
@@ -131,6 +137,7 @@ func (r *router) lost(now time.Duration, zero bool) {
 	r.owned, r.permit, r.zero, r.waiting = false, fence.Permit{}, zero, true
 	for _, h := range r.places {
 		h.due, h.keep, h.settled, h.missing = now, 0, false, false
+		r.pace.yield(h, r.every)
 	}
 }
 
@@ -149,7 +156,7 @@ func (r *router) table(now time.Duration, targets []target) {
 			h = old[i]
 			old = slices.Delete(slices.Clone(old), i, i+1)
 		}
-		h.setLink(now, t)
+		r.setLink(now, h, t)
 		r.places, r.wanted[t.place()] = append(r.places, h), true
 	}
 	for _, h := range old {
@@ -162,9 +169,9 @@ func (r *router) table(now time.Duration, targets []target) {
 
 // setLink takes the target's new particulars; a link that came up starts the
 // announcements again, for its neighbours may have heard none.
-func (h *held) setLink(now time.Duration, t target) {
+func (r *router) setLink(now time.Duration, h *held, t target) {
 	if ready(t.link) && !ready(h.link) || !slices.Equal(t.link.MAC, h.link.MAC) {
-		h.sent, h.announce, h.contested = 0, now, false
+		r.announceAnew(h, now, false)
 	}
 	h.target = t
 }
@@ -178,7 +185,7 @@ func (r *router) seen(now time.Duration, s vip.Snapshot) {
 		if l, ok := s.Link(h.link.Index); ok {
 			t := h.target
 			t.link = l
-			h.setLink(now, t)
+			r.setLink(now, h, t)
 		}
 		switch there := s.Has(h.link.Index, h.prefix); {
 		case h.on && !there:
@@ -211,7 +218,7 @@ func (r *router) hold(now time.Duration) (step, bool) {
 		return step{verb: startAdverts, permit: r.permit}, true
 	}
 	for _, h := range r.places {
-		if r.wanted[h.place()] && h.on && r.speaking && ready(h.link) && now >= h.announce {
+		if r.wanted[h.place()] && h.on && r.speaking && ready(h.link) && now >= h.announce && r.pace.turn(now, h, r.every) {
 			return r.step(announce, h), true
 		}
 	}
@@ -269,7 +276,7 @@ func (r *router) done(now time.Duration, s step, existed bool, err error) {
 	}
 	h := r.places[i]
 	if s.verb == announce {
-		h.announced(now, r.garp, err)
+		r.announced(now, h, err)
 		return
 	}
 	h.settled = true
@@ -284,7 +291,7 @@ func (r *router) done(now time.Duration, s step, existed bool, err error) {
 		return
 	}
 	h.on, h.foreign = true, existed && !h.tried
-	h.sent, h.announce, h.contested = 0, now, false
+	r.announceAnew(h, now, false)
 	if h.missing {
 		h.restored++
 	}
@@ -309,9 +316,9 @@ func (h *held) failed(now time.Duration, v verb, err error) {
 	h.fails++
 }
 
-func (h *held) announced(now time.Duration, g fsm.GARP, err error) {
+func (r *router) announced(now time.Duration, h *held, err error) {
 	if errors.Is(err, vip.ErrNoPermit) {
-		h.sent, h.announce, h.contested = 0, now+firstRetry, false // others may have announced meanwhile
+		r.announceAnew(h, now+firstRetry, false) // others may have announced meanwhile
 		return
 	}
 	if err != nil {
@@ -319,8 +326,14 @@ func (h *held) announced(now time.Duration, g fsm.GARP, err error) {
 		return
 	}
 	h.problem = nil
-	h.announce = now + announceAt(g, h.contested, h.sent+1) - announceAt(g, h.contested, h.sent)
+	h.announce = now + announceAt(r.garp, h.contested, h.sent+1) - announceAt(r.garp, h.contested, h.sent)
 	h.sent++
+}
+
+// announceAnew begins with the first announcement.
+func (r *router) announceAnew(h *held, at time.Duration, contested bool) {
+	r.pace.yield(h, r.every)
+	h.sent, h.announce, h.contested = 0, at, contested
 }
 
 // claimed: a VRRP peer may have told the neighbours that the addresses are with
@@ -328,7 +341,7 @@ func (h *held) announced(now time.Duration, g fsm.GARP, err error) {
 func (r *router) claimed(now time.Duration) {
 	for _, h := range r.places {
 		if r.owned && h.on {
-			h.sent, h.announce, h.contested = 0, now, true
+			r.announceAnew(h, now, true)
 		}
 	}
 }

@@ -27,6 +27,7 @@ import (
 //	link DEV up|down
 //	fail add|del|announce N             the next N such steps fail
 //	permit on|off                       whether the lease covers the addresses
+//	every GARP GNA                      at least so long between announcements
 //	wait DURATION                       with the machine's own wake-ups
 type stage struct {
 	r      *router
@@ -39,7 +40,7 @@ type stage struct {
 }
 
 func newStage() *stage {
-	g := &stage{r: newRouter(1), permit: true, fail: map[verb]int{}}
+	g := &stage{r: newRouter(1, &pacer{free: map[voice]time.Duration{}}), permit: true, fail: map[verb]int{}}
 	for i, n := range []string{"eth0", "eth1"} {
 		g.host.Links = append(g.host.Links, vip.Link{Index: i + 1, Name: n, MAC: net.HardwareAddr{2, 0, 0, 0, 0, byte(i)}, Up: true, Carrier: true})
 	}
@@ -86,6 +87,9 @@ func (g *stage) command(name string, args []string) {
 	case "fail":
 		n, _ := strconv.Atoi(args[1])
 		g.fail[map[string]verb{"add": addAddress, "del": removeAddress, "announce": announce}[args[0]]] = n
+	case "every":
+		g.r.every.garp, _ = time.ParseDuration(args[0])
+		g.r.every.gna, _ = time.ParseDuration(args[1])
 	case "permit":
 		g.permit = args[0] == "on"
 	case "wait":
@@ -178,7 +182,7 @@ func TestRouterProperties(t *testing.T) {
 		"table " + a, "table " + a + " " + b, "table " + b, "table " + a + " 10.0.0.101/32@nowhere", "table 10.0.0.100/32@eth1", "table",
 		"acquired", "renewed", "lost", "inherit " + a + " 2s", "lost zero", "put " + a, "take " + a, "take " + b,
 		"link eth0 down", "link eth0 up", "fail add 2", "fail del 2", "fail announce 1", "permit off", "permit on",
-		"wait 50ms", "wait 3s", "wait 1m",
+		"wait 50ms", "wait 3s", "wait 1m", "every 20ms 0s", "every 400ms 0s", "every 0s 0s",
 	}
 	rapid.Check(t, func(t *rapid.T) {
 		g := newStage()
