@@ -57,7 +57,7 @@ func (e *eyes) forced(t *testing.T) {
 	}
 	served := pause(time.Second)
 	to := pause(2 * time.Second)
-	if sum := probe.Summarise(e.http.Records(), served, to); sum.OK == 0 || sum.Outage.Open {
+	if sum := probe.Summarise(e.http.Records(), served, to); sum.OK == 0 || dark(sum.Outage) {
 		t.Errorf("forced, and the client is not served: %v", sum.ByResult)
 	}
 	e.wantOnly(t, last, served, to)
@@ -85,7 +85,7 @@ func (e *eyes) endsWhenHeard(t *testing.T, last, back *lab.Host) {
 	from := probe.Now()
 	to := pause(2 * time.Second)
 	e.wantOnly(t, owner, from, to)
-	if sum := probe.Summarise(e.http.Records(), from.Add(time.Second), to); sum.OK == 0 || sum.Outage.Open {
+	if sum := probe.Summarise(e.http.Records(), from.Add(time.Second), to); sum.OK == 0 || dark(sum.Outage) {
 		t.Errorf("a majority is back, and the client is not served: %v", sum.ByResult)
 	}
 }
