@@ -176,7 +176,11 @@ func vrrpLine(r api.RouterReport) string {
 	}
 	for _, s := range r.Speakers {
 		who := s.Member
-		if who == "" {
+		switch {
+		case who != "":
+		case s.Listed:
+			who = "a listed peer"
+		default:
 			who = "NO MEMBER"
 		}
 		line += fmt.Sprintf("; heard %s (%s), version %d, priority %d, %s ago, by %s",

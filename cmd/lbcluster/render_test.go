@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -160,3 +161,17 @@ const servicesYAML = `services:
     real_servers:
       - address: 172.25.88.2:2906
 `
+
+// Who is not one of us is shouted at, unless the table lists him.
+func TestSpeakersAreNamed(t *testing.T) {
+	for want, s := range map[string]api.SpeakerReport{
+		"(dir1)":          {Member: "dir1"},
+		"(a listed peer)": {Speaker: api.Speaker{Listed: true}},
+		"(NO MEMBER)":     {},
+	} {
+		s.Addr = netip.MustParseAddr("172.25.88.7")
+		if got := vrrpLine(api.RouterReport{Speakers: []api.SpeakerReport{s}}); !strings.Contains(got, "heard 172.25.88.7 "+want) {
+			t.Errorf("%q has no %q", got, want)
+		}
+	}
+}
