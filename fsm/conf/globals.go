@@ -76,9 +76,7 @@ func (b *builder) readSkipCheck(n *node) {
 // pause reads vrrp_garp_interval and vrrp_gna_interval. Distributions ship
 // them as 0, which some versions of keepalived itself refuse: no pause.
 func (b *builder) pause(n *node, to *fsm.Duration) {
-	if b.readTimer(n, n.args[0], 0, to) && *to > 0 {
-		b.notice(n.pos, n.word, "stored and exported, but not acted on yet")
-	}
+	b.readTimer(n, n.args[0], 0, to)
 }
 
 // readVersion reads vrrp_version and an instance's version.

@@ -363,7 +363,6 @@ func TestNotices(t *testing.T) {
 	}{
 		{globalWith("smtp_server a"), 2, "no mail is sent"},
 		{routerWith("vmac_xmit_base"), 5, "no meaning without use_vmac"},
-		{globalWith("vrrp_garp_interval 1"), 2, "not acted on yet"},
 		{globalWith("router_id a\nrouter_id b"), 3, "the last one counts"},
 		{routerWith("state MASTER"), 5, "lease decides"},
 		{routerWith("advert_int 1.2"), 5, "taken as 1"},
