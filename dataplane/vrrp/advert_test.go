@@ -23,17 +23,28 @@ var (
 	vip6  = netip.MustParseAddr("2001:db8::100")
 )
 
-// vector is one advert of testdata/adverts.txt.
+// vector is one advert of testdata/adverts.txt, which are made by hand, or of
+// testdata/keepalived-2.2.7.txt, which are captured.
 type vector struct {
 	name     string
 	advert   Advert
 	src, dst netip.Addr
+	ttl      int
 	wire     []byte
 }
 
 func vectors(t testing.TB) []vector {
 	t.Helper()
-	text, err := os.ReadFile("testdata/adverts.txt")
+	made, captured := vectorsOf(t, "testdata/adverts.txt"), vectorsOf(t, "testdata/keepalived-2.2.7.txt")
+	if len(made) < 8 || len(captured) < 17 {
+		t.Fatalf("only %d vectors made by hand, %d captured", len(made), len(captured))
+	}
+	return append(made, captured...)
+}
+
+func vectorsOf(t testing.TB, file string) []vector {
+	t.Helper()
+	text, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,16 +60,16 @@ func vectors(t testing.TB) []vector {
 			v.advert = readAdvert(t, fields(rest))
 		case "packet":
 			f := fields(rest)
-			v.src, v.dst = netip.MustParseAddr(f["src"]), netip.MustParseAddr(f["dst"])
+			v.src, v.dst, v.ttl = netip.MustParseAddr(f["src"]), netip.MustParseAddr(f["dst"]), maxTTL
+			if f["ttl"] != "" {
+				v.ttl = num(t, f["ttl"])
+			}
 		default:
 			if v.wire, err = hex.DecodeString(strings.ReplaceAll(word+rest, " ", "")); err != nil {
 				t.Fatal(err)
 			}
 			out = append(out, v)
 		}
-	}
-	if len(out) < 8 {
-		t.Fatalf("only %d vectors", len(out))
 	}
 	return out
 }
@@ -108,7 +119,7 @@ func TestWireVectors(t *testing.T) {
 			if !reflect.DeepEqual(got, v.wire) {
 				t.Errorf("written\n% x, want\n% x", got, v.wire)
 			}
-			a, r := Parse(v.wire, v.src, v.dst, maxTTL)
+			a, r := Parse(v.wire, v.src, v.dst, v.ttl)
 			if r != nil || !reflect.DeepEqual(a, v.advert) {
 				t.Errorf("read %+v (%v), want %+v", a, r, v.advert)
 			}
@@ -123,7 +134,7 @@ func TestEveryBitCounts(t *testing.T) {
 			for bit := range 8 {
 				b := append([]byte(nil), v.wire...)
 				b[i] ^= 1 << bit
-				if _, r := Parse(b, v.src, v.dst, maxTTL); r == nil {
+				if _, r := Parse(b, v.src, v.dst, v.ttl); r == nil {
 					t.Errorf("%s: byte %d bit %d flipped and accepted", v.name, i, bit)
 				}
 			}

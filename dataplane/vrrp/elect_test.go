@@ -113,7 +113,7 @@ func (s *electStory) tell(v Verdict) string {
 	return out
 }
 
-func num(t *testing.T, s string) int {
+func num(t testing.TB, s string) int {
 	if s == "" {
 		return 0
 	}
