@@ -243,7 +243,7 @@ func (v *view) directorFindings(s *DirectorStatus, add func(severity, fix, forma
 		}
 		for _, why := range slices.Sorted(maps.Keys(p.Rejected)) {
 			if n := p.Rejected[why]; n > 0 {
-				add(Note, "", "%d VRRP adverts were rejected: %s", n, why)
+				add(Note, "", "%d VRRP adverts were rejected: %s%s", n, why, lastRejected(p, why))
 			}
 		}
 	}

@@ -98,6 +98,16 @@ func (v *view) isMember(a netip.Addr) bool {
 	return false
 }
 
+// lastRejected adds to the key of a rejection what it means and who was the last.
+func lastRejected(s VRRPStatus, key string) string {
+	last, ok := s.LastRejected[key]
+	if !ok { // a member of an older version
+		return ""
+	}
+	age := (time.Duration(last.AgeMS) * time.Millisecond).Round(time.Second)
+	return fmt.Sprintf(" (the last from %s, %v ago: %s)", last.From, age, last.Reason)
+}
+
 // whyIgnored adds what a stranger's adverts would be refused for in any case.
 func whyIgnored(s Speaker) string {
 	if s.Reason == "" {

@@ -2,8 +2,10 @@ package api
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"lbcluster/fsm"
 )
@@ -66,5 +68,29 @@ func TestClusterStandsBy(t *testing.T) {
 	got := v.routerFindings(RouterReport{ID: 7, Name: "VI_1"})
 	if len(got) != 1 || got[0].Severity != Warn || !strings.Contains(got[0].Text, "the cluster stands by for VI_1 (): VRRP peer 10.0.0.9 is MASTER") {
 		t.Errorf("%+v", got)
+	}
+}
+
+// Rejected adverts are told of by reason, with who sent the last; a member of an
+// older version knows the count alone.
+func TestRejectedAdvertsAreExplained(t *testing.T) {
+	table, ids := voters(1)
+	table.Routers = []fsm.Router{{ID: 7, Name: "VI_7"}}
+	s := DirectorStatus{Enrolled: true, ID: ids[0], Role: fsm.Director, VRRP: []VRRPStatus{{
+		Router: 7, Rejected: map[string]uint64{"auth_pass": 12, "ttl": 3, "length": 0},
+		LastRejected: map[string]Rejection{"auth_pass": {From: netip.MustParseAddr("10.0.0.9"), Reason: "another password than ours", AgeMS: 3400}},
+	}}}
+	var got []string
+	for _, f := range BuildReport(table, s, nil, time.Now()).Findings {
+		if strings.Contains(f.Text, "rejected") {
+			got = append(got, f.Text)
+		}
+	}
+	want := []string{
+		"dir1: 12 VRRP adverts were rejected: auth_pass (the last from 10.0.0.9, 3s ago: another password than ours)",
+		"dir1: 3 VRRP adverts were rejected: ttl",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
 	}
 }

@@ -228,6 +228,15 @@ type VRRPStatus struct {
 	Barred string `json:"barred,omitempty"`
 	// Rejected counts adverts that were not understood or not accepted, by reason.
 	Rejected map[string]uint64 `json:"rejected"`
+	// LastRejected is the last of them, by the same reason.
+	LastRejected map[string]Rejection `json:"last_rejected,omitempty"`
+}
+
+// Rejection is a VRRP advert that was rejected.
+type Rejection struct {
+	From   netip.Addr `json:"from"`   // as the packet says
+	Reason string     `json:"reason"` // for people
+	AgeMS  int64      `json:"age_ms"`
 }
 
 // Speaker is somebody else who sends adverts of a router's VRID.

@@ -185,6 +185,9 @@ func vrrpLine(r api.RouterReport) string {
 		}
 		line += fmt.Sprintf("; heard %s (%s), version %d, priority %d, %s ago, by %s",
 			s.Addr, who, s.Version, s.Priority, msText(s.AgeMS), strings.Join(s.HeardBy, " "))
+		if s.Reason != "" {
+			line += ", refused: " + s.Reason
+		}
 	}
 	return line
 }

@@ -175,3 +175,14 @@ func TestSpeakersAreNamed(t *testing.T) {
 		}
 	}
 }
+
+// A speaker whose adverts are refused is shown with the reason.
+func TestRefusedSpeakersAreExplained(t *testing.T) {
+	sp := api.SpeakerReport{Speaker: api.Speaker{Listed: true, Version: 2, Priority: 150, AgeMS: 300}, HeardBy: []string{"dir1"}}
+	sp.Addr = netip.MustParseAddr("172.25.88.7")
+	taken := vrrpLine(api.RouterReport{Speakers: []api.SpeakerReport{sp}})
+	sp.Reason = "another password than ours"
+	if got := vrrpLine(api.RouterReport{Speakers: []api.SpeakerReport{sp}}); got != taken+", refused: another password than ours" {
+		t.Errorf("%q; while it was accepted %q", got, taken)
+	}
+}

@@ -65,7 +65,10 @@ func (m *member) fillVRRP(out *api.DirectorStatus) {
 	addDropped(out.Dropped, "vrrp_", st.Unknown)
 	for _, r := range st.Routers {
 		s := api.VRRPStatus{Router: r.ID, State: string(r.State), Source: r.Source, Sent: r.Sent, Rejected: r.Rejected,
-			Stand: string(r.Stand), Barred: r.Barred}
+			Stand: string(r.Stand), Barred: r.Barred, LastRejected: map[string]api.Rejection{}}
+		for key, last := range r.LastRejected {
+			s.LastRejected[key] = api.Rejection{From: last.From, Reason: last.Reason, AgeMS: (now - last.At) / 1e6}
+		}
 		for _, p := range r.Peers {
 			s.Heard = append(s.Heard, api.Speaker{
 				Addr: p.Addr, Version: p.Version, Priority: p.Priority, Count: p.Count, AgeMS: (now - p.LastSeen) / 1e6,

@@ -88,6 +88,7 @@ type router struct {
 	lastErr  string
 	heard    map[netip.Addr]*peer
 	rejected map[string]uint64
+	last     map[string]Rejection // of each key in rejected
 }
 
 // linkKey names a socket: an interface and a family.
@@ -173,7 +174,7 @@ func (l *Listener) set(conf Router) (*router, Output) {
 	r := l.routers[conf.ID]
 	var out Output
 	if r == nil {
-		r = &router{heard: make(map[netip.Addr]*peer), rejected: make(map[string]uint64)}
+		r = &router{heard: make(map[netip.Addr]*peer), rejected: make(map[string]uint64), last: make(map[string]Rejection)}
 		r.speaker, out = NewSpeaker(conf)
 		l.routers[conf.ID] = r
 	} else {

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -325,7 +327,22 @@ func TestOthersAreCountedAndNotObeyed(t *testing.T) {
 		if got := fmt.Sprint(rs.Rejected, st.Unknown); got != "map[auth_pass:1 ttl:1] map[length:1 unknown_vrid:1]" {
 			t.Errorf("rejections %s", got)
 		}
-		time.Sleep(time.Second)
+		now := bootNow()
+		want := map[string]Rejection{
+			RejectAuthPass: {From: self2, Reason: "another password than ours", At: now},
+			RejectTTL:      {From: peer1, Reason: "TTL 1, want 255: it may have crossed a router", At: now},
+		}
+		if !maps.Equal(rs.LastRejected, want) {
+			t.Errorf("the last rejections %+v, want %+v", rs.LastRejected, want)
+		}
+		time.Sleep(300 * time.Millisecond)
+		in <- packet(t, peer1, wrong)
+		synctest.Wait()
+		rs = r.Status().Routers[0]
+		if got := rs.LastRejected[RejectAuthPass]; rs.Rejected[RejectAuthPass] != 2 || got.From != peer1 || got.At-now != int64(300*time.Millisecond) {
+			t.Errorf("a later one: %+v of %v", got, rs.Rejected)
+		}
+		time.Sleep(700 * time.Millisecond)
 		r.expect("adverts go on", "0s prio 100, 1s prio 100")
 	})
 }
@@ -368,8 +385,37 @@ func TestFlood(t *testing.T) {
 		if len(rs.Peers) != maxPeers || rs.Rejected[RejectMoreSpeakers] == 0 {
 			t.Errorf("%d peers, rejected %v", len(rs.Peers), rs.Rejected)
 		}
+		if last := rs.LastRejected[RejectMoreSpeakers]; last.From != src || last.Reason != "32 other senders are shown already" {
+			t.Errorf("the last rejection %+v", last)
+		}
 		if n := strings.Count(r.logged(), "\n"); n > maxPeers+5 {
 			t.Errorf("%d log lines", n)
+		}
+	})
+}
+
+// Strangers do not crowd out a listed peer, nor a member.
+func TestFloodHidesNoPeer(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		member := netip.MustParseAddr("172.25.99.1")
+		r.ours = func(a netip.Addr) bool { return a == member }
+		r.set(peered())
+		synctest.Wait()
+		src := netip.MustParseAddr("172.25.90.1")
+		for range maxPeers + 1 {
+			src = src.Next()
+			r.wire("eth0").in <- packet(t, src, vi1.Advert(90))
+		}
+		for _, a := range []netip.Addr{peer1, member} {
+			r.wire("eth0").in <- packet(t, a, vi1.Advert(90))
+		}
+		synctest.Wait()
+		rs := r.Status().Routers[0]
+		shown := func(a netip.Addr) bool {
+			return slices.ContainsFunc(rs.Peers, func(p Peer) bool { return p.Addr == a })
+		}
+		if !shown(peer1) || !shown(member) || shown(src) || len(rs.Peers) != maxPeers+2 {
+			t.Errorf("%d are shown; the peer %v, the member %v, the last stranger %v", len(rs.Peers), shown(peer1), shown(member), shown(src))
 		}
 	})
 }

@@ -11,7 +11,8 @@ import (
 )
 
 const (
-	// maxPeers bounds the sources that are listed for one router.
+	// maxPeers bounds the sources that are shown of one router, besides members and
+	// listed peers, who are few and whom strangers must not crowd out.
 	maxPeers = 32
 	// logPeerEvery bounds how often one source can make us log.
 	logPeerEvery = 10 * time.Second
@@ -72,6 +73,21 @@ type RouterStatus struct {
 	LastError string // of the last send; empty: it went well
 	Peers     []Peer // by address
 	Rejected  map[string]uint64
+	// LastRejected is the last of each key in Rejected.
+	LastRejected map[string]Rejection
+}
+
+// Rejection is an advert that was rejected.
+type Rejection struct {
+	From   netip.Addr // as the packet says
+	Reason string     // for people
+	At     int64      // CLOCK_BOOTTIME ns
+}
+
+// reject counts an advert from src.
+func (r *router) reject(src netip.Addr, why *Reject, now int64) {
+	r.rejected[why.Key]++
+	r.last[why.Key] = Rejection{From: src, Reason: why.Reason, At: now}
 }
 
 // Status is the state of all routers, by id, and the packets of protocol 112
@@ -90,7 +106,7 @@ func (l *Listener) Status() Status {
 		conf := r.speaker.Router
 		rs := RouterStatus{
 			ID: conf.ID, Name: conf.Name, VRID: conf.VRID, Interface: conf.Interface, State: r.speaker.State,
-			Sent: r.sent, Farewells: r.farewell, Refused: r.refused, LastError: r.lastErr, Rejected: maps.Clone(r.rejected),
+			Sent: r.sent, Farewells: r.farewell, Refused: r.refused, LastError: r.lastErr, Rejected: maps.Clone(r.rejected), LastRejected: maps.Clone(r.last),
 		}
 		if r.elect != nil {
 			rs.Stand, rs.Barred = r.elect.State, r.elect.barred
@@ -137,7 +153,7 @@ func (l *Listener) packet(link linkKey, p Packet) {
 		return
 	}
 	if rej != nil {
-		r.rejected[rej.Key]++ // broken on the wire: says nothing about a peer
+		r.reject(p.Src, rej, l.clock()) // broken on the wire: says nothing about a peer's settings
 		return
 	}
 	conf := r.speaker.Router
@@ -169,15 +185,16 @@ func (l *Listener) find(link linkKey, vrid uint8) *router {
 func (l *Listener) note(r *router, src netip.Addr, a Advert, warnings []string, rej *Reject) {
 	p := r.heard[src]
 	if rej != nil {
-		r.rejected[rej.Key]++
+		r.reject(src, rej, l.clock())
 	}
-	if p == nil && len(r.heard) >= maxPeers {
-		r.rejected[RejectMoreSpeakers]++
+	_, listed := r.speaker.Router.listed(src)
+	ours := l.ours(src)
+	if p == nil && len(r.heard) >= maxPeers && !listed && !ours {
+		r.reject(src, reject(RejectMoreSpeakers, "%d other senders are shown already", maxPeers), l.clock())
 		return
 	}
 	next := Peer{Addr: src, Version: a.Version, Priority: a.Priority, Interval: a.Interval, Addrs: a.Addrs,
-		LastSeen: l.clock(), Accepted: rej == nil, Warnings: warnings, Ours: l.ours(src)}
-	_, next.Listed = r.speaker.Router.listed(src)
+		LastSeen: l.clock(), Accepted: rej == nil, Warnings: warnings, Ours: ours, Listed: listed}
 	if rej != nil {
 		next.Reason = rej.Reason
 	}
