@@ -283,12 +283,12 @@ func (w *tracked) wantPlanned(t *testing.T, next *lab.Host, from, to probe.Time)
 	}
 }
 
-// caught counts the requests that began before the VIP moved and failed: what
-// the old owner's own server had accepted, the new owner's does not know.
+// caught counts the requests that began before the VIP moved and failed once it
+// had: what the old owner's own server had accepted, the new owner's does not know.
 func (w *tracked) caught(next *lab.Host, from, to probe.Time) (n int) {
 	moved := w.took(next, from)
 	for _, r := range w.http.Records() {
-		if r.Result != probe.OK && r.Start >= from && r.Start <= moved && r.Start >= moved.Add(-300*time.Millisecond) && r.End <= to {
+		if r.Result != probe.OK && r.Start >= from && r.Start <= moved && r.End >= moved.Add(-calm) && r.End <= to {
 			n++
 		}
 	}

@@ -14,6 +14,9 @@ import (
 func keys(t *testing.T) (out []string) {
 	t.Helper()
 	file, err := parser.ParseFile(token.NewFileSet(), "reject.go", nil, 0)
+	if os.IsNotExist(err) {
+		t.Skip("only where the sources are: the lab has the test alone")
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
