@@ -10,6 +10,9 @@
 // and again after a failure, and errors that say what to do ([ErrModule],
 // [ErrPermission], [ErrScheduler]).
 //
+// It also lists, starts and stops the kernel's connection synchronisation daemons
+// ([Daemon]), and sets the timeouts of connections.
+//
 // Called by: package dataplane, which decides the operations, and status.
 //
 // It never decides what the table should hold, never flushes, and knows nothing
@@ -18,5 +21,6 @@
 // Traps of the kernel that shape it: even reads need CAP_NET_ADMIN; a
 // destination is refused with EINVAL until lo was up once in the network
 // namespace; there is no transaction; listing takes one request and one more
-// for each service; a scheduler is a module that loads when first used.
+// for each service; a scheduler is a module that loads when first used; no sync
+// daemon starts while a tunnel leads to the other address family ([ErrMixed]).
 package ipvs

@@ -21,9 +21,18 @@ const (
 	cmdSetDest    = 6
 	cmdDelDest    = 7
 	cmdGetDest    = 8
+	cmdNewDaemon  = 9
+	cmdDelDaemon  = 10
+	cmdGetDaemon  = 11
+	cmdSetConfig  = 12
+	cmdGetConfig  = 13
 
-	attrService = 1
-	attrDest    = 2
+	attrService       = 1
+	attrDest          = 2
+	attrDaemon        = 3
+	attrTimeoutTCP    = 4
+	attrTimeoutTCPFIN = 5
+	attrTimeoutUDP    = 6
 
 	svcFamily   = 1
 	svcProtocol = 2
@@ -45,6 +54,15 @@ const (
 	destActive   = 7
 	destInactive = 8
 	destFamily   = 11
+
+	daemonState  = 1
+	daemonDev    = 2
+	daemonID     = 3
+	daemonMaxLen = 4
+	daemonGroup  = 5
+	daemonGroup6 = 6
+	daemonPort   = 7 // in the machine's order, unlike other ports
+	daemonTTL    = 8
 
 	// methodMask is IP_VS_CONN_F_FWD_MASK.
 	methodMask = 0x7
@@ -133,6 +151,11 @@ func parseAttrs(msg []byte) (attrs, error) {
 	if !ok {
 		return nil, errShort
 	}
+	return split(inner)
+}
+
+// split reads attributes that stand one behind the other.
+func split(inner []byte) (attrs, error) {
 	out := attrs{}
 	for len(inner) > 0 {
 		kind, value, rest, ok := next(inner)
@@ -177,6 +200,13 @@ func (a attrs) port(i int) uint16 {
 		return 0
 	}
 	return binary.BigEndian.Uint16(a[i])
+}
+
+func (a attrs) u8(i int) uint8 {
+	if len(a[i]) < 1 {
+		return 0
+	}
+	return a[i][0]
 }
 
 func (a attrs) text(i int) string { return unix.ByteSliceToString(a[i]) }

@@ -58,6 +58,20 @@ func TestWireRoundTrip(t *testing.T) {
 	})
 }
 
+func TestDaemonRoundTrip(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		d := Daemon{
+			Role: Role(rapid.Uint32Range(1, 2).Draw(t, "role")), Interface: rapid.StringMatching("[a-z0-9.]{1,15}").Draw(t, "interface"),
+			ID: rapid.Byte().Draw(t, "id"), Port: rapid.Uint16().Draw(t, "port"), TTL: rapid.Byte().Draw(t, "ttl"), MaxLen: rapid.Uint16().Draw(t, "maxlen"),
+			Group: rapid.SampledFrom([]netip.Addr{{}, netip.MustParseAddr("239.0.0.1"), netip.MustParseAddr("ff05::1")}).Draw(t, "group"),
+		}
+		got, err := parseDaemon(answer(daemonAttr(d)))
+		if err != nil || got != d.Canonical() {
+			t.Fatalf("%+v was read back as %+v, %v", d, got, err)
+		}
+	})
+}
+
 // The layout of linux/ip_vs.h, counted out by hand (for little-endian machines).
 func TestWireVector(t *testing.T) {
 	s := Service{Key: Key{Addr: netip.MustParseAddr("172.25.88.100"), Port: 80, Protocol: TCP}, Scheduler: "rr"}
@@ -71,6 +85,7 @@ func TestWireVector(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	f.Add(answer(serviceAttr(Service{Key: Key{Mark: 7}, Scheduler: "rr"})))
 	f.Add(answer(destAttrs(Dest{DestKey: DestKey{Addr: netip.MustParseAddr("::1"), Port: 1}})))
+	f.Add(answer(daemonAttr(Daemon{Role: Sends, Interface: "eth0"})))
 	f.Add([]byte{1, 1, 0, 0, 5, 0, 1, 0, 9})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if s, err := parseService(b); err == nil {
@@ -79,5 +94,9 @@ func FuzzParse(f *testing.F) {
 		if d, err := parseDest(b, unix.AF_INET6); err == nil {
 			_ = d.args()
 		}
+		if d, err := parseDaemon(b); err == nil {
+			_ = d.String()
+		}
+		_, _ = parseTimeouts(b)
 	})
 }

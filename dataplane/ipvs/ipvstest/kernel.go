@@ -21,6 +21,8 @@ type Kernel struct {
 
 	mu       sync.Mutex
 	services []ipvs.Service
+	daemons  []ipvs.Daemon // the sender first
+	timeouts ipvs.Timeouts // 0: the kernel's own
 	done     []ipvs.Op
 	lists    int
 }
