@@ -16,6 +16,9 @@ func (e *edit) applyAsBefore(a ApplySet) error {
 			}
 		}
 	}
+	if e.cmd.Version < 3 && !a.Config.Globals.IPVS.IsZero() {
+		return oldVersion("there are settings of IPVS")
+	}
 	for _, r := range a.Config.Routers {
 		if e.cmd.Version < 3 && r.VMAC != nil {
 			return oldVersion("virtual router %s has a virtual MAC address", r.Name)

@@ -159,6 +159,7 @@ func globalFields(g Globals) []field {
 	l.flag("vrrp_skip_check_adv_addr", g.SkipCheckAdvAddr)
 	l.delay("vrrp_garp_interval", g.GARPInterval)
 	l.delay("vrrp_gna_interval", g.GNAInterval)
+	l.ipvs(g.IPVS)
 	return l
 }
 

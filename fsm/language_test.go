@@ -247,6 +247,8 @@ func parseConfig(t *testing.T, lines []string) Config {
 			if a.keys["mail"] != "" {
 				cfg.Globals.NotificationEmail = strings.Split(a.keys["mail"], ",")
 			}
+		case "ipvs":
+			cfg.Globals.IPVS = a.ipvs()
 		case "router":
 			cfg.Routers = append(cfg.Routers, a.router())
 		case "group":
@@ -271,6 +273,36 @@ func parseConfig(t *testing.T, lines []string) Config {
 		}
 	}
 	return cfg
+}
+
+// ipvs: "ipvs [sync=IFACE] [id=] [inst=] [group=] [maxlen=] [tcp=] [tcpfin=] [udp=] [SYSCTL=VALUE]".
+func (a args) ipvs() IPVS {
+	v := IPVS{TCPTimeout: a.delay("tcp", 0), TCPFINTimeout: a.delay("tcpfin", 0), UDPTimeout: a.delay("udp", 0)}
+	if dev, ok := a.keys["sync"]; ok {
+		v.Sync = &ConnSync{Interface: dev, Instance: a.keys["inst"], ID: uint8(a.number("id", 0)), MaxLen: uint16(a.number("maxlen", 0))}
+		v.Sync.Group, _ = netip.ParseAddr(a.keys["group"])
+	}
+	known := map[string]bool{"sync": true, "inst": true, "id": true, "maxlen": true, "group": true, "tcp": true, "tcpfin": true, "udp": true}
+	for k, value := range a.keys {
+		if known[k] {
+			continue
+		}
+		if v.Sysctls == nil {
+			v.Sysctls = map[string]string{}
+		}
+		v.Sysctls[k] = strings.ReplaceAll(value, "~", " ")
+	}
+	return v
+}
+
+func dumpIPVS(v IPVS) string {
+	var l list
+	l.ipvs(v)
+	var b strings.Builder
+	for _, f := range l {
+		fmt.Fprintln(&b, f.name, f.value)
+	}
+	return b.String()
 }
 
 // router: "router NAME IFACE VRID ADDR,ADDR".

@@ -62,6 +62,7 @@ func (c Config) canonical(set string) Config {
 	} else {
 		out.Globals.NotificationEmail = slices.Clone(c.Globals.NotificationEmail)
 	}
+	out.Globals.IPVS = c.Globals.IPVS.clone()
 	for i := range out.Routers {
 		r := &out.Routers[i]
 		r.ID, r.Set, r.Addresses = 0, set, slices.Clone(r.Addresses)

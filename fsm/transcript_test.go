@@ -86,6 +86,8 @@ func (s *story) run(input string) string {
 			fmt.Fprintf(&b, "%s (%d): %v\n", u.Name, u.ID, s.table.Order(u.ID))
 		}
 		return b.String()
+	case "ipvs":
+		return dumpIPVS(s.table.IPVS())
 	case "history":
 		return dumpHistory(s.table)
 	case "homes":

@@ -319,6 +319,8 @@ type Globals struct {
 	SkipCheckAdvAddr bool     `json:"vrrp_skip_check_adv_addr,omitempty"`
 	GARPInterval     Duration `json:"vrrp_garp_interval,omitempty"`
 	GNAInterval      Duration `json:"vrrp_gna_interval,omitempty"`
+	// IPVS is in one set's globals at most.
+	IPVS IPVS `json:"ipvs,omitzero"`
 }
 
 // Set is what one apply owns: see [ApplySet].

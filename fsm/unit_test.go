@@ -21,6 +21,11 @@ import (
 func TestEveryFieldShowsInDiff(t *testing.T) {
 	base := richTable(t).Config("default")
 	base.Globals.NotificationEmail = []string{"a@b"}
+	base.Globals.IPVS = IPVS{
+		Sync:       &ConnSync{Interface: "eth1", Instance: "VI_1", ID: 51, Group: netip.MustParseAddr("224.0.0.82"), Port: 8849, TTL: 2, MaxLen: 1400},
+		TCPTimeout: Duration(time.Minute), TCPFINTimeout: Duration(time.Minute), UDPTimeout: Duration(time.Minute),
+		Sysctls: map[string]string{"sloppy_tcp": "0"},
+	}
 	base.Services[0].RealServers = append(base.Services[0].RealServers, RealServer{Addr: addr4(3), Port: 80})
 	script := &Script{Command: "/bin/true x", User: "nobody"}
 	notify := Notify{Master: script, Backup: script, Fault: script, Stop: script, Any: script}
@@ -160,6 +165,10 @@ func alter(v reflect.Value) {
 		v.SetInt(v.Int() + 1)
 	case reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
 		v.SetUint(v.Uint() + 1)
+	case reflect.Map:
+		for _, k := range v.MapKeys() {
+			v.SetMapIndex(k, reflect.ValueOf(v.MapIndex(k).String()+"x"))
+		}
 	default:
 		panic("alter " + v.Type().String())
 	}

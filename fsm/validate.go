@@ -31,6 +31,7 @@ var Schedulers = []string{
 func ValidateConfig(cfg Config) []Problem {
 	var p problems
 	p.globals(cfg.Globals)
+	p.ipvs(cfg)
 	u := newUsed()
 	for i, r := range cfg.Routers {
 		p.router(r, routerPath(r, i))
@@ -83,10 +84,7 @@ func (p *problems) globals(g Globals) {
 			p.add(path, "%q has control characters in it or is longer than %d bytes", s, maxGlobal)
 		}
 	}
-	for _, d := range []struct {
-		name string
-		Duration
-	}{
+	for _, d := range []namedDelay{
 		{"smtp_connect_timeout", g.SMTPTimeout},
 		{"vrrp_garp_interval", g.GARPInterval},
 		{"vrrp_gna_interval", g.GNAInterval},

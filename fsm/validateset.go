@@ -97,6 +97,7 @@ func (t *Table) ValidateSet(set string, cfg Config) []Problem {
 	}
 	p.otherSets(t, set, cfg)
 	p.members(t, cfg)
+	p.ipvsOnce(t, set, cfg)
 	for i, r := range cfg.Routers {
 		p.addIf(routerPath(r, i), t.Settings.timing(r))
 	}

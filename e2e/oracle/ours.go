@@ -62,6 +62,27 @@ func fromGlobals(f Facts, g fsm.Globals) {
 	put("vrrp_skip_check_adv_addr", strconv.FormatBool(g.SkipCheckAdvAddr))
 	put("vrrp_garp_interval", decimal(g.GARPInterval))
 	put("vrrp_gna_interval", decimal(g.GNAInterval))
+	fromIPVS(put, g.IPVS)
+}
+
+func fromIPVS(put func(field, value string), v fsm.IPVS) {
+	number := func(field string, n uint64) {
+		if n != 0 {
+			put(field, fmt.Sprint(n))
+		}
+	}
+	number("lvs_timeouts tcpfin", uint64(v.TCPFINTimeout.D().Seconds()))
+	number(lastTimeout, uint64(cmp.Or(v.UDPTimeout, v.TCPTimeout).D().Seconds()))
+	s := v.Sync
+	if s == nil {
+		return
+	}
+	put("lvs_sync_daemon", s.Interface)
+	put("lvs_sync_daemon inst", s.Instance)
+	put("lvs_sync_daemon id", fmt.Sprint(s.ID))
+	number("lvs_sync_daemon maxlen", uint64(s.MaxLen))
+	number("lvs_sync_daemon port", uint64(s.Port))
+	number("lvs_sync_daemon ttl", uint64(s.TTL))
 }
 
 // decimal writes a time as keepalived does: "1.500000".

@@ -47,8 +47,14 @@ var globalLabels = map[string]string{
 	"Router ID": "router_id", "Smtp server": "smtp_server", "Smtp server connection timeout": "smtp_connect_timeout",
 	"Smtp server port": "smtp_port", "Email notification from": "notification_email_from",
 	"VRRP skip check advert addresses": "vrrp_skip_check_adv_addr",
-	"Gratuitous ARP interval":          "vrrp_garp_interval", "Gratuitous NA interval": "vrrp_gna_interval",
+	"LVS TCP FIN timeout":              "lvs_timeouts tcpfin", "LVS TCP timeout": lastTimeout,
+	"LVS syncd vrrp instance": "lvs_sync_daemon inst", "LVS syncd interface": "lvs_sync_daemon", "LVS syncd syncid": "lvs_sync_daemon id",
+	"LVS syncd maxlen": "lvs_sync_daemon maxlen", "LVS syncd mcast port": "lvs_sync_daemon port", "LVS syncd mcast ttl": "lvs_sync_daemon ttl",
+	"Gratuitous ARP interval": "vrrp_garp_interval", "Gratuitous NA interval": "vrrp_gna_interval",
 }
+
+// lastTimeout is that of UDP, or else of TCP: the dump has one name for both.
+const lastTimeout = "lvs_timeouts udp or tcp"
 
 // definitionLabels are those of the blocks that define trackers.
 var definitionLabels = map[string]map[string]string{

@@ -47,6 +47,19 @@ func drawGlobals(t *rapid.T) fsm.Globals {
 		SMTPServer: rapid.SampledFrom([]string{"", "127.0.0.1", "mail:25"}).Draw(t, "smtp"), SMTPTimeout: micros(t, "timeout", time.Second, time.Minute),
 		SkipCheckAdvAddr: rapid.Bool().Draw(t, "skip"), GARPInterval: micros(t, "garp", 0, time.Second), GNAInterval: micros(t, "gna", 0, time.Second),
 	}
+	wholeSeconds := func(label string) fsm.Duration {
+		return fsm.Duration(rapid.IntRange(0, 3600).Draw(t, label)) * fsm.Duration(time.Second)
+	}
+	g.IPVS = fsm.IPVS{TCPTimeout: wholeSeconds("tcp"), TCPFINTimeout: wholeSeconds("tcpfin"), UDPTimeout: wholeSeconds("udp")}
+	if rapid.Bool().Draw(t, "sync") {
+		g.IPVS.Sync = &fsm.ConnSync{
+			Interface: rapid.SampledFrom([]string{"eth1", "id", "bond0.7"}).Draw(t, "dev"), ID: rapid.Uint8().Draw(t, "syncid"),
+			Port: rapid.Uint16().Draw(t, "port"), TTL: rapid.Uint8().Draw(t, "ttl"), MaxLen: rapid.Uint16Range(0, 65507).Draw(t, "maxlen"),
+		}
+		if group := rapid.SampledFrom([]string{"", "224.0.0.81", "ff02::81"}).Draw(t, "group"); group != "" {
+			g.IPVS.Sync.Group = netip.MustParseAddr(group)
+		}
+	}
 	for i := range rapid.IntRange(0, 2).Draw(t, "mails") {
 		g.NotificationEmail = append(g.NotificationEmail, fmt.Sprintf("u%d@example", i))
 	}

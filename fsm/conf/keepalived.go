@@ -88,6 +88,8 @@ type builder struct {
 	serverGroups map[string]*serverGroup
 	expanded     int   // virtual and real servers so far
 	mail         *node // the first keyword about mail
+	sync         *node // lvs_sync_daemon
+	syncID       int   // its id; negative: not said
 
 	// spilt is, in a lenient reading, what stray ends moved out of its block: the
 	// last to the block around it, the one before to the block around that, and
@@ -248,6 +250,7 @@ func (b *builder) finish() {
 	for _, d := range b.services {
 		b.addService(d)
 	}
+	b.settleSync()
 	b.unused()
 	b.unusedServerGroups()
 	if b.mail != nil {

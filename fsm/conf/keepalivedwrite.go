@@ -27,6 +27,9 @@ func WriteKeepalived(cfg fsm.Config) ([]byte, error) {
 	for _, r := range cfg.Routers {
 		w.router(r)
 	}
+	if lost := lostIPVS(cfg.Globals.IPVS); len(lost) > 0 {
+		return nil, fmt.Errorf("keepalived.conf cannot say %s", lost[0])
+	}
 	for _, s := range cfg.Services {
 		if len(s.Matches) > 0 {
 			return nil, fmt.Errorf("keepalived.conf cannot say which packets get a firewall mark, as the match of virtual server %s does", s.ServiceKey)
@@ -115,6 +118,7 @@ func (w *writer) globals(cfg fsm.Config) {
 		w.skipAdvAddr = g.SkipCheckAdvAddr
 		w.unless(g.GARPInterval == 0, "vrrp_garp_interval", seconds(g.GARPInterval))
 		w.unless(g.GNAInterval == 0, "vrrp_gna_interval", seconds(g.GNAInterval))
+		w.ipvs(cfg)
 		w.unless(delay == 0, "vrrp_startup_delay", seconds(delay))
 	}, "global_defs")
 }

@@ -53,6 +53,16 @@ func TestKeywords(t *testing.T) {
 		{globalWith("vrrp_garp_interval 0"), func(c fsm.Config) any { return c.Globals.GARPInterval }, "0s"},
 		{globalWith("vrrp_garp_interval 0.001"), func(c fsm.Config) any { return c.Globals.GARPInterval }, "1ms"},
 		{globalWith("vrrp_gna_interval 1.5"), func(c fsm.Config) any { return c.Globals.GNAInterval }, "1.5s"},
+		{globalWith("lvs_sync_daemon eth1"), syncOf, "eth1 id 0"},
+		{globalWith("lvs_sync_daemon eth1 V") + routerWith(""), syncOf, "eth1 inst V id 5"},
+		{routerWith("") + globalWith("lvs_sync_daemon eth1 V 9"), syncOf, "eth1 inst V id 9"},
+		{globalWith("lvs_sync_daemon eth1 id 0 inst V") + routerWith(""), syncOf, "eth1 inst V id 0"},
+		{globalWith("lvs_sync_daemon eth1 id 7 maxlen 1400 port 99 ttl 3 group 239.1.1.1"), syncOf, "eth1 id 7 maxlen 1400 port 99 ttl 3 group 239.1.1.1"},
+		{globalWith("lvs_sync_daemon eth1 group ff02::81"), syncOf, "eth1 id 0 group ff02::81"},
+		{globalWith("lvs_timeouts tcp 7200 tcpfin 30 udp 60"), func(c fsm.Config) any {
+			v := c.Globals.IPVS
+			return fmt.Sprint(v.TCPTimeout, v.TCPFINTimeout, v.UDPTimeout)
+		}, "2h0m0s 30s 1m0s"},
 		{globalWith("vrrp_version 2") + routerWith(""), func(c fsm.Config) any { return c.Routers[0].Version }, 2},
 
 		{routerWith(""), func(c fsm.Config) any { return c.Routers[0].Name }, "V"},
@@ -143,6 +153,8 @@ func TestKeywords(t *testing.T) {
 	}
 }
 
+func syncOf(c fsm.Config) any { return *c.Globals.IPVS.Sync }
+
 // TestErrors: each wrong line is one problem, at its own line, with its keyword.
 // In the files made by routerWith the varied line is 5, serviceWith 6,
 // serverWith 7, checkWith 8, globalWith 2.
@@ -153,7 +165,19 @@ func TestErrors(t *testing.T) {
 		keyword string
 		says    string
 	}{
-		{globalWith("lvs_timeouts tcp 9"), 2, "lvs_timeouts", "ipvsadm --set"},
+		{globalWith("lvs_timeouts tcp 9s"), 2, "lvs_timeouts", "not a whole number"},
+		{globalWith("lvs_timeouts tcp"), 2, "lvs_timeouts", "needs a number of seconds"},
+		{globalWith("lvs_timeouts http"), 2, "lvs_timeouts", `unknown option "http"`},
+		{globalWith("lvs_timeouts udp 2678401"), 2, "lvs_timeouts", "from 0 to 2678400"},
+		{globalWith("lvs_sync_daemon"), 2, "lvs_sync_daemon", "needs"},
+		{globalWith("lvs_sync_daemon eth1 V"), 2, "lvs_sync_daemon", `no vrrp_instance "V"`},
+		{globalWith("lvs_sync_daemon eth1 id 256"), 2, "lvs_sync_daemon", "from 0 to 255"},
+		{globalWith("lvs_sync_daemon eth1 id"), 2, "lvs_sync_daemon", "id needs a value"},
+		{globalWith("lvs_sync_daemon eth1 maxlen 0"), 2, "lvs_sync_daemon", "from 1 to 65507"},
+		{globalWith("lvs_sync_daemon eth1 group 10.0.0.1"), 2, "lvs_sync_daemon", "not a multicast address"},
+		{globalWith("lvs_sync_daemon eth1 id 1 loud"), 2, "lvs_sync_daemon", `unknown option "loud"`},
+		{globalWith("lvs_sync_daemon eth1\nlvs_sync_daemon eth2"), 3, "lvs_sync_daemon", "said before in line 2"},
+		{globalWith("lvs_sync_daemon a-name-that-is-too-long"), 2, "lvs_sync_daemon", "is no interface name"},
 		{globalWith("vrrp_strikt"), 2, "vrrp_strikt", "unknown keyword in global_defs"},
 		{globalWith("vrrp_version 4"), 2, "vrrp_version", "2 or 3"},
 		{globalWith("smtp_connect_timeout soon"), 2, "smtp_connect_timeout", "not a number of seconds"},

@@ -43,9 +43,6 @@ var topOmissions = []omission{
 }
 
 var globalOmissions = []omission{
-	{words: "lvs_sync_daemon lvs_sync_daemon_interface", traffic: true,
-		why: "connections are not synchronised between directors yet; scheduler mh or sh sends clients to the same server after a failover"},
-	{words: "lvs_timeouts", traffic: true, why: "IPVS timeouts are not part of the table yet; ipvsadm --set on each director sets them"},
 	{words: "lvs_flush lvs_flush_on_stop lvs_flush_onstop",
 		why: "the kernel's table is brought to what the cluster has, without a moment in which it is empty"},
 	{words: "vrrp_garp_extra_if vrrp_vmac_garp_intvl",

@@ -42,6 +42,11 @@ func WriteKeepalivedFor(cfg fsm.Config, n Node) ([]byte, error) {
 			r.Initial = s
 		}
 		if dev, ok := n.Interfaces[r.Name]; ok {
+			if s := cfg.Globals.IPVS.Sync; s != nil && s.Interface == r.Interface {
+				own := *s
+				own.Interface = dev
+				cfg.Globals.IPVS.Sync = &own
+			}
 			r.Interface = dev
 		}
 		n.speak(r)
@@ -54,7 +59,8 @@ func WriteKeepalivedFor(cfg fsm.Config, n Node) ([]byte, error) {
 	}
 	var marks []string
 	if n.Name != "" {
-		marks = unmatched(&cfg)
+		marks = append(unmatched(&cfg), lostIPVS(cfg.Globals.IPVS)...)
+		cfg.Globals.IPVS = sayableIPVS(cfg.Globals.IPVS)
 	}
 	text, err := WriteKeepalived(cfg)
 	for _, line := range slices.Backward(marks) {
@@ -150,6 +156,7 @@ func KeepalivedLimits(cfg fsm.Config) []string {
 	if cfg.Globals.SMTPTimeout.D()%time.Second != 0 {
 		say("smtp_connect_timeout %v: keepalived knows whole seconds only", cfg.Globals.SMTPTimeout)
 	}
+	all = append(all, lostIPVS(cfg.Globals.IPVS)...)
 	devices := map[string]string{}
 	for _, r := range cfg.Routers {
 		devices[r.Name] = r.Interface

@@ -32,6 +32,8 @@ type (
 		SkipCheckAdvAddr  bool     `yaml:"vrrp_skip_check_adv_addr,omitempty"`
 		GARPInterval      string   `yaml:"vrrp_garp_interval,omitempty"`
 		GNAInterval       string   `yaml:"vrrp_gna_interval,omitempty"`
+
+		IPVS *yamlIPVS `yaml:"ipvs,omitempty"`
 	}
 	yamlRouter struct {
 		Name           string        `yaml:"name"`

@@ -40,8 +40,10 @@ func (y *yamlReader) convert(f yamlFile) {
 			SkipCheckAdvAddr: g.SkipCheckAdvAddr,
 			GARPInterval:     y.duration("globals.vrrp_garp_interval", g.GARPInterval, 0),
 			GNAInterval:      y.duration("globals.vrrp_gna_interval", g.GNAInterval, 0),
+			IPVS:             y.ipvs("globals.ipvs", g.IPVS),
 		}
 		y.mail(g)
+		y.placeIPVS(g.IPVS)
 	}
 	for i, r := range f.Routers {
 		path := fmt.Sprintf("routers[%d]", i)

@@ -49,8 +49,9 @@ func globalsToYAML(g fsm.Globals) *yamlGlobals {
 		RouterID: g.RouterID, NotificationEmail: g.NotificationEmail, EmailFrom: g.EmailFrom,
 		SMTPServer: g.SMTPServer, SMTPTimeout: optional(g.SMTPTimeout), SkipCheckAdvAddr: g.SkipCheckAdvAddr,
 		GARPInterval: optional(g.GARPInterval), GNAInterval: optional(g.GNAInterval),
+		IPVS: ipvsToYAML(g.IPVS),
 	}
-	if len(g.NotificationEmail) == 0 && g.RouterID+g.EmailFrom+y.SMTPServer+y.SMTPTimeout+y.GARPInterval+y.GNAInterval == "" && !g.SkipCheckAdvAddr {
+	if y.IPVS == nil && len(g.NotificationEmail) == 0 && g.RouterID+g.EmailFrom+y.SMTPServer+y.SMTPTimeout+y.GARPInterval+y.GNAInterval == "" && !g.SkipCheckAdvAddr {
 		return nil
 	}
 	return &y
