@@ -11,8 +11,7 @@ import (
 // ClearHost is what Clear needs of a *vip.Host.
 type ClearHost interface {
 	LeftoverHost
-	Sysctl(name string) (string, error)
-	SetSysctl(name, value string) error
+	sysctls
 	vmacRemover
 }
 
@@ -30,7 +29,7 @@ func Clear(stateFile string, k Kernel, host ClearHost, marks, holds Marker) erro
 	}
 	_, addrErr := RemoveLeftovers(stateFile, host)
 	was := r.get()
-	err = errors.Join(addrErr, clearVMACs(was, host), clearLoopback(was, host), clearSysctls(was, host), clearMarks(was, marks), clearHolds(was, holds), clearServices(was, k))
+	err = errors.Join(addrErr, clearVMACs(was, host), clearLoopback(was, host), clearSysctls(was, host), clearMarks(was, marks), clearHolds(was, holds), clearTuning(was, k, host), clearServices(was, k))
 	if err != nil || stateFile == "" {
 		return err
 	}

@@ -23,7 +23,7 @@ type clearHost struct {
 func (h *clearHost) Sysctl(name string) (string, error) {
 	v, ok := h.sysctls[name]
 	if !ok {
-		return "", errors.New("no such sysctl")
+		return "", os.ErrNotExist
 	}
 	return v, nil
 }

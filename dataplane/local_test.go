@@ -219,7 +219,6 @@ func TestADirectorThatIsARealServer(t *testing.T) {
 			t.Errorf("in the wrong order:\n%s", strings.Join(lines, "\n"))
 		}
 		at("sysctl net.ipv4.conf.all.arp_announce=0")
-		at("sysctl net.ipv4.vs.conn_reuse_mode=1")
 		if r := w.plane.record.get(); len(r.Loopback) != 0 || len(r.Sysctls) != 0 || len(w.plane.Status().Locals) != 0 {
 			t.Errorf("still in the record: %+v", r)
 		}

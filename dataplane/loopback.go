@@ -158,17 +158,13 @@ func (p *Plane) noteLoopback(ours []netip.Prefix) {
 }
 
 // serverSysctls are what a real server of direct routing needs: it must not
-// answer ARP for an address of lo, nor name one as its own in ARP requests. With
-// conn_reuse_mode 3 a client's port that comes back after the owners changed
-// places is scheduled anew.
+// answer ARP for an address of lo, nor name one as its own in ARP requests.
 var serverSysctls = []struct {
 	name  string
 	least int
-	must  bool
 }{
-	{"net.ipv4.conf.all.arp_ignore", 1, true},
-	{"net.ipv4.conf.all.arp_announce", 2, true},
-	{"net.ipv4.vs.conn_reuse_mode", 3, false},
+	{"net.ipv4.conf.all.arp_ignore", 1},
+	{"net.ipv4.conf.all.arp_announce", 2},
 }
 
 // silence sets the sysctls, when that is needed, and notes what they were.
@@ -198,7 +194,7 @@ func (p *Plane) silence(needed bool) error {
 			p.log.Info("dataplane: set for a real server", "sysctl", c.name, "from", now, "to", c.least)
 			err = p.cfg.VIPs.SetSysctl(c.name, strconv.Itoa(c.least))
 		}
-		if err != nil && c.must {
+		if err != nil {
 			return fmt.Errorf("a real server needs %s=%d: %w", c.name, c.least, err)
 		}
 	}

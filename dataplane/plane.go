@@ -24,6 +24,7 @@ type Kernel interface {
 	// Keys are those of the services in List, for much less work.
 	Keys() ([]ipvs.Key, error)
 	Do(ipvs.Op) error
+	Tuner
 }
 
 // Addresses are this host's interfaces: a *vip.Host.
@@ -55,9 +56,7 @@ type AddressWriter interface {
 type ServerWriter interface {
 	// AddLoopback puts an address on lo, whose index is given.
 	AddLoopback(index int, prefix netip.Prefix) (existed bool, err error)
-	// Sysctl and SetSysctl read and write one by its dotted name.
-	Sysctl(name string) (string, error)
-	SetSysctl(name, value string) error
+	sysctls
 }
 
 // Gate is told which addresses to guard: a *gate.Gate.
@@ -161,6 +160,7 @@ type Plane struct {
 	// Of the reconcile loop alone.
 	guard   guard
 	marking marking
+	tuning  tuning
 	stood   []ipvs.Service // what stood in IPVS whole at the last good pass
 	// Of the router loop alone.
 	addresses addressLoop

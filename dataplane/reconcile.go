@@ -81,11 +81,15 @@ func (p *Plane) reconcile(ctx context.Context) error {
 	p.share(want, have, were)
 	want = append(want, p.hold(t, want, ls)...)
 	drift := p.drift(t, have, ours)
-	marksErr := p.narrowMarks(marks)
+	marksErr := errors.Join(p.narrowMarks(marks), p.makeRoom(want))
 	out := carryOut(p.cfg.IPVS, have, Diff(have, want, ours), func() bool { return ctx.Err() != nil })
 	p.report(t, out, drift)
 	if marksErr == nil && ctx.Err() == nil {
 		marksErr = p.setMarks(standing(marks, out))
+	}
+	var tuneErr error
+	if ctx.Err() == nil {
+		tuneErr = p.tune(t, want)
 	}
 	if gateErr == nil && ctx.Err() == nil {
 		for vip := range served {
@@ -100,7 +104,7 @@ func (p *Plane) reconcile(ctx context.Context) error {
 		p.relist(want, ours)
 	}
 	if gateErr != nil {
-		return errors.Join(gateErr, recordErr, out.err(), marksErr)
+		return errors.Join(gateErr, recordErr, out.err(), marksErr, tuneErr)
 	}
 	if len(out.errs) == 0 || out.refusedOnly() {
 		p.setReady()
@@ -108,7 +112,7 @@ func (p *Plane) reconcile(ctx context.Context) error {
 	if len(out.errs) == 0 && marksErr == nil {
 		p.applied(t, want)
 	}
-	return errors.Join(recordErr, out.err(), marksErr)
+	return errors.Join(recordErr, out.err(), marksErr, tuneErr)
 }
 
 // servicesGone reports whether a service that stood is there no more. IPVS tells

@@ -41,7 +41,13 @@ type recorded struct {
 	Shared []string `json:"shared,omitempty"`
 	// Holds: we have made rules that hold packets back. Written before.
 	Holds bool `json:"holds,omitempty"`
-	// Sysctls are those we changed for that, with what they were.
+	// Sync are the synchronisation daemons that are ours, and SyncSince is when they
+	// were started. They stay when the daemon stops. Written before.
+	Sync      []ipvs.Role `json:"sync,omitempty"`
+	SyncSince time.Time   `json:"sync_since,omitzero"`
+	// Tuned are the settings of IPVS that we changed, by name. Written before.
+	Tuned map[string]tuned `json:"tuned,omitempty"`
+	// Sysctls are those we changed to be a real server, with what they were.
 	Sysctls map[string]string `json:"sysctls,omitempty"`
 }
 

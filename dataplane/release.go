@@ -20,13 +20,15 @@ type Released struct {
 type ReleaseHost interface {
 	LeftoverHost
 	vmacRemover
+	sysctls
 }
 
 // Release gives the kernel's table to whoever comes next, for a machine that has
 // left its cluster, whose [Plane] has ended and whose gate is still there, closed:
 // addresses on interfaces are removed, and so are the interfaces made for virtual
 // routers (keepalived makes its own), the hidden services, which without the gate's
-// marks mean nothing, and the rules that hold packets back; all other services stay
+// marks mean nothing, and the rules that hold packets back; the settings of IPVS are
+// put back and its connections no more synchronised; all other services stay
 // with their connections, and so do the addresses on lo and what keeps them silent,
 // since the local server goes on. Last the record is forgotten. What can't be removed
 // is in the error, and the record stays; see [Clear] for the way out that leaves
@@ -38,7 +40,7 @@ func Release(stateFile string, k Kernel, host ReleaseHost, holds Marker) (Releas
 	}
 	out := Released{Loopback: r.get().Loopback}
 	out.Removed, err = RemoveLeftovers(stateFile, host)
-	if err = errors.Join(err, clearVMACs(r.get(), host), removeHidden(k), clearHolds(r.get(), holds)); err != nil || stateFile == "" {
+	if err = errors.Join(err, clearVMACs(r.get(), host), removeHidden(k), clearHolds(r.get(), holds), clearTuning(r.get(), k, host)); err != nil || stateFile == "" {
 		return out, err
 	}
 	if err := os.Remove(stateFile); err != nil && !errors.Is(err, fs.ErrNotExist) {

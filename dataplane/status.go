@@ -41,6 +41,10 @@ type Status struct {
 	ForeignVIPs     []ForeignVIP     `json:"foreign_vips,omitempty"`
 	// Marks are the rules that mark packets here, as nft shows them.
 	Marks []string `json:"marks,omitempty"`
+	// Sync is how connections are synchronised; nil: they are not.
+	Sync *SyncStatus `json:"sync,omitempty"`
+	// Tuning says which settings of IPVS cannot be had here.
+	Tuning []string `json:"tuning,omitempty"`
 	// Locals are the VIPs that this director serves itself, as a real server.
 	Locals []LocalStatus `json:"locals,omitempty"`
 }
@@ -98,7 +102,11 @@ func (p *Plane) Status() Status {
 		s.Table = p.table.Revision
 	}
 	s.Services, s.ForeignServices = slices.Clone(s.Services), slices.Clone(s.ForeignServices)
-	s.Marks = slices.Clone(s.Marks)
+	s.Marks, s.Tuning = slices.Clone(s.Marks), slices.Clone(s.Tuning)
+	if s.Sync != nil {
+		sync := *s.Sync
+		s.Sync = &sync
+	}
 	s.VIPs, s.ForeignVIPs, s.Locals = slices.Clone(s.VIPs), slices.Clone(s.ForeignVIPs), slices.Clone(s.Locals)
 	return s
 }

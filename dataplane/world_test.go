@@ -92,7 +92,7 @@ type fakeHost struct {
 
 func newFakeHost(d *diary) *fakeHost {
 	h := &fakeHost{diary: d, sysctls: map[string]string{
-		"net.ipv4.conf.all.arp_ignore": "0", "net.ipv4.conf.all.arp_announce": "0", "net.ipv4.vs.conn_reuse_mode": "1"}}
+		"net.ipv4.conf.all.arp_ignore": "0", "net.ipv4.conf.all.arp_announce": "0"}}
 	for i, n := range []string{"lo", "eth0", "eth1"} {
 		h.snap.Links = append(h.snap.Links, vip.Link{Index: i + 1, Name: n, Loopback: i == 0, MAC: net.HardwareAddr{2, 0, 0, 0, 0, byte(i)}, Up: true, Carrier: true})
 	}

@@ -25,7 +25,7 @@ var oracleFull = flag.Bool("oracle.full", false, "ask keepalived about all files
 
 // oracleSome are the files that a run which is not full asks about: at least
 // one of each kind of thing that is compared.
-var oracleSome = regexp.MustCompile(`^(pair-dr-tcp|dr-port-differs|dr-persistence|timers-inherited|check-tcp-elsewhere|ipv6-service|nat-web|vrrp-v3|vrrp-script|vrrp-sync|vrrp-notify|text-include|text-definitions|globals-template)$`)
+var oracleSome = regexp.MustCompile(`^(pair-dr-tcp|dr-port-differs|dr-persistence|timers-inherited|check-tcp-elsewhere|ipv6-service|nat-web|vrrp-v3|vrrp-script|vrrp-sync|vrrp-notify|text-include|text-definitions|globals-template|globals-lvs-sync)$`)
 
 // oracleHosts is how many keepalived are asked at once: each takes a while to
 // end, and waits mostly.

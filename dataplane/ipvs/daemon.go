@@ -81,6 +81,9 @@ func (d Daemon) Same(listed Daemon) bool {
 	return d == listed
 }
 
+// Serves reports whether d, as listed, is what want asks for.
+func (d Daemon) Serves(want Daemon) bool { return want.Same(d) }
+
 // String is d as ipvsadm's arguments.
 func (d Daemon) String() string {
 	s := fmt.Sprintf("--start-daemon %s --mcast-interface %s --syncid %d", d.Role, d.Interface, d.ID)
@@ -171,6 +174,25 @@ func (h *Handle) StopDaemon(r Role) error {
 // Timeouts are how long IPVS keeps connections without a packet (ipvsadm --set);
 // whole seconds.
 type Timeouts struct{ TCP, TCPFIN, UDP time.Duration }
+
+// Timeout has only the one of that name: tcp, tcpfin or udp.
+func Timeout(name string, d time.Duration) (t Timeouts) {
+	*t.of(name) = d
+	return t
+}
+
+// Of is the one of that name.
+func (t Timeouts) Of(name string) time.Duration { return *t.of(name) }
+
+func (t *Timeouts) of(name string) *time.Duration {
+	switch name {
+	case "tcp":
+		return &t.TCP
+	case "tcpfin":
+		return &t.TCPFIN
+	}
+	return &t.UDP
+}
 
 // DefaultTimeouts are the kernel's own.
 var DefaultTimeouts = Timeouts{TCP: 15 * time.Minute, TCPFIN: 2 * time.Minute, UDP: 5 * time.Minute}
