@@ -97,6 +97,19 @@ type KernelStatus struct {
 	RepairedAt time.Time `json:"repaired_at,omitzero"`
 	// Foreign is what lbcluster found and did not make.
 	Foreign []Foreign `json:"foreign"`
+	// Sync is how connections are synchronised here; nil: they are not.
+	Sync *SyncStatus `json:"sync,omitempty"`
+}
+
+// SyncStatus is how a director synchronises IPVS connections with the others.
+type SyncStatus struct {
+	Interface string `json:"interface"`
+	ID        uint8  `json:"id"` // syncid
+	Sends     bool   `json:"sends"`
+	Receives  bool   `json:"receives"`
+	// LeftMS is how long it will have connections to hear of; 0: it knows them.
+	LeftMS  int64  `json:"left_ms"`
+	Problem string `json:"problem,omitempty"` // why they are not; empty: they are
 }
 
 // Foreign is a thing in the kernel that lbcluster did not make and leaves alone.

@@ -133,14 +133,25 @@ func (j *judge) takes(id fsm.MemberID) bool {
 }
 
 // fittest is the first of the best among those that take the unit.
-func (j *judge) fittest(of func(fsm.MemberID) quality) (best fsm.MemberID) {
-	for _, id := range j.ready {
+func (j *judge) fittest(of func(fsm.MemberID) quality) fsm.MemberID { return j.fittestOf(j.ready, of) }
+
+func (j *judge) fittestOf(all []fsm.MemberID, of func(fsm.MemberID) quality) (best fsm.MemberID) {
+	for _, id := range all {
 		if best == "" || of(id).compare(of(best)) > 0 {
 			best = id
 		}
 	}
 	return best
 }
+
+// knowing are those that take the unit and know its connections. What is planned
+// waits for one: in a few seconds each director has heard of them all.
+func (j *judge) knowing() []fsm.MemberID {
+	return slices.DeleteFunc(slices.Clone(j.ready), func(id fsm.MemberID) bool { return j.Others[id].Syncing })
+}
+
+// unheard is said of one that is not among them.
+const unheard = "has not heard of all its connections yet"
 
 // present is what a director is like now, lasting what it was at worst lately.
 func (j *judge) present(id fsm.MemberID) quality { return j.Others[id].quality() }
@@ -166,6 +177,11 @@ func (j *judge) leaving() Decision {
 	to := j.fittest(j.present)
 	if to == "" {
 		return Decision{Waits: what + ", but no other director is ready"}
+	}
+	if knowing := j.fittestOf(j.knowing(), j.present); knowing != "" {
+		to = knowing
+	} else {
+		return Decision{Waits: fmt.Sprintf("%s, but %s %s", what, j.name(to), unheard)}
 	}
 	return Decision{To: to, Reason: Leaving, Why: what}
 }
@@ -197,6 +213,8 @@ func (j *judge) refuses(id fsm.MemberID) string {
 		return "it is less fit" + because(r.Why)
 	case j.lasting(id).compare(j.h.own.best()) < 0:
 		return fmt.Sprintf("it has been as fit for less than %v", Dwell)
+	case r.Syncing:
+		return "it " + unheard
 	}
 	return ""
 }

@@ -204,6 +204,62 @@ func TestDrainedAndLeavingOwners(t *testing.T) {
 	}
 }
 
+// What is planned goes to who knows the connections; what is urgent goes anyway.
+func TestConnectionsAreWaitedFor(t *testing.T) {
+	sync := func(w *world, on bool, ids ...fsm.MemberID) {
+		for _, id := range ids {
+			s := w.said[id]
+			s.Syncing = on
+			w.said[id] = s
+		}
+	}
+	t.Run("moved", func(t *testing.T) {
+		w := settled(3)
+		sync(w, true, "m3")
+		w.place(func(p *fsm.Place) { p.Moved = "m3" })
+		if d := w.run(time.Minute); d.Waits != "an operator moved it to dir3, but it has not heard of all its connections yet" {
+			t.Errorf("%+v", d)
+		}
+		sync(w, false, "m3")
+		w.step()
+		w.expect(t, "m1 -> m3: moved (an operator moved it to dir3)")
+	})
+	t.Run("drained", func(t *testing.T) {
+		w := settled(3)
+		sync(w, true, "m2", "m3")
+		w.member("m1").Drained = true
+		if d := w.run(5 * time.Second); d.Waits != "dir1 is drained, but dir2 has not heard of all its connections yet" {
+			t.Errorf("%+v", d)
+		}
+		sync(w, false, "m3") // though the table names m2 first
+		w.step()
+		w.expect(t, "m1 -> m3: leaving (dir1 is drained)")
+	})
+	t.Run("home", func(t *testing.T) {
+		w := settled(2)
+		w.table.Settings = fsm.Settings{FailBack: fsm.FailBackAuto, FailBackAfter: fsm.Duration(time.Second)}
+		w.owner = "m2"
+		sync(w, true, "m1")
+		if d := w.run(time.Minute); d.Waits != "its home is dir1, but it has not heard of all its connections yet" {
+			t.Errorf("%+v", d)
+		}
+		sync(w, false, "m1")
+		w.run(time.Second)
+		if w.owner != "m1" {
+			t.Errorf("at %s: %q", w.owner, w.moves)
+		}
+	})
+	t.Run("unfit", func(t *testing.T) {
+		w := settled(2)
+		w.said["m1"] = Standing{}
+		sync(w, true, "m2")
+		w.run(2 * Dwell)
+		if w.owner != "m2" {
+			t.Errorf("stays at %s", w.owner)
+		}
+	})
+}
+
 func TestMovedByAnOperator(t *testing.T) {
 	w := settled(3)
 	w.place(func(p *fsm.Place) { p.Moved = "m3" })
@@ -396,7 +452,7 @@ func TestDecisionsSettle(t *testing.T) {
 			case 0, 1, 2:
 				w.said[m] = Standing{
 					Ready: rapid.IntRange(0, 3).Draw(t, "ready") > 0, Behind: rapid.IntRange(0, 3).Draw(t, "behind") == 0,
-					Score: rapid.IntRange(-2, 2).Draw(t, "score"),
+					Score: rapid.IntRange(-2, 2).Draw(t, "score"), Syncing: rapid.IntRange(0, 3).Draw(t, "syncing") == 0,
 				}
 			case 3:
 				w.cut[m] = !w.cut[m]
@@ -417,6 +473,9 @@ func TestDecisionsSettle(t *testing.T) {
 			m := w.member(d.To)
 			if d.To == before || m.Role != fsm.Director || m.State != fsm.Present || m.Drained || !w.said[d.To].Ready || w.quiet[d.To] || d.Why == "" {
 				t.Fatalf("%s hands over to %s: %+v, %+v", before, d.To, d, m)
+			}
+			if planned := d.Reason == Moved || d.Reason == Leaving || d.Reason == FailBack; planned && w.said[d.To].Syncing {
+				t.Fatalf("%s does not know the connections: %+v", d.To, d)
 			}
 		}
 		for range rapid.IntRange(1, 30).Draw(t, "changes") {

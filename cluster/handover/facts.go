@@ -8,10 +8,11 @@ import (
 
 // Standing is what a member says of itself for one unit.
 type Standing struct {
-	Ready  bool   // it could hold the unit at once
-	Behind bool   // what the cluster agreed on is not in its kernel yet
-	Score  int    // of the unit's trackers; more is better
-	Why    string // why not ready, or why the score is low
+	Ready   bool   // it could hold the unit at once
+	Behind  bool   // what the cluster agreed on is not in its kernel yet
+	Syncing bool   // it has not heard of all connections of the others yet
+	Score   int    // of the unit's trackers; more is better
+	Why     string // why not ready, or why the score is low
 }
 
 // Report is what another member said.

@@ -19,6 +19,8 @@ type Standing struct {
 	Units []UnitStanding // each unit once
 	// Behind: what the cluster agreed on is not in this member's kernel yet.
 	Behind bool
+	// Syncing: this member has not heard of all connections of the others yet.
+	Syncing bool
 }
 
 // UnitStanding is what a member says of one unit.
@@ -46,16 +48,18 @@ const (
 const (
 	flagBehind = 1 << iota
 	flagHeard  // the list of heard addresses is in it
+	flagSyncing
 )
 
 // standingPart is one packet: a standing travels in as many as it needs, and
 // each counts by itself.
 type standingPart struct {
-	seq    uint64 // of the standing; grows
-	behind bool
-	heard  []Heard // nil, but in the first part
-	first  bool
-	units  []UnitStanding
+	seq     uint64 // of the standing; grows
+	behind  bool
+	syncing bool
+	heard   []Heard // nil, but in the first part
+	first   bool
+	units   []UnitStanding
 }
 
 // standingBodies writes a standing as the bodies of packets, none above maxBody.
@@ -63,6 +67,9 @@ func standingBodies(seq uint64, s Standing, heard []Heard) [][]byte {
 	head := func(flags byte) []byte {
 		if s.Behind {
 			flags |= flagBehind
+		}
+		if s.Syncing {
+			flags |= flagSyncing
 		}
 		return binary.AppendUvarint([]byte{flags}, seq)
 	}
@@ -127,8 +134,8 @@ func inRange(score int) bool { return score >= math.MinInt32 && score <= math.Ma
 func parseStanding(b []byte) (standingPart, error) {
 	d := decoder{b: b}
 	flags := d.byte()
-	p := standingPart{seq: d.uvarint(), behind: flags&flagBehind != 0, first: flags&flagHeard != 0}
-	if flags&^(flagBehind|flagHeard) != 0 {
+	p := standingPart{seq: d.uvarint(), behind: flags&flagBehind != 0, syncing: flags&flagSyncing != 0, first: flags&flagHeard != 0}
+	if flags&^(flagBehind|flagHeard|flagSyncing) != 0 {
 		d.fail(fmt.Errorf("unknown flags %x", flags))
 	}
 	if p.first {
@@ -180,12 +187,13 @@ func (d *decoder) unit() UnitStanding {
 
 // told is what a peer last told of itself.
 type told struct {
-	boot   Nonce
-	seq    uint64
-	at     int64 // CLOCK_BOOTTIME
-	behind bool
-	heard  []Heard
-	units  map[uint64]toldUnit
+	boot    Nonce
+	seq     uint64
+	at      int64 // CLOCK_BOOTTIME
+	behind  bool
+	syncing bool
+	heard   []Heard
+	units   map[uint64]toldUnit
 }
 
 type toldUnit struct {
@@ -207,7 +215,7 @@ func (t *told) accept(now int64, renew int64, boot Nonce, p standingPart) {
 	if p.seq < t.seq {
 		return
 	}
-	t.seq, t.at, t.behind = p.seq, now, p.behind
+	t.seq, t.at, t.behind, t.syncing = p.seq, now, p.behind, p.syncing
 	if p.first {
 		t.heard = p.heard
 	}

@@ -98,7 +98,7 @@ func TestStandingOfManyUnits(t *testing.T) {
 func TestStandingRoundTrip(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var s Standing
-		s.Behind = rapid.Bool().Draw(t, "behind")
+		s.Behind, s.Syncing = rapid.Bool().Draw(t, "behind"), rapid.Bool().Draw(t, "syncing")
 		for i := range rapid.IntRange(0, 60).Draw(t, "units") {
 			s.Units = append(s.Units, UnitStanding{
 				Unit: uint64(i), Ready: rapid.Bool().Draw(t, "ready"), Score: int(rapid.Int32().Draw(t, "score")),
@@ -124,7 +124,7 @@ func TestStandingRoundTrip(t *testing.T) {
 			if i == 0 && !reflect.DeepEqual(p.heard, heard) && len(heard) > 0 {
 				t.Fatalf("heard %v, read %v", heard, p.heard)
 			}
-			got.Behind = p.behind
+			got.Behind, got.Syncing = p.behind, p.syncing
 			got.Units = append(got.Units, p.units...)
 		}
 		if !reflect.DeepEqual(got, s) {
@@ -167,7 +167,7 @@ func FuzzParseStanding(f *testing.F) {
 		if err != nil || !p.first || len(b) > maxBody {
 			return
 		}
-		again := standingBodies(p.seq, Standing{Units: p.units, Behind: p.behind}, p.heard)
+		again := standingBodies(p.seq, Standing{Units: p.units, Behind: p.behind, Syncing: p.syncing}, p.heard)
 		if len(again) != 1 || string(again[0]) != string(b) {
 			t.Errorf("read %x, wrote %x", b, again)
 		}

@@ -79,9 +79,11 @@ type PeerStatus struct {
 	// Ago is how long ago it told of itself; negative: not since this process
 	// started. What follows is from then.
 	Ago    time.Duration
-	Behind bool    // what the cluster agreed on is not in its kernel yet
-	Hears  []Heard // member addresses that it heard lately; Ago: before it told
-	Units  []UnitTold
+	Behind bool // what the cluster agreed on is not in its kernel yet
+	// Syncing: it has not heard of all connections of the others yet.
+	Syncing bool
+	Hears   []Heard // member addresses that it heard lately; Ago: before it told
+	Units   []UnitTold
 
 	at int64
 }
@@ -159,7 +161,7 @@ func (l *loop) peerStatus() []PeerStatus {
 			return cmp.Or(a.Remote.Compare(b.Remote), a.Local.Compare(b.Local))
 		})
 		if t := l.told[id]; t != nil {
-			p.at, p.Behind, p.Hears = t.at, t.behind, t.heard
+			p.at, p.Behind, p.Syncing, p.Hears = t.at, t.behind, t.syncing, t.heard
 			for _, unit := range sortedKeys(t.units) {
 				p.Units = append(p.Units, UnitTold{UnitStanding: t.units[unit].UnitStanding, at: t.units[unit].at})
 			}

@@ -132,7 +132,7 @@ func (m *member) judge(ctx context.Context) error {
 // standing is what this member says of itself.
 func (m *member) standing(t *fsm.Table) lease.Standing {
 	applied, whole := m.plane.Applied()
-	s := lease.Standing{Behind: m.judges.lags(!whole || applied < t.Revision, time.Now())}
+	s := lease.Standing{Behind: m.judges.lags(!whole || applied < t.Revision, time.Now()), Syncing: m.plane.Syncing() > 0}
 	m.judges.mu.Lock()
 	fit, unfit := m.judges.fit, m.judges.unfit
 	m.judges.mu.Unlock()
@@ -201,7 +201,7 @@ func factsFor(now, fresh time.Duration, self fsm.MemberID, t *fsm.Table, nets *h
 	for _, u := range units {
 		out = append(out, handover.Facts{
 			Now: now, Table: t, Self: self, Fresh: fresh, Unit: u, Owner: owns[u.ID],
-			Own: standingOf(ours[u.ID], own.Behind), Others: others[u.ID], Lost: lost[u.ID],
+			Own: standingOf(ours[u.ID], own.Behind, own.Syncing), Others: others[u.ID], Lost: lost[u.ID],
 		})
 	}
 	return out
@@ -228,8 +228,8 @@ func hearing(self fsm.MemberID, fresh time.Duration, peers []lease.PeerStatus) f
 	return func(id fsm.MemberID) ([]netip.Addr, bool) { h, ok := heard[id]; return h, ok }
 }
 
-func standingOf(u lease.UnitStanding, behind bool) handover.Standing {
-	return handover.Standing{Ready: u.Ready, Behind: behind, Score: u.Score, Why: u.Why}
+func standingOf(u lease.UnitStanding, behind, syncing bool) handover.Standing {
+	return handover.Standing{Ready: u.Ready, Behind: behind, Syncing: syncing, Score: u.Score, Why: u.Why}
 }
 
 // report adds what a peer said to what was said of each unit. A unit of which it
@@ -243,7 +243,7 @@ func report(of map[uint64]map[fsm.MemberID]handover.Report, p lease.PeerStatus) 
 	}
 	for _, u := range p.Units {
 		if said := of[u.Unit]; said != nil {
-			said[p.ID] = handover.Report{Standing: standingOf(u.UnitStanding, p.Behind), Ago: max(p.Ago, u.Ago)}
+			said[p.ID] = handover.Report{Standing: standingOf(u.UnitStanding, p.Behind, p.Syncing), Ago: max(p.Ago, u.Ago)}
 		}
 	}
 }

@@ -230,6 +230,13 @@ func (m *member) fillKernel(out *api.DirectorStatus) {
 	for _, f := range ps.ForeignServices {
 		k.Foreign = append(k.Foreign, api.Foreign{Kind: "service", What: f.Service, Fix: f.Remove, Rules: f.Rules})
 	}
+	out.Warnings = append(out.Warnings, ps.Tuning...)
+	if s := ps.Sync; s != nil {
+		k.Sync = &api.SyncStatus{Interface: s.Interface, ID: s.ID, Sends: s.Sends, Receives: s.Receives, LeftMS: m.plane.Syncing().Milliseconds(), Problem: s.Problem}
+		if s.Problem != "" {
+			out.Warnings = append(out.Warnings, s.Problem)
+		}
+	}
 	for _, l := range ps.Locals {
 		if l.Problem != "" {
 			out.Warnings = append(out.Warnings, l.Problem)

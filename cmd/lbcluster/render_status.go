@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -34,6 +35,7 @@ Or join one that runs:        lbcluster join ADDR --token T
 	if len(r.Routers)+len(r.Services) == 0 {
 		b.WriteString("\nNothing is configured yet: lbcluster apply -f /etc/keepalived/keepalived.conf\n")
 	}
+	b.WriteString(renderSync(r))
 	b.WriteString("\n" + renderMemberStates(r))
 	return b.String()
 }
@@ -243,6 +245,32 @@ func votesText(votes []api.VoteReport) string {
 		parts = append(parts, v.Name+" "+word)
 	}
 	return strings.Join(parts, "; ")
+}
+
+// renderSync says who knows the connections of the others; empty: nobody is to.
+func renderSync(r api.StatusReport) string {
+	var over, parts []string
+	for _, m := range r.Members {
+		if m.Status == nil || m.Status.Kernel.Sync == nil {
+			continue
+		}
+		s := m.Status.Kernel.Sync
+		if where := fmt.Sprintf("%s, id %d", s.Interface, s.ID); s.Problem == "" && !slices.Contains(over, where) {
+			over = append(over, where)
+		}
+		switch {
+		case s.Problem != "":
+			parts = append(parts, m.Name+" DOES NOT take part")
+		case s.LeftMS > 0:
+			parts = append(parts, fmt.Sprintf("%s will know them all in %s", m.Name, ago(time.Duration(s.LeftMS)*time.Millisecond)))
+		default:
+			parts = append(parts, m.Name+" knows them all")
+		}
+	}
+	if len(parts) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("\nConnections are synchronised (%s): %s\n", or(strings.Join(over, "; "), "nowhere"), strings.Join(parts, ", "))
 }
 
 // renderMemberStates is one line a member.

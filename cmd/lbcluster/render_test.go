@@ -47,6 +47,20 @@ func TestStatusGolden(t *testing.T) {
 			f.Must(fsm.Command{Apply: &fsm.ApplySet{Set: "more", Config: r.Config}})
 			return f
 		}},
+		{"synchronised", func(t *testing.T) *apitest.Fake { // one is new, one cannot
+			f := pair(t)
+			f.Edit = func(s *api.DirectorStatus) {
+				s.Kernel.Sync = &api.SyncStatus{Interface: "eth1", ID: 51, Sends: true, Receives: true}
+				switch s.ID {
+				case "m2":
+					s.Kernel.Sync.LeftMS = 8300
+				case "m3":
+					*s.Kernel.Sync = api.SyncStatus{ID: 51, Problem: "connections are not synchronised: this host has no interface eth1"}
+					s.Warnings = append(s.Warnings, s.Kernel.Sync.Problem)
+				}
+			}
+			return f
+		}},
 		{"one-dead", func(t *testing.T) *apitest.Fake {
 			f := pair(t)
 			f.Dead = map[fsm.MemberID]string{"m2": "no answer within 1s"}
