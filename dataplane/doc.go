@@ -34,6 +34,13 @@
 // marks them (package fwmark), with the same diligence. A kernel that cannot mark
 // leaves this director behind its table, which the status says.
 //
+// Settings of IPVS as a whole (sysctls, timeouts, the daemons that synchronise
+// connections) are tuned after the services: set, watched, and put back when the
+// table wants them no more; the record has what they were. Both daemons run on every
+// director, with one syncid, because what a host sends does not come back to it. A
+// service that the kernel refuses beside the daemons goes before them. See
+// [Plane.Syncing].
+//
 // A router's order is fixed. Acquired (the gate is armed already): addresses,
 // VRRP adverts, gratuitous ARP. Lost (the gate is closed already): addresses
 // off by exact prefix, then the VRRP speaker is told. Whatever is sent needs

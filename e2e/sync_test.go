@@ -197,3 +197,33 @@ func TestYoungConnectionsSurvive(t *testing.T) {
 	}
 	e.wantNoOverlap(t)
 }
+
+// A cluster that stands by a keepalived with its own sync daemon takes over with the
+// connections, and keepalived takes them back.
+func TestConnectionsGoToAndFromKeepalived(t *testing.T) {
+	lab.Need(t)
+	s := site.New(t, 3)
+	p := &peering{Site: s, peer: s.AddHost("peer", "172.25.88.30/24")}
+	s.Form()
+	e := open(s)
+	e.applied(t, strings.Replace(syncedConf(t, ""), "advert_int 1\n", "advert_int 1\n    @lbcluster lbcluster_peers 172.25.88.30\n", 1))
+	e.awaitKnown(t)
+	k := p.peer.StartKeepalived(strings.NewReplacer("state MASTER", "state BACKUP", "priority 100", "priority 150").Replace(syncedConf(t, "")))
+	p.await(t, "keepalived alone has the VIP", 10*time.Second, atPeer)
+	h := holdOpen(t, s.Client, 40)
+	time.Sleep(8 * time.Second)
+	h.wantAll(t, "through keepalived")
+	if err := k.Stop(); err != nil {
+		t.Error(err)
+	}
+	p.await(t, "keepalived has stopped, and a director has the VIP", 10*time.Second, atUs)
+	pause(3 * time.Second)
+	h.wantAll(t, "taken over by the cluster")
+	k = p.peer.StartKeepalived(strings.NewReplacer("state MASTER", "state BACKUP", "priority 100", "priority 150", "vrrp_instance VI_1 {", "vrrp_instance VI_1 {\n    preempt_delay 20").Replace(syncedConf(t, "")))
+	p.await(t, "keepalived has it again, 20 s after its start", 40*time.Second, atPeer)
+	pause(3 * time.Second)
+	h.wantAll(t, "taken back by keepalived")
+	if err := k.Stop(); err != nil {
+		t.Error(err)
+	}
+}
