@@ -114,7 +114,7 @@ func (p *Plane) makeRoom(want []ipvs.Service) error {
 // tune brings the settings to what the table asks for: at once when that changed,
 // and every driftEvery.
 func (p *Plane) tune(t *fsm.Table, want []ipvs.Service) error {
-	v := t.IPVS()
+	v := p.wantSettings(t)
 	crossed := slices.ContainsFunc(want, crosses)
 	if p.since() < p.tuning.due && crossed == p.tuning.crossed && reflect.DeepEqual(v, p.tuning.told) {
 		return nil
@@ -129,6 +129,18 @@ func (p *Plane) tune(t *fsm.Table, want []ipvs.Service) error {
 	p.status.Tuning = p.tuning.problems
 	p.mu.Unlock()
 	return err
+}
+
+// wantSettings are the table's. Where others have had their hands on services, those
+// may vanish for a moment, and the connections through them are to outlast it: unless
+// the table says so, they do not end with their real servers there.
+func (p *Plane) wantSettings(t *fsm.Table) fsm.IPVS {
+	const ends = "expire_nodest_conn"
+	v := t.IPVS()
+	if len(p.record.get().Shared) > 0 && !t.SaysIPVSSysctl(ends) {
+		delete(v.Sysctls, ends)
+	}
+	return v
 }
 
 // synchronise starts and stops the daemons.

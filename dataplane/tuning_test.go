@@ -80,6 +80,27 @@ func TestSettingsOfIPVS(t *testing.T) {
 	})
 }
 
+// Connections through services that others have had their hands on outlast a moment
+// without them.
+func TestConnectionsOutlastSharedServices(t *testing.T) {
+	for said, want := range map[string]string{"": "0", "1": "1", "0": "0"} {
+		inBubble(t, func(t *testing.T, w *world) {
+			hostSysctls(w.host)
+			must(t, w.ipvs.Set(pairRules)) // keepalived's
+			w.run()
+			var v fsm.IPVS
+			if said != "" {
+				v.Sysctls = map[string]string{"expire_nodest_conn": said}
+			}
+			w.plane.Update(ipvsTable(5, v))
+			time.Sleep(time.Minute)
+			if got := w.host.sysctls["net.ipv4.vs.expire_nodest_conn"]; got != want || w.host.sysctls["net.ipv4.vs.sloppy_tcp"] != "1" {
+				t.Errorf("said %q: expire_nodest_conn is %q, want %q", said, got, want)
+			}
+		})
+	}
+}
+
 // A kernel without a setting is told of, and does what else it can.
 func TestAKernelWithoutASetting(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {

@@ -143,6 +143,11 @@ func (t *Table) IPVS() IPVS {
 	return out
 }
 
+// SaysIPVSSysctl reports whether a set itself has a word on that sysctl.
+func (t *Table) SaysIPVSSysctl(name string) bool {
+	return slices.ContainsFunc(t.Sets, func(s Set) bool { return s.Globals.IPVS.Sysctls[name] != "" })
+}
+
 // String is s as keepalived's lvs_sync_daemon says it.
 func (s ConnSync) String() string {
 	words := []string{s.Interface}
