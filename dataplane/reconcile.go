@@ -87,9 +87,8 @@ func (p *Plane) reconcile(ctx context.Context) error {
 	if marksErr == nil && ctx.Err() == nil {
 		marksErr = p.setMarks(standing(marks, out))
 	}
-	var tuneErr error
 	if ctx.Err() == nil {
-		tuneErr = p.tune(t, want)
+		p.tune(t, want)
 	}
 	if gateErr == nil && ctx.Err() == nil {
 		for vip := range served {
@@ -104,7 +103,7 @@ func (p *Plane) reconcile(ctx context.Context) error {
 		p.relist(want, ours)
 	}
 	if gateErr != nil {
-		return errors.Join(gateErr, recordErr, out.err(), marksErr, tuneErr)
+		return errors.Join(gateErr, recordErr, out.err(), marksErr)
 	}
 	if len(out.errs) == 0 || out.refusedOnly() {
 		p.setReady()
@@ -112,7 +111,7 @@ func (p *Plane) reconcile(ctx context.Context) error {
 	if len(out.errs) == 0 && marksErr == nil {
 		p.applied(t, want)
 	}
-	return errors.Join(recordErr, out.err(), marksErr, tuneErr)
+	return errors.Join(recordErr, out.err(), marksErr)
 }
 
 // servicesGone reports whether a service that stood is there no more. IPVS tells

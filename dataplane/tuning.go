@@ -112,23 +112,24 @@ func (p *Plane) makeRoom(want []ipvs.Service) error {
 }
 
 // tune brings the settings to what the table asks for: at once when that changed,
-// and every driftEvery.
-func (p *Plane) tune(t *fsm.Table, want []ipvs.Service) error {
+// and every driftEvery. What fails is told and tried again; the services stand
+// without it.
+func (p *Plane) tune(t *fsm.Table, want []ipvs.Service) {
 	v := p.wantSettings(t)
 	crossed := slices.ContainsFunc(want, crosses)
 	if p.since() < p.tuning.due && crossed == p.tuning.crossed && reflect.DeepEqual(v, p.tuning.told) {
-		return nil
+		return
 	}
 	p.tuning.told, p.tuning.crossed, p.tuning.problems = v, crossed, nil
-	err := errors.Join(p.setKnobs(knobsOf(v)), p.synchronise(t, v))
-	p.tuning.due = p.since() + driftEvery
-	if err != nil {
-		p.tuning.due = 0
+	for _, err := range []error{p.setKnobs(knobsOf(v)), p.synchronise(t, v)} {
+		if err != nil {
+			p.failed("tune IPVS", err)
+		}
 	}
+	p.tuning.due = p.since() + driftEvery
 	p.mu.Lock()
 	p.status.Tuning = p.tuning.problems
 	p.mu.Unlock()
-	return err
 }
 
 // wantSettings are the table's. Where others have had their hands on services, those
@@ -319,7 +320,8 @@ func (p *Plane) setKnobs(want map[string]string) error {
 			err = p.setKnob(k, name, now, want[name])
 		}
 		if err != nil {
-			errs = append(errs, fmt.Errorf("set %s to %s: %w", name, want[name], err))
+			err = fmt.Errorf("set %s to %s: %w", name, want[name], err)
+			p.tuning.problems, errs = append(p.tuning.problems, err.Error()), append(errs, err)
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(p.record.get().Tuned)) {
@@ -327,6 +329,7 @@ func (p *Plane) setKnobs(want map[string]string) error {
 			continue
 		}
 		if err := putBack(k, name, p.record.get().Tuned[name]); err != nil {
+			p.tuning.problems = append(p.tuning.problems, err.Error())
 			errs = append(errs, err)
 			continue
 		}

@@ -119,6 +119,33 @@ func TestAKernelWithoutASetting(t *testing.T) {
 	})
 }
 
+// A setting that cannot be written hinders nothing else, and is tried again.
+func TestASettingThatFails(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		hostSysctls(w.host)
+		w.cfg.Self = "m1"
+		w.host.failWith(func(what string) error {
+			if what == "sysctl" {
+				return os.ErrPermission
+			}
+			return nil
+		})
+		w.run()
+		w.plane.Update(ipvsTable(5, synced("eth1", 7)))
+		settle()
+		w.wantDaemons("master eth1 7, backup eth1 7")
+		s := w.plane.Status()
+		if !s.Ready || s.Failing != "" || len(s.Tuning) != 6 || !strings.Contains(s.Tuning[0], "set net.ipv4.vs.conn_reuse_mode to 3") {
+			t.Errorf("ready %v, failing %q, %q", s.Ready, s.Failing, s.Tuning)
+		}
+		w.host.failWith(nil)
+		time.Sleep(2 * driftEvery)
+		if s := w.plane.Status(); len(s.Tuning) != 0 || w.host.sysctls["net.ipv4.vs.sloppy_tcp"] != "1" {
+			t.Errorf("later: %q, %v", s.Tuning, w.host.sysctls)
+		}
+	})
+}
+
 func (w *world) wantDaemons(want string) {
 	w.t.Helper()
 	all, _ := w.ipvs.Daemons()

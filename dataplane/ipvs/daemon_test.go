@@ -107,6 +107,31 @@ func TestDaemonsThatCannotStart(t *testing.T) {
 	})
 }
 
+// While a daemon runs the kernel takes no real server of the other address family.
+func TestNoOtherFamilyBesideADaemon(t *testing.T) {
+	eachKernel(t, func(t *testing.T, w world) {
+		k := w.syncing(t)
+		w.load(t, "-A -t 172.25.88.100:80 -s rr\n")
+		if err := k.StartDaemon(ipvs.Daemon{Role: ipvs.Receives, Interface: "eth0"}); err != nil {
+			t.Fatal(err)
+		}
+		op := ipvs.Op{Verb: ipvs.AddDest,
+			Service: ipvs.Service{Key: ipvs.Key{Addr: netip.MustParseAddr("172.25.88.100"), Port: 80, Protocol: ipvs.TCP}, Scheduler: "rr"},
+			Dest:    ipvs.Dest{DestKey: ipvs.DestKey{Addr: netip.MustParseAddr("2001:db8::2"), Port: 80}, Method: ipvs.Tunnel, Weight: 1}}
+		if err := w.kernel.Do(op); !errors.Is(err, unix.EINVAL) {
+			t.Errorf("refused with %v", err)
+		} else if w.ipvsadm != nil && !strings.Contains(err.Error(), "while a sync daemon runs") {
+			t.Errorf("the error does not say why: %v", err)
+		}
+		if err := k.StopDaemon(ipvs.Receives); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.kernel.Do(op); err != nil {
+			t.Errorf("and without it: %v", err)
+		}
+	})
+}
+
 func TestTimeouts(t *testing.T) {
 	eachKernel(t, func(t *testing.T, w world) {
 		k := w.syncing(t)

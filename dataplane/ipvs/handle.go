@@ -208,6 +208,8 @@ func explain(err error, op Op) error {
 		return fmt.Errorf("%w: %w", ErrPermission, err)
 	case errors.Is(err, unix.ENOENT) && (op.Verb == AddService || op.Verb == UpdateService):
 		return fmt.Errorf("%w: %w", ErrScheduler, err)
+	case errors.Is(err, unix.EINVAL) && op.Verb == AddDest && op.Dest.Addr.Is6() != op.Service.Is6():
+		return fmt.Errorf("%w (the kernel refuses a real server of the other address family while a sync daemon runs: ipvsadm --list --daemon)", err)
 	case errors.Is(err, unix.EINVAL) && op.Verb == AddDest:
 		return fmt.Errorf("%w (the kernel refuses destinations until lo has been up once: ip link set lo up)", err)
 	}

@@ -62,6 +62,9 @@ func (k *Kernel) do(op ipvs.Op) error {
 		}
 		return unix.ESRCH
 	}
+	if op.Verb != ipvs.RemoveDest && op.Dest.Addr.Is6() != op.Service.Is6() && len(k.daemons) > 0 {
+		return unix.EINVAL // the daemons' messages cannot name it
+	}
 	return doDest(&k.services[i], op)
 }
 
