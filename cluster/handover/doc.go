@@ -16,6 +16,9 @@
 //     or its trackers' score is higher
 //   - the unit's home has been well for long enough, and fail-back is automatic
 //
+// What is planned (the first two and the last) waits for a director that has heard
+// of the others' connections; what is urgent does not.
+//
 // # Why a VIP does not flap
 //
 // A unit goes only to a director that reported lately that it is ready, is not
