@@ -167,7 +167,7 @@ func (c *checker) checkPlace(u Unit, p Place) {
 
 func (c *checker) checkVotes() {
 	t := c.t
-	x := newIndex(t.Services)
+	x := newIndex(t.Services, nil, nil)
 	may := map[MemberID]bool{}
 	for _, m := range t.Members {
 		may[m.ID] = m.presentDirector()
@@ -187,12 +187,15 @@ func (c *checker) checkVotes() {
 		c.must(h.Since > 0 && h.Since <= t.Revision, "health of %q since revision %d", target, h.Since)
 		c.must(isClean(h.Detail, maxDetail), "health of %q is not clean", target)
 	}
-	c.must(t.idx == nil || slices.EqualFunc(t.idx.targets, x.targets, sameTarget), "the index is stale")
+	c.must(t.idx == nil || slices.EqualFunc(t.idx.targets, x.targets, sameTarget) && slices.EqualFunc(t.idx.of, x.of, slices.Equal), "the index is stale")
 }
 
 func sameTarget(a, b TargetInfo) bool { return a.Target == b.Target && a.Server == b.Server }
 
 func (c *checker) checkOverrides() {
+	if len(c.t.Overrides) == 0 {
+		return
+	}
 	servers := allServers(c.t.Services)
 	for i, o := range c.t.Overrides {
 		c.must(o.problem() == "" && o.String() != "", "override of %s: %s", o.where(), o.problem())

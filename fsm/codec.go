@@ -33,19 +33,9 @@ func (c Command) Encode() ([]byte, error) {
 // an ErrUnknownCommand: to apply a command in part would part this member's
 // table from the others'.
 func Decode(b []byte) (Command, error) {
-	var head struct {
-		Version int `json:"v"`
-	}
-	if err := json.Unmarshal(b, &head); err != nil {
-		return Command{}, fmt.Errorf("%w: %w", ErrUnknownCommand, err)
-	}
-	// The version first: of a newer one, unknown fields are no surprise.
-	if head.Version < 1 || head.Version > CommandVersion {
-		return Command{}, Command{Version: head.Version}.readable()
-	}
 	var c Command
 	if err := strict(b, &c); err != nil {
-		return Command{}, fmt.Errorf("%w: %w", ErrUnknownCommand, err)
+		return Command{}, unreadable(b, err)
 	}
 	if err := c.readable(); err != nil {
 		return Command{}, err
@@ -55,6 +45,21 @@ func Decode(b []byte) (Command, error) {
 		return Command{}, fmt.Errorf("%w: %s", ErrUnknownCommand, err)
 	}
 	return c, nil
+}
+
+// unreadable says why b was not read. The version first: of a newer one, unknown
+// fields are no surprise.
+func unreadable(b []byte, err error) error {
+	var head struct {
+		Version int `json:"v"`
+	}
+	if bad := json.Unmarshal(b, &head); bad != nil {
+		return fmt.Errorf("%w: %w", ErrUnknownCommand, bad)
+	}
+	if head.Version < 1 || head.Version > CommandVersion {
+		return Command{Version: head.Version}.readable()
+	}
+	return fmt.Errorf("%w: %w", ErrUnknownCommand, err)
 }
 
 // strict reads one JSON value with no unknown field in it and nothing after it.

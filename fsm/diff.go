@@ -27,7 +27,7 @@ type Change struct {
 // Diff says what applying cfg as a set would change: nothing (nil) exactly if
 // the Apply would change nothing. It does not validate.
 func (t *Table) Diff(set string, cfg Config) []Change {
-	d := differ{was: t.Config(set).canonical(set), is: cfg.canonical(set), hands: handsOf(t.Overrides)}
+	d := differ{was: t.Config(set), is: cfg.canonical(set), hands: handsOf(t.Overrides)}
 	if len(t.Overrides) > 0 {
 		others := slices.DeleteFunc(slices.Clone(t.Services), func(v VirtualServer) bool { return v.Set == set })
 		d.left = allServers(append(others, d.is.Services...))
@@ -53,9 +53,11 @@ func (d *differ) all() {
 }
 
 type differ struct {
-	// each, if set, is told both sides of each element; changes gets then only
-	// what fields cannot say.
-	each    func(path string, was, is []field)
+	// each, if set, is told both sides of each element that is not equal as a
+	// whole; changes gets then only what fields cannot say.
+	each func(path string, was, is []field)
+	// sum, if set, counts the changes, and changes gets none.
+	sum     *summary
 	was, is Config
 	hands   byHand
 	left    map[overrideKey]bool // where there will be servers
@@ -89,6 +91,14 @@ func (d *differ) fields(path string, was, is []field, note string) {
 			return
 		}
 		c.Before, c.After = show(old, ""), show(now, " (new)")
+	}
+	d.tell(c)
+}
+
+func (d *differ) tell(c Change) {
+	if d.sum != nil {
+		d.sum.count(c.Op, func() string { return c.Path })
+		return
 	}
 	d.changes = append(d.changes, c)
 }
@@ -281,6 +291,9 @@ func (d *differ) services() {
 		var was, is []field
 		v, had := old[key]
 		w, has := now[key]
+		if had && has && v.equal(w) {
+			continue
+		}
 		if had {
 			was = serviceFields(v)
 		}
@@ -295,13 +308,21 @@ func (d *differ) services() {
 func (d *differ) servers(key ServiceKey, was, is []RealServer) {
 	old, now, addrs := byKey(was, is, RealServer.AddrPort)
 	for _, addr := range addrs {
+		r, had := old[addr]
+		s, stays := now[addr]
+		switch {
+		case had && stays && r.equal(s):
+			continue
+		case had != stays && d.sum != nil:
+			d.sum.count(opOf(had), func() string { return serverPath(key, addr) })
+			continue
+		}
 		var before, after []field
-		if r, ok := old[addr]; ok {
+		if had {
 			before = serverFields(r)
 		}
-		r, stays := now[addr]
 		if stays {
-			after = serverFields(r)
+			after = serverFields(s)
 		}
 		d.fields(serverPath(key, addr), before, after, d.note(key, addr, stays))
 	}
@@ -336,7 +357,7 @@ func (d *differ) order(key ServiceKey, was, is []RealServer) {
 	if !slices.Equal(a, b) {
 		return
 	}
-	d.changes = append(d.changes, Change{
+	d.tell(Change{
 		Op: OpChange, Path: servicePath(key), Before: "order " + orderText(old), After: "order " + orderText(now),
 	})
 }

@@ -37,31 +37,43 @@ type Dest struct {
 // one is left out, a drained one has weight 0, and a weight set by hand
 // replaces the file's.
 func (t *Table) Effective() []Service {
-	hands := handsOf(t.Overrides)
+	return t.EffectiveWhere(func(ServiceKey) bool { return true })
+}
+
+// EffectiveWhere is the part of [Table.Effective] whose virtual servers are wanted.
+func (t *Table) EffectiveWhere(wanted func(ServiceKey) bool) []Service {
+	hands, x := handsOf(t.Overrides), t.index()
 	all := make([]Service, 0, len(t.Services))
-	for _, v := range t.Services {
-		s := Service{
-			ServiceKey: v.ServiceKey, Scheduler: v.Scheduler, Method: v.Method,
-			OnePacket: v.OnePacket, HashPort: v.HashPort, HashFallback: v.HashFallback, Dests: []Dest{},
+	for i, v := range t.Services {
+		if wanted(v.ServiceKey) {
+			all = append(all, t.effective(v, x.of[i], hands))
 		}
-		if v.Persistence > 0 {
-			s.Persistence, s.PersistenceMask, s.PersistenceEngine = v.Persistence, v.PersistenceMask, v.PersistenceEngine
-			if s.PersistenceMask == 0 {
-				s.PersistenceMask = uint8(v.BitLen()) // each client alone
-			}
-		}
-		for _, r := range v.RealServers {
-			weight, there := effective(r, hands.on(v.ServiceKey, r.AddrPort()), t.Health[r.Target()].Down)
-			if there {
-				s.Dests = append(s.Dests, Dest{r.Addr, r.Port, v.MethodOf(r), weight, r.UpperThreshold, r.LowerThreshold})
-			}
-		}
-		slices.SortFunc(s.Dests, func(a, b Dest) int {
-			return netip.AddrPortFrom(a.Addr, a.Port).Compare(netip.AddrPortFrom(b.Addr, b.Port))
-		})
-		all = append(all, s)
 	}
 	return all
+}
+
+// effective is one virtual server; targets are those of its real servers.
+func (t *Table) effective(v VirtualServer, targets []Target, hands byHand) Service {
+	s := Service{
+		ServiceKey: v.ServiceKey, Scheduler: v.Scheduler, Method: v.Method,
+		OnePacket: v.OnePacket, HashPort: v.HashPort, HashFallback: v.HashFallback, Dests: make([]Dest, 0, len(v.RealServers)),
+	}
+	if v.Persistence > 0 {
+		s.Persistence, s.PersistenceMask, s.PersistenceEngine = v.Persistence, v.PersistenceMask, v.PersistenceEngine
+		if s.PersistenceMask == 0 {
+			s.PersistenceMask = uint8(v.BitLen()) // each client alone
+		}
+	}
+	for i, r := range v.RealServers {
+		weight, there := effective(r, hands.on(v.ServiceKey, r.AddrPort()), t.Health[targets[i]].Down)
+		if there {
+			s.Dests = append(s.Dests, Dest{r.Addr, r.Port, v.MethodOf(r), weight, r.UpperThreshold, r.LowerThreshold})
+		}
+	}
+	slices.SortFunc(s.Dests, func(a, b Dest) int {
+		return netip.AddrPortFrom(a.Addr, a.Port).Compare(netip.AddrPortFrom(b.Addr, b.Port))
+	})
+	return s
 }
 
 // effective is the weight of one server, and whether it is in the kernel at all.

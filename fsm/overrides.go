@@ -108,6 +108,9 @@ func handsOf(overrides []Override) byHand {
 // virtual server and one for all, the stricter state holds, and the weight of
 // the closer one.
 func (h byHand) on(key ServiceKey, server netip.AddrPort) Override {
+	if len(h) == 0 {
+		return Override{}
+	}
 	o, general := h[key][server], h[ServiceKey{}][server]
 	if strictness(general.State) > strictness(o.State) {
 		o.State, o.By = general.State, general.By

@@ -41,10 +41,11 @@ func (t *Table) Unconfirmed() error {
 }
 
 // await makes the change that was just made one that must be confirmed.
-func (e *edit) await(a ApplySet, before Config) {
+func (e *edit) await(a ApplySet) {
 	if a.ConfirmWithin == 0 {
 		return
 	}
+	before := e.old.Config(a.Set).canonical(a.Set)
 	orEmpty(&before.Routers)
 	orEmpty(&before.Services)
 	p := &Pending{Set: a.Set, Revision: e.rev, At: e.cmd.At, By: e.cmd.By, Within: a.ConfirmWithin, Before: before}
@@ -95,13 +96,17 @@ func (e *edit) undo(u Undo) error {
 	if u.Late {
 		why = fmt.Sprintf("revision %d was not confirmed within %v and is undone", p.Revision, p.Within)
 	}
-	e.replace(p.Set, p.Before, why)
+	before := p.Before.canonical(p.Set)
+	e.replace(p.Set, before, e.old.summarise(p.Set, before), why)
 	e.bringBack(p.Overrides)
 	return nil
 }
 
 // bringBack puts back what was set by hand of servers that are there again.
 func (e *edit) bringBack(overrides []Override) {
+	if len(overrides) == 0 {
+		return
+	}
 	servers := allServers(e.Services)
 	all := slices.Clone(e.Overrides)
 	for _, o := range overrides {

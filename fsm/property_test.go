@@ -307,9 +307,11 @@ func checkStep(t *rapid.T, table, next *Table, c Command, result Result, err err
 		t.Fatalf("revision %d to %d without its event", table.Revision, next.Revision)
 	}
 	if c.Apply != nil && err == nil {
-		if differs := len(table.Diff(c.Apply.Set, c.Apply.Config)) > 0; differs != result.Changed {
+		changes := table.Diff(c.Apply.Set, c.Apply.Config)
+		if differs := len(changes) > 0; differs != result.Changed {
 			t.Fatalf("diff says %v, apply %v", differs, result.Changed)
 		}
+		checkSummary(t, table, *c.Apply, changes)
 		if left := next.Diff(c.Apply.Set, c.Apply.Config); len(left) > 0 {
 			t.Fatalf("after the apply there is a difference left: %v", left)
 		}
@@ -318,6 +320,19 @@ func checkStep(t *rapid.T, table, next *Table, c Command, result Result, err err
 	checkHealth(t, table, next)
 	checkEffective(t, next)
 	checkPlacement(t, next)
+}
+
+// checkSummary: a summary tells in short what Diff lists.
+func checkSummary(t *rapid.T, table *Table, a ApplySet, changes []Change) {
+	numbers, texts := map[string]int{}, make([]string, len(changes))
+	for i, c := range changes {
+		numbers[c.Op]++
+		texts[i] = c.Op + " " + c.Path
+	}
+	long := fmt.Sprintf("%d added, %d changed, %d deleted: %s", numbers[OpAdd], numbers[OpChange], numbers[OpDelete], someOf(texts, changesTold))
+	if short := table.summarise(a.Set, a.Config.canonical(a.Set)).String(); short != long {
+		t.Fatalf("the summary is %q, the changes are %q", short, long)
+	}
 }
 
 // checkPending: while a change waits for its confirmation nothing is applied, and

@@ -2,7 +2,6 @@ package fsm
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
 )
 
@@ -19,26 +18,25 @@ func (e *edit) applySet(a ApplySet) error {
 	if bad := a.Problem(e.old); bad != "" {
 		return invalid("%s", bad)
 	}
-	if len(e.old.Diff(a.Set, a.Config)) == 0 {
+	cfg := a.Config.canonical(a.Set)
+	changes := e.old.summarise(a.Set, cfg)
+	if changes.total == 0 {
 		return nil
 	}
-	before := e.old.Config(a.Set).canonical(a.Set)
-	e.replace(a.Set, a.Config, clean(a.Why, maxDetail))
+	e.replace(a.Set, cfg, changes, clean(a.Why, maxDetail))
 	e.house(a.Homes)
-	e.await(a, before)
+	e.await(a)
 	return nil
 }
 
-// replace makes cfg what a set owns, and tells of it.
-func (e *edit) replace(set string, cfg Config, why string) {
-	changes := e.old.Diff(set, cfg)
+// replace makes cfg, which is canonical, what a set owns, and tells of it.
+func (e *edit) replace(set string, cfg Config, changes summary, why string) {
 	e.begin(set)
-	cfg = cfg.canonical(set)
 	e.replaceRouters(set, cfg.Routers)
 	e.replaceGroups(set, cfg.Groups)
 	e.replaceServices(set, cfg.Services)
 	e.replaceSet(set, cfg)
-	text := changesText(changes)
+	text := changes.String()
 	e.event("apply", "set %s: %s%s", set, text, reason(why))
 	e.remember(Applied{Revision: e.rev, At: e.cmd.At, By: e.cmd.By, Set: set, Text: text, Why: why, Config: cfg})
 	e.forget()
@@ -87,8 +85,14 @@ func (c Config) canonical(set string) Config {
 	return out
 }
 
-func compareServices(a, b VirtualServer) int {
-	return cmp.Compare(a.ServiceKey.String(), b.ServiceKey.String())
+func compareServices(a, b VirtualServer) int { return a.ServiceKey.compare(b.ServiceKey) }
+
+// compare orders keys as their texts.
+func (k ServiceKey) compare(o ServiceKey) int {
+	if k == o {
+		return 0
+	}
+	return cmp.Compare(k.String(), o.String())
 }
 
 func (c Config) empty() bool {
@@ -165,10 +169,24 @@ func (e *edit) replaceGroups(set string, groups []SyncGroup) {
 }
 
 func (e *edit) replaceServices(set string, services []VirtualServer) {
-	others := slices.DeleteFunc(slices.Clone(e.Services), func(v VirtualServer) bool { return v.Set == set })
-	e.Services = append(others, services...)
-	slices.SortFunc(e.Services, compareServices)
-	e.idx = newIndex(e.Services)
+	had := map[ServiceKey]VirtualServer{}
+	all := make([]VirtualServer, 0, len(e.Services)+len(services))
+	for _, v := range e.Services {
+		if v.Set == set {
+			had[v.ServiceKey] = v
+		} else {
+			all = append(all, v)
+		}
+	}
+	for _, v := range services {
+		if old, ok := had[v.ServiceKey]; ok && old.equal(v) {
+			v = old // shared, so that Touched sees at once that it is the same
+		}
+		all = append(all, v)
+	}
+	slices.SortFunc(all, compareServices)
+	e.idx = newIndex(all, e.idx, e.Services)
+	e.Services = all
 }
 
 func (e *edit) replaceSet(set string, cfg Config) {
@@ -178,18 +196,6 @@ func (e *edit) replaceSet(set string, cfg Config) {
 	}
 	e.Sets = append(e.Sets, Set{Name: set, Globals: cfg.Globals, Revision: e.rev, By: e.cmd.By, At: e.cmd.At})
 	slices.SortFunc(e.Sets, func(a, b Set) int { return cmp.Compare(a.Name, b.Name) })
-}
-
-// changesText is "1 added, 0 changed, 0 deleted: add virtual_router VI_1".
-func changesText(changes []Change) string {
-	numbers := map[string]int{}
-	texts := make([]string, len(changes))
-	for i, c := range changes {
-		numbers[c.Op]++
-		texts[i] = c.Op + " " + c.Path
-	}
-	return fmt.Sprintf("%d added, %d changed, %d deleted: %s",
-		numbers[OpAdd], numbers[OpChange], numbers[OpDelete], someOf(texts, 5))
 }
 
 // forget drops what was said about routers, servers and targets that are no more.
@@ -206,6 +212,9 @@ func (e *edit) forget() {
 }
 
 func (e *edit) forgetOverrides() {
+	if len(e.Overrides) == 0 {
+		return
+	}
 	servers := allServers(e.Services)
 	kept, dropped := make([]Override, 0, len(e.Overrides)), 0
 	for _, o := range e.Overrides {

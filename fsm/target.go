@@ -52,25 +52,60 @@ type TargetInfo struct {
 type index struct {
 	targets  []TargetInfo // by Target
 	byTarget map[Target]int
+	of       [][]Target // of each service's real servers, in the order of both
 }
 
-func newIndex(services []VirtualServer) *index {
-	found := map[Target]TargetInfo{}
-	for _, v := range services {
-		for _, r := range v.RealServers {
-			if target := r.Target(); target != "" {
-				if _, ok := found[target]; !ok {
-					found[target] = TargetInfo{Target: target, Server: r.AddrPort(), Checks: r.Checks}
-				}
+// newIndex makes the index of services; was, that of services before, is used
+// where they are the same. was may be nil.
+func newIndex(services []VirtualServer, was *index, before []VirtualServer) *index {
+	x := &index{of: make([][]Target, len(services))}
+	known := map[*RealServer][]Target{}
+	if was != nil {
+		for i, v := range before {
+			if len(v.RealServers) > 0 {
+				known[&v.RealServers[0]] = was.of[i]
 			}
 		}
 	}
-	x := &index{byTarget: make(map[Target]int, len(found))}
+	for i, v := range services {
+		if len(v.RealServers) > 0 {
+			if x.of[i] = known[&v.RealServers[0]]; len(x.of[i]) != len(v.RealServers) {
+				x.of[i] = targetsOf(v.RealServers)
+			}
+		}
+	}
+	if was != nil && slices.EqualFunc(x.of, was.of, slices.Equal) {
+		x.targets, x.byTarget = was.targets, was.byTarget
+		return x
+	}
+	x.sort(services)
+	return x
+}
+
+func targetsOf(servers []RealServer) []Target {
+	all := make([]Target, len(servers))
+	for i, r := range servers {
+		all[i] = r.Target()
+	}
+	return all
+}
+
+// sort makes targets and byTarget of what services' servers have.
+func (x *index) sort(services []VirtualServer) {
+	found := map[Target]TargetInfo{}
+	for i, v := range services {
+		for j, target := range x.of[i] {
+			if _, ok := found[target]; !ok && target != "" {
+				r := v.RealServers[j]
+				found[target] = TargetInfo{Target: target, Server: r.AddrPort(), Checks: r.Checks}
+			}
+		}
+	}
+	x.byTarget = make(map[Target]int, len(found))
 	for i, target := range slices.Sorted(maps.Keys(found)) {
 		x.targets = append(x.targets, found[target])
 		x.byTarget[target] = i
 	}
-	return x
 }
 
 func (x *index) has(target Target) bool {
@@ -83,7 +118,7 @@ func (t *Table) index() *index {
 	if t.idx != nil {
 		return t.idx
 	}
-	return newIndex(t.Services)
+	return newIndex(t.Services, nil, nil)
 }
 
 // Targets are all things to probe, each once, sorted.

@@ -96,7 +96,20 @@ func (p *problems) persistence(path string, v VirtualServer) {
 }
 
 func (p *problems) server(v VirtualServer, r RealServer) {
-	path, method := serverPath(v.ServiceKey, r.AddrPort()), v.MethodOf(r)
+	var found problems
+	found.serverItself(v, r)
+	for i, c := range r.Checks {
+		var one problems
+		one.check(c)
+		found.below(one, func() string { return fmt.Sprintf(" > check #%d", i+1) })
+	}
+	p.below(found, func() string { return serverPath(v.ServiceKey, r.AddrPort()) })
+}
+
+// serverItself checks all but the checks of a server.
+func (p *problems) serverItself(v VirtualServer, r RealServer) {
+	const path = "" // see below
+	method := v.MethodOf(r)
 	p.addIf(path, hostProblem(r.Addr))
 	if r.Method != "" && !slices.Contains(Methods, r.Method) {
 		p.add(path, "forwarding method %q is unknown: there are %s", r.Method, joined(Methods))
@@ -112,9 +125,6 @@ func (p *problems) server(v VirtualServer, r RealServer) {
 	}
 	if r.LowerThreshold > r.UpperThreshold {
 		p.add(path, "lower threshold %d is above the upper one, %d", r.LowerThreshold, r.UpperThreshold)
-	}
-	for i, c := range r.Checks {
-		p.check(fmt.Sprintf("%s > check #%d", path, i+1), c)
 	}
 }
 

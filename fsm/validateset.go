@@ -78,11 +78,10 @@ func (p *problems) serviceOnce(v VirtualServer, u used) {
 // serversAreNoVIPs refuses real servers whose address the directors hold.
 func (p *problems) serversAreNoVIPs(v VirtualServer, u used) {
 	for _, r := range v.RealServers {
-		path := serverPath(v.ServiceKey, r.AddrPort())
 		if vip, ok := u.vips[r.Addr]; ok {
-			p.add(path, "its address is a VIP (%s): use the server's own address", vip)
+			p.add(serverPath(v.ServiceKey, r.AddrPort()), "its address is a VIP (%s): use the server's own address", vip)
 		} else if r.Addr == v.Addr && r.Addr.IsValid() {
-			p.add(path, "its address is the virtual server's: use the server's own address")
+			p.add(serverPath(v.ServiceKey, r.AddrPort()), "its address is the virtual server's: use the server's own address")
 		}
 	}
 }
@@ -170,18 +169,19 @@ func (p *problems) serversOfOthers(v VirtualServer, u used) {
 
 // newVIPs refuses VIPs that are real servers of other sets.
 func (p *problems) newVIPs(t *Table, set string, cfg Config) {
-	servers := map[netip.Addr]string{}
+	servers := map[netip.Addr]overrideKey{}
 	for _, v := range t.Services {
+		if v.Set == set {
+			continue
+		}
 		for _, r := range v.RealServers {
-			if v.Set != set {
-				servers[r.Addr] = serverPath(v.ServiceKey, r.AddrPort())
-			}
+			servers[r.Addr] = overrideKey{v.ServiceKey, r.AddrPort()}
 		}
 	}
 	for i, r := range cfg.Routers {
 		for _, a := range r.Addresses {
-			if server, ok := servers[a.Prefix.Addr()]; ok {
-				p.add(routerPath(r, i), "virtual_ipaddress %s is a real server's own address (%s)", a.Prefix.Addr(), server)
+			if at, ok := servers[a.Prefix.Addr()]; ok {
+				p.add(routerPath(r, i), "virtual_ipaddress %s is a real server's own address (%s)", a.Prefix.Addr(), serverPath(at.service, at.server))
 			}
 		}
 	}
