@@ -68,6 +68,9 @@ type Timing struct {
 	// often, and compacted after so many entries. Defaults 2m and 8192.
 	SnapshotEvery time.Duration
 	SnapshotAfter uint64
+	// SnapshotBytes bounds it too: it is compacted when so many bytes have been
+	// appended. Default 32 MiB.
+	SnapshotBytes int64
 	// Trailing is how many entries stay behind a snapshot for slow members.
 	// Default 10240; at least 1.
 	Trailing uint64
@@ -89,6 +92,9 @@ func (t Timing) withDefaults() Timing {
 	set(&t.SnapshotEvery, 2*time.Minute)
 	if t.SnapshotAfter == 0 {
 		t.SnapshotAfter = 8192
+	}
+	if t.SnapshotBytes == 0 {
+		t.SnapshotBytes = 32 << 20
 	}
 	if t.Trailing == 0 {
 		t.Trailing = 10240

@@ -115,7 +115,14 @@ func (s *session) applyHere(ctx context.Context, data []byte) (fsm.Result, error
 	}
 	// Raft's own time limit covers only the way into its queue.
 	done := make(chan outcome, 1)
-	go func() { done <- applied(inst.raft.Apply(data, limit)) }()
+	go func() {
+		f := inst.raft.Apply(data, limit)
+		o := applied(f)
+		done <- o
+		if o.err == nil {
+			hurry(inst.raft, f.Index())
+		}
+	}()
 	select {
 	case o := <-done:
 		return o.result, o.err
@@ -124,8 +131,17 @@ func (s *session) applyHere(ctx context.Context, data []byte) (fsm.Result, error
 	}
 }
 
-// rehearse applies a command to the leader's table without keeping the result,
-// so that what would be refused does not get into the log: not a wrong token,
+// hurry has the followers apply an entry at once. They learn that it is committed
+// with the next message to them, which is the next entry or else comes within
+// raftConfig's CommitTimeout: so an entry is made that says nothing else.
+func hurry(r *raft.Raft, index uint64) {
+	if r.LastIndex() == index && len(r.GetConfiguration().Configuration().Servers) > 1 {
+		r.Barrier(time.Second)
+	}
+}
+
+// rehearse applies a command to the leader's table without showing the result, so
+// that what would be refused does not get into the log: not a wrong token,
 // above all. Only a leader that has applied all of its predecessors' log can.
 func (s *session) rehearse(inst *instance, data []byte) error {
 	t, _, halted := inst.machine.state()
@@ -145,8 +161,12 @@ func (s *session) rehearse(inst *instance, data []byte) error {
 	if cmd.IfRevision > t.Revision {
 		return nil // whoever asks is ahead of this table, which is just being brought up to date
 	}
-	if _, _, err = t.Apply(cmd); err == nil && cmd.Remove != nil {
+	next, result, err := t.Apply(cmd)
+	if err == nil && cmd.Remove != nil {
 		err = s.mayRemove(inst, t, cmd.Remove.ID)
+	}
+	if err == nil {
+		inst.machine.expect(rehearsal{data: data, from: t, next: next, result: result})
 	}
 	return err
 }

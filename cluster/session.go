@@ -116,6 +116,7 @@ func (s *session) run(ctx context.Context) error {
 	g.Go(func() error { return s.steward.run(ctx) })
 	g.Go(func() error { return s.followTable(inner) })
 	g.Go(func() error { return s.keepNotes(inner) })
+	g.Go(func() error { return s.keepLogShort(inner) })
 	err = g.Wait()
 	s.client.CloseIdleConnections()
 	return err
@@ -194,13 +195,16 @@ func (s *session) followTable(ctx context.Context) error {
 	}
 }
 
+// notesShare: writing notes takes at most one part in so many of the time.
+const notesShare = 20
+
 // keepNotes writes the newest table to disk, to start with next time, and the
 // committed configuration. A disk that hangs does not hold up the end.
 func (s *session) keepNotes(ctx context.Context) error {
 	flush := false
 	for {
 		t, changed := s.n.board.latest()
-		written := make(chan struct{})
+		written, began := make(chan struct{}), time.Now()
 		go func() {
 			defer close(written)
 			s.keepTable(t)
@@ -219,6 +223,7 @@ func (s *session) keepNotes(ctx context.Context) error {
 			}
 			return nil
 		}
+		took := time.Since(began)
 		select {
 		case <-changed:
 			flush = false
@@ -227,8 +232,9 @@ func (s *session) keepNotes(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		}
-		// A burst of changes is written once.
-		sleep(ctx, 100*time.Millisecond)
+		// A burst of changes is written once, and a large table, which takes a
+		// second to write on a slow machine, no more than a twentieth of the time.
+		sleep(ctx, min(max(100*time.Millisecond, notesShare*took), 10*time.Second))
 	}
 }
 

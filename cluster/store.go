@@ -53,6 +53,8 @@ type store struct {
 	starting sync.Mutex // between end and the start of an operation
 
 	counts *diskCounts
+
+	grown atomic.Int64 // bytes appended since the log was compacted: see compact
 }
 
 // diskCounts is what went wrong with the disk since the process began.
@@ -156,7 +158,13 @@ func (s *store) StoreLogs(logs []*raft.Log) error {
 		if err := s.floor.appending(own); err != nil {
 			return err
 		}
-		return s.raw.StoreLogs(own)
+		if err := s.raw.StoreLogs(own); err != nil {
+			return err
+		}
+		for _, l := range own {
+			s.grown.Add(size(l))
+		}
+		return nil
 	})
 	select {
 	case err := <-done:
