@@ -58,9 +58,11 @@ func Foreign(have, want []ipvs.Service, ours Ownership) []ipvs.Service {
 
 // diffDests gives the destinations to set (additions first) and to remove.
 func diffDests(have, want ipvs.Service) (set, gone []ipvs.Op) {
-	op := func(v ipvs.Verb, d ipvs.Dest) ipvs.Op {
-		return ipvs.Op{Verb: v, Service: bare(want), Dest: d}
+	if slices.EqualFunc(have.Dests, want.Dests, ipvs.Dest.Same) {
+		return nil, nil // the rule: both are sorted where they come from
 	}
+	service := bare(want)
+	op := func(v ipvs.Verb, d ipvs.Dest) ipvs.Op { return ipvs.Op{Verb: v, Service: service, Dest: d} }
 	has := map[ipvs.DestKey]ipvs.Dest{}
 	for _, d := range have.Dests {
 		has[d.DestKey] = d
@@ -86,9 +88,8 @@ func diffDests(have, want ipvs.Service) (set, gone []ipvs.Op) {
 
 // bare is the service without its destinations, as operations carry it.
 func bare(s ipvs.Service) ipvs.Service {
-	s = s.Canonical()
 	s.Dests = nil
-	return s
+	return s.Canonical()
 }
 
 func byKey(services []ipvs.Service) map[ipvs.Key]ipvs.Service {
@@ -136,34 +137,77 @@ func (o outcome) refusedOnly() bool {
 // could not be added, and a service to which a destination could not be added
 // keeps its last one, because a wrong server is better than none. (A server
 // that is down goes even then: waiting for another's addition would send
-// clients to it.) stop is asked before each operation.
+// clients to it.) stop is asked now and then.
 func carryOut(k Kernel, have []ipvs.Service, ops []ipvs.Op, stop func() bool) outcome {
-	out := outcome{failed: map[ipvs.Key]bool{}}
-	dests := map[ipvs.Key]int{}
+	c := carrying{k: k, outcome: outcome{failed: map[ipvs.Key]bool{}}, dests: map[ipvs.Key]int{}, absent: map[ipvs.Key]bool{}, short: map[ipvs.Key]bool{}}
 	for _, s := range have {
-		dests[s.Key] = len(s.Dests)
+		c.dests[s.Key] = len(s.Dests)
 	}
-	absent, short := map[ipvs.Key]bool{}, map[ipvs.Key]bool{}
+	for len(ops) > 0 {
+		if stop() {
+			c.errs = append(c.errs, errStopped)
+			return c.outcome
+		}
+		n := stretch(ops)
+		c.carry(ops[:n])
+		ops = ops[n:]
+	}
+	return c.outcome
+}
+
+// atOnce is how many operations the kernel is given at a time.
+const atOnce = 500
+
+// stretch is how many of the first operations can be done at once: none of them
+// depends on what becomes of another. Whether a destination is removed does: on
+// the additions before.
+func stretch(ops []ipvs.Op) int {
+	n := 1
+	for n < min(len(ops), atOnce) && (ops[n].Verb == ipvs.RemoveDest) == (ops[0].Verb == ipvs.RemoveDest) {
+		n++
+	}
+	return n
+}
+
+// carrying is what carryOut knows on its way.
+type carrying struct {
+	outcome
+	k             Kernel
+	dests         map[ipvs.Key]int  // how many destinations a service has
+	absent, short map[ipvs.Key]bool // services that could not be added; that lack a destination
+}
+
+// carry does a stretch of operations.
+func (c *carrying) carry(ops []ipvs.Op) {
+	todo := make([]ipvs.Op, 0, len(ops))
 	for _, op := range ops {
 		key := op.Service.Key
-		if stop() {
-			out.errs = append(out.errs, errStopped)
-			return out
-		}
-		if absent[key] || op.Verb == ipvs.RemoveDest && short[key] && dests[key] == 1 {
+		last := op.Verb == ipvs.RemoveDest && c.short[key] && c.dests[key] == 1
+		if c.absent[key] || last {
 			continue
 		}
-		if err := k.Do(op); err != nil {
-			absent[key] = op.Verb == ipvs.AddService
-			short[key] = short[key] || op.Verb == ipvs.AddDest
-			out.errs = append(out.errs, fmt.Errorf("%s: %w", key, err))
-			out.failed[key] = true
-			continue
+		if op.Verb == ipvs.RemoveDest {
+			c.dests[key]--
 		}
-		out.done = append(out.done, op)
-		dests[key] += map[ipvs.Verb]int{ipvs.AddDest: 1, ipvs.RemoveDest: -1}[op.Verb]
+		todo = append(todo, op)
 	}
-	return out
+	for i, err := range c.k.DoAll(todo) {
+		op := todo[i]
+		key := op.Service.Key
+		switch {
+		case err == nil:
+			c.done = append(c.done, op)
+			if op.Verb == ipvs.AddDest {
+				c.dests[key]++
+			}
+		case c.absent[key]: // what else would become of it
+		default:
+			c.absent[key] = op.Verb == ipvs.AddService
+			c.short[key] = c.short[key] || op.Verb == ipvs.AddDest
+			c.errs = append(c.errs, fmt.Errorf("%s: %w", key, err))
+			c.failed[key] = true
+		}
+	}
 }
 
 var errStopped = errors.New("stopped on the way")

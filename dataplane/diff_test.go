@@ -251,11 +251,14 @@ func TestWhatFailureHoldsUp(t *testing.T) {
 }
 
 func TestCarryOutStops(t *testing.T) {
-	want := ipvstest.Must("-A -t 10.0.0.1:80 -s rr\n-A -t 10.0.0.1:81 -s rr")
+	var want []ipvs.Service
+	for i := range 2 * atOnce {
+		want = append(want, ipvs.Service{Key: ipvs.Key{Mark: uint32(i + 1)}, Scheduler: "rr"}.Canonical())
+	}
 	k, n := new(ipvstest.Kernel), 0
 	out := carryOut(k, nil, Diff(nil, want, nil), func() bool { n++; return n > 1 })
-	if len(out.done) != 1 || !errors.Is(out.err(), errStopped) {
-		t.Errorf("did %v, %v", out.done, out.err())
+	if len(out.done) != atOnce || !errors.Is(out.err(), errStopped) {
+		t.Errorf("did %d, %v", len(out.done), out.err())
 	}
 }
 

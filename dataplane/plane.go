@@ -23,7 +23,12 @@ type Kernel interface {
 	List() ([]ipvs.Service, error)
 	// Keys are those of the services in List, for much less work.
 	Keys() ([]ipvs.Key, error)
+	// Dests are the destinations of one service.
+	Dests(ipvs.Key) ([]ipvs.Dest, error)
 	Do(ipvs.Op) error
+	// DoAll does operations in order, whatever becomes of those before, and returns
+	// an error or nil for each.
+	DoAll([]ipvs.Op) []error
 	Tuner
 }
 
@@ -117,6 +122,8 @@ type Config struct {
 // Times of the loops.
 const (
 	driftEvery   = 5 * time.Second        // P2: repaired within 10 s
+	driftSlowest = 8 * time.Second        // where a look takes long
+	driftShare   = 20                     // looks take at most 1 part in this of the time, if driftSlowest allows
 	glanceEvery  = 50 * time.Millisecond  // for services that went
 	glanceShare  = 50                     // a glance's part of the time is at most 1 in this
 	lookEvery    = 10 * time.Second       // addresses, beside the events
@@ -162,6 +169,7 @@ type Plane struct {
 	marking marking
 	tuning  tuning
 	stood   []ipvs.Service // what stood in IPVS whole at the last good pass
+	settled settled
 	// Of the router loop alone.
 	addresses addressLoop
 }

@@ -24,6 +24,9 @@ func (p *Plane) reconcileLoop(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-p.wakeTable:
+			if fails == 0 && p.quick(ctx) {
+				continue
+			}
 		case <-timer.C:
 		case <-glance.C:
 			began := time.Now()
@@ -33,8 +36,10 @@ func (p *Plane) reconcileLoop(ctx context.Context) error {
 				continue
 			}
 		}
-		wait := driftEvery
-		if err := p.reconcile(ctx); err != nil && ctx.Err() == nil {
+		began := time.Now()
+		err := p.reconcile(ctx)
+		wait := min(max(driftEvery, driftShare*time.Since(began)), driftSlowest)
+		if err != nil && ctx.Err() == nil {
 			p.retrying("apply the table", err)
 			wait = min(firstRetry<<min(fails, 10), driftEvery)
 			fails++
@@ -60,7 +65,8 @@ func (p *Plane) reconcile(ctx context.Context) error {
 		return err
 	}
 	gateErr := p.setGate(t, p.stillLocal(served))
-	want := append(Want(t), markServices(ls)...)
+	table := p.wanted(t)
+	want := append(slices.Clip(table), markServices(ls)...)
 	ours := p.record.get().owns()
 	were := maps.Clone(ours)
 	for _, s := range want {
@@ -80,9 +86,11 @@ func (p *Plane) reconcile(ctx context.Context) error {
 	}
 	p.share(want, have, were)
 	want = append(want, p.hold(t, want, ls)...)
-	drift := p.drift(t, have, ours)
+	ops := Diff(have, want, ours)
+	drift := p.drift(t, have, ours, ops)
 	marksErr := errors.Join(p.narrowMarks(marks), p.makeRoom(want))
-	out := carryOut(p.cfg.IPVS, have, Diff(have, want, ours), func() bool { return ctx.Err() != nil })
+	p.settled = settled{}
+	out := carryOut(p.cfg.IPVS, have, ops, func() bool { return ctx.Err() != nil })
 	p.report(t, out, drift)
 	if marksErr == nil && ctx.Err() == nil {
 		marksErr = p.setMarks(standing(marks, out))
@@ -98,8 +106,11 @@ func (p *Plane) reconcile(ctx context.Context) error {
 		}
 		gateErr = p.setGate(t, served)
 	}
+	if len(out.errs) == 0 {
+		have = after(have, want, ours)
+	}
 	p.listed(have, want, ours)
-	if len(out.done) > 0 {
+	if len(out.errs) > 0 && len(out.done) > 0 {
 		p.relist(want, ours)
 	}
 	if gateErr != nil {
@@ -110,6 +121,7 @@ func (p *Plane) reconcile(ctx context.Context) error {
 	}
 	if len(out.errs) == 0 && marksErr == nil {
 		p.applied(t, want)
+		p.settle(t, table, len(ls) > 0)
 	}
 	return errors.Join(recordErr, out.err(), marksErr)
 }
@@ -141,34 +153,52 @@ func (p *Plane) relist(want []ipvs.Service, ours Ownership) {
 
 // drift is what would bring the kernel back to what stood there at the last
 // good pass: what somebody changed since. A newer table often comes before the
-// next look, so that it cannot be told from the revision; operations of the new
-// table that are the same repair it.
-func (p *Plane) drift(t *fsm.Table, have []ipvs.Service, ours Ownership) map[string]bool {
+// next look, so that it cannot be told from the revision; those among ops, the
+// operations for the new table, that are the same repair it.
+func (p *Plane) drift(t *fsm.Table, have []ipvs.Service, ours Ownership, ops []ipvs.Op) map[string]bool {
 	p.mu.Lock()
 	known := p.status.Whole && p.status.Cluster == t.Cluster
 	p.mu.Unlock()
-	ops := map[string]bool{}
-	if known {
-		for _, op := range Diff(have, p.stood, ours) {
-			ops[op.String()] = true
-		}
+	if !known || len(ops) == 0 {
+		return nil
 	}
-	return ops
+	if p.settled.table != t {
+		ops = Diff(have, p.stood, ours)
+	}
+	drift := map[string]bool{}
+	for _, op := range ops {
+		drift[op.String()] = true
+	}
+	return drift
 }
+
+// opsTold is how many operations of one pass are logged.
+const opsTold = 100
 
 // report logs what was done and counts the repair of drift.
 func (p *Plane) report(t *fsm.Table, out outcome, drift map[string]bool) {
-	for _, op := range out.done {
+	if more := len(out.done) - opsTold; more > 0 {
+		defer p.log.Info("dataplane: IPVS, and so on", "further_operations", more, "revision", t.Revision)
+	}
+	for i, op := range out.done {
+		if i >= opsTold && len(drift) == 0 {
+			return
+		}
 		text := op.String()
 		if hidden(op.Service.Key) {
 			p.log.Debug("dataplane: IPVS, hidden", "ipvsadm", text)
 			continue
 		}
-		if !drift[text] {
+		switch {
+		case i >= opsTold:
+		case drift[text]:
+			p.log.Warn("dataplane: repaired what somebody changed in IPVS", "ipvsadm", text)
+		default:
 			p.log.Info("dataplane: IPVS", "ipvsadm", text, "revision", t.Revision)
+		}
+		if !drift[text] {
 			continue
 		}
-		p.log.Warn("dataplane: repaired what somebody changed in IPVS", "ipvsadm", text)
 		p.mu.Lock()
 		p.status.DriftRepaired++
 		p.status.LastRepair, p.status.RepairedAt = "ipvsadm "+text, time.Now()
@@ -187,6 +217,11 @@ func (p *Plane) applied(t *fsm.Table, want []ipvs.Service) {
 		r.Cluster, r.Revision = t.Cluster, t.Revision
 	})
 	p.stood = want
+	p.noteWhole(t)
+}
+
+// noteWhole notes that the whole table stands in the kernel.
+func (p *Plane) noteWhole(t *fsm.Table) {
 	p.mu.Lock()
 	fresh := !p.status.Whole || p.status.Applied != t.Revision || p.status.Cluster != t.Cluster
 	p.status.Whole, p.status.Applied, p.status.Cluster = true, t.Revision, t.Cluster

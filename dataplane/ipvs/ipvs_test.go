@@ -21,7 +21,9 @@ import (
 // kernel is what one test body runs on: the fake, and in the lab a Handle.
 type kernel interface {
 	List() ([]ipvs.Service, error)
+	Dests(ipvs.Key) ([]ipvs.Dest, error)
 	Do(ipvs.Op) error
+	DoAll([]ipvs.Op) []error
 }
 
 // world is a kernel and what ipvsadm says of it.

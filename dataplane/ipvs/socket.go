@@ -1,6 +1,7 @@
 package ipvs
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"time"
@@ -45,6 +46,76 @@ func openSocket(path string) (*socket, error) {
 }
 
 func (s *socket) close() { s.handle.Close() }
+
+// commands are the kernel's words for verbs.
+var commands = map[Verb]uint8{
+	AddService: cmdNewService, UpdateService: cmdSetService, RemoveService: cmdDelService,
+	AddDest: cmdNewDest, UpdateDest: cmdSetDest, RemoveDest: cmdDelDest,
+}
+
+// request is op as a message.
+func (s *socket) request(op Op) *nl.NetlinkRequest {
+	req := nl.NewNetlinkRequest(s.family, 0)
+	req.AddData(genl{commands[op.Verb], 1})
+	req.AddData(serviceAttr(op.Service))
+	if op.Verb >= AddDest {
+		req.AddData(destAttrs(op.Dest))
+	}
+	return req
+}
+
+// askAll sends requests as one message and returns what became of each. The kernel
+// carries them out in order while it takes the message in. It answers each that
+// fails, whether asked to or not; of those that succeed only the last is asked to be
+// acknowledged.
+func (s *socket) askAll(reqs []*nl.NetlinkRequest) []error {
+	errs := make([]error, len(reqs))
+	if len(reqs) == 0 {
+		return nil
+	}
+	var message []byte
+	of := map[uint32]int{}
+	reqs[len(reqs)-1].Flags |= unix.NLM_F_ACK
+	for i, req := range reqs {
+		of[req.Seq] = i
+		message = append(message, req.Serialize()...)
+		message = append(message, make([]byte, -len(message)&3)...)
+	}
+	if err := unix.Sendto(s.handle.Socket.GetFd(), message, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
+		return fill(errs, err)
+	}
+	for {
+		answers, _, err := s.handle.Socket.Receive()
+		if err != nil {
+			return fill(errs, err)
+		}
+		for _, a := range answers {
+			i, ours := of[a.Header.Seq]
+			if !ours || a.Header.Type != unix.NLMSG_ERROR {
+				continue // the rest of an answer that was not waited for
+			}
+			if len(a.Data) < 4 {
+				return fill(errs, errShort)
+			}
+			if errno := -int32(binary.NativeEndian.Uint32(a.Data)); errno != 0 {
+				errs[i] = unix.Errno(errno)
+			}
+			if i == len(reqs)-1 {
+				return errs
+			}
+		}
+	}
+}
+
+// fill gives all that have no error yet err: what became of them is not known.
+func fill(errs []error, err error) []error {
+	for i := range errs {
+		if errs[i] == nil {
+			errs[i] = err
+		}
+	}
+	return errs
+}
 
 // ask sends a command and returns the answers.
 func (s *socket) ask(cmd uint8, flags int, parts ...*nl.RtAttr) ([][]byte, error) {

@@ -180,12 +180,16 @@ func (s Service) Canonical() Service {
 	if s.Mask == 0 {
 		s.Mask = s.fullMask()
 	}
-	s.Dests = slices.SortedFunc(slices.Values(s.Dests), func(a, b Dest) int { return a.DestKey.Compare(b.DestKey) })
+	byKey := func(a, b Dest) int { return a.DestKey.Compare(b.DestKey) }
+	if s.Dests = slices.Clone(s.Dests); !slices.IsSortedFunc(s.Dests, byKey) {
+		slices.SortStableFunc(s.Dests, byKey)
+	}
 	return s
 }
 
 // Same reports whether s and o are configured alike, destinations aside.
 func (s Service) Same(o Service) bool {
+	s.Dests, o.Dests = nil, nil
 	s, o = s.Canonical(), o.Canonical()
 	return s.Key == o.Key && s.Scheduler == o.Scheduler && s.Flags == o.Flags &&
 		s.Timeout == o.Timeout && s.Mask == o.Mask && s.Engine == o.Engine

@@ -138,31 +138,36 @@ func destAttrs(d Dest) *nl.RtAttr {
 }
 
 // attrs are the attributes of one service or destination by their numbers.
-type attrs map[int][]byte
+type attrs [maxAttr][]byte
+
+// maxAttr is above all numbers of attributes that are read here.
+const maxAttr = 24
 
 var errShort = errors.New("the kernel's answer is too short")
 
 // parseAttrs reads what stands in a message's first attribute.
-func parseAttrs(msg []byte) (attrs, error) {
+func parseAttrs(msg []byte) (a attrs, err error) {
 	if len(msg) < len(genl{}) {
-		return nil, errShort
+		return a, errShort
 	}
 	_, inner, _, ok := next(msg[len(genl{}):])
 	if !ok {
-		return nil, errShort
+		return a, errShort
 	}
 	return split(inner)
 }
 
 // split reads attributes that stand one behind the other.
-func split(inner []byte) (attrs, error) {
-	out := attrs{}
+func split(inner []byte) (out attrs, err error) {
 	for len(inner) > 0 {
 		kind, value, rest, ok := next(inner)
 		if !ok {
-			return nil, errShort
+			return out, errShort
 		}
-		out[kind], inner = value, rest
+		if kind < maxAttr {
+			out[kind] = value
+		}
+		inner = rest
 	}
 	return out, nil
 }
@@ -181,38 +186,38 @@ func next(b []byte) (kind int, value, rest []byte, ok bool) {
 }
 
 // u16 and u32 read a native number; 0 if it is not there.
-func (a attrs) u16(i int) uint16 {
+func (a *attrs) u16(i int) uint16 {
 	if len(a[i]) < 2 {
 		return 0
 	}
 	return binary.NativeEndian.Uint16(a[i])
 }
 
-func (a attrs) u32(i int) uint32 {
+func (a *attrs) u32(i int) uint32 {
 	if len(a[i]) < 4 {
 		return 0
 	}
 	return binary.NativeEndian.Uint32(a[i])
 }
 
-func (a attrs) port(i int) uint16 {
+func (a *attrs) port(i int) uint16 {
 	if len(a[i]) < 2 {
 		return 0
 	}
 	return binary.BigEndian.Uint16(a[i])
 }
 
-func (a attrs) u8(i int) uint8 {
+func (a *attrs) u8(i int) uint8 {
 	if len(a[i]) < 1 {
 		return 0
 	}
 	return a[i][0]
 }
 
-func (a attrs) text(i int) string { return unix.ByteSliceToString(a[i]) }
+func (a *attrs) text(i int) string { return unix.ByteSliceToString(a[i]) }
 
 // addr reads an address, for which the kernel always sends 16 bytes.
-func (a attrs) addr(i int, family uint16) netip.Addr {
+func (a *attrs) addr(i int, family uint16) netip.Addr {
 	n := 4
 	if family == unix.AF_INET6 {
 		n = 16

@@ -29,6 +29,27 @@ type Kernel struct {
 
 var schedulers = []string{"rr", "wrr", "lc", "wlc", "lblc", "lblcr", "dh", "sh", "sed", "nq", "fo", "ovf", "mh", "twos"}
 
+// Dests are the destinations of one service, sorted.
+func (k *Kernel) Dests(key ipvs.Key) ([]ipvs.Dest, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, s := range k.services {
+		if s.Key == key {
+			return s.Canonical().Dests, nil
+		}
+	}
+	return nil, nil
+}
+
+// DoAll carries out ops as the kernel does.
+func (k *Kernel) DoAll(ops []ipvs.Op) []error {
+	errs := make([]error, len(ops))
+	for i, op := range ops {
+		errs[i] = k.Do(op)
+	}
+	return errs
+}
+
 // Do carries out op as the kernel does.
 func (k *Kernel) Do(op ipvs.Op) error {
 	k.mu.Lock()
