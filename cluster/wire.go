@@ -14,8 +14,8 @@ import (
 // Bounds of what is read from the network, in bytes.
 const (
 	maxEnrolRequest = 16 << 10
-	maxCommand      = 16 << 20
-	maxAnswer       = 32 << 20
+	maxCommand      = 64 << 20 // see maxBody of the API
+	maxAnswer       = 64 << 20
 )
 
 // enrolRequest is what a joiner sends.

@@ -18,7 +18,7 @@ import (
 )
 
 // maxAnswer bounds what the client reads of an answer, in bytes.
-const maxAnswer = 64 << 20
+const maxAnswer = 256 << 20
 
 // Client asks the daemon of this machine. Its errors are a *Problem, which the
 // daemon answered, or wrap ErrUnreachable.

@@ -53,7 +53,7 @@ func TestBadRequests(t *testing.T) {
 		{"POST", "/v1/apply", `{"sett":"a"}`, 400, api.CodeBadRequest, `unknown field "sett"`},
 		{"POST", "/v1/apply", `{"set":"a"}`, 422, api.CodeInvalid, ""},
 		{"POST", "/v1/apply", `{"set":"a","if_revision":1}`, 409, api.CodeConflict, "planned on revision 1"},
-		{"POST", "/v1/plan", strings.Repeat(" ", 5<<20) + "{}", 413, api.CodeBadRequest, "larger than"},
+		{"POST", "/v1/plan", strings.Repeat(" ", 65<<20) + "{}", 413, api.CodeBadRequest, "larger than"},
 		{"GET", "/v1/apply", "", 405, api.CodeBadRequest, "does not take GET"},
 		{"DELETE", "/v1/status", "", 405, api.CodeBadRequest, "does not take DELETE"},
 		{"GET", "/v2/status", "", 404, api.CodeNotFound, "/v2/status"},

@@ -110,21 +110,34 @@ func serviceFlag(cmd *cobra.Command, service *string) {
 
 // override finds the server and changes what is wanted of it.
 func (a *app) override(ctx context.Context, word, service string, req api.OverrideRequest, done string) error {
-	t, err := a.client().Table(ctx, 0)
-	if err != nil {
-		return fmt.Errorf("ask for the table: %w", err)
-	}
-	if req.Service, err = findService(t, service); err != nil {
-		return err
-	}
-	if req.Server, err = findServer(t, req.Service, word); err != nil {
-		return err
+	var err error
+	if req.Server, err = netip.ParseAddrPort(word); err != nil || service != "" {
+		if req, err = a.named(ctx, word, service, req); err != nil {
+			return err
+		}
 	}
 	r, err := a.client().Override(ctx, req)
+	if errors.Is(err, fsm.ErrNotFound) {
+		return &hinted{fmt.Errorf("%w: no real server %q", fsm.ErrNotFound, word), "lbcluster server list"}
+	}
 	if err != nil {
 		return fmt.Errorf("change %s: %w", req.Server, err)
 	}
 	return a.print(r, func() string { return fmt.Sprintf("%s is %s (revision %d).\n", req.Server, done, r.Revision) })
+}
+
+// named finds in the table what the words mean. Where they say it all by themselves
+// nobody asks for the table, which may be large.
+func (a *app) named(ctx context.Context, word, service string, req api.OverrideRequest) (api.OverrideRequest, error) {
+	t, err := a.client().Table(ctx, 0)
+	if err != nil {
+		return req, fmt.Errorf("ask for the table: %w", err)
+	}
+	if req.Service, err = findService(t, service); err != nil {
+		return req, err
+	}
+	req.Server, err = findServer(t, req.Service, word)
+	return req, err
 }
 
 // findService reads "tcp/IP:PORT"; empty is the zero key: all of them.
