@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io/fs"
+	"slices"
 	"strings"
 )
 
@@ -99,10 +100,14 @@ func (l *lexer) file(name string, from pos) error {
 		l.order[name] = len(l.order)
 	}
 	l.active = append(l.active, name)
+	l.tokens = slices.Grow(l.tokens, len(data)/bytesPerWord)
 	l.lines(name, data, from)
 	l.active = l.active[:len(l.active)-1]
 	return nil
 }
+
+// bytesPerWord is about how much of a file there is to a word or a brace.
+const bytesPerWord = 12
 
 // first reads the file that the caller named.
 func (l *lexer) first(name string) {
