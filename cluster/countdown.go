@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"time"
 
 	"lbcluster/fsm"
@@ -56,5 +57,64 @@ func (w *steward) takeBack(ctx context.Context, rev fsm.Revision) error {
 		return fmt.Errorf("taking back revision %d, which nobody confirmed: %w", rev, err)
 	}
 	w.s.log.Warn("nobody confirmed a change in time: it is taken back", "revision", rev)
+	return nil
+}
+
+// drains counts until the drains of real servers that have a deadline are over, as
+// countdown does for a change that nobody confirms.
+type drains struct {
+	ends  map[drain]time.Time
+	begun bool // as in countdown
+}
+
+// drain is one of an override, told apart from the next of the same server.
+type drain struct {
+	service fsm.ServiceKey
+	server  netip.AddrPort
+	since   int64 // nanoseconds since 1970
+	within  fsm.Duration
+}
+
+func drainOf(o fsm.Override) drain { return drain{o.Service, o.Server, o.Since.UnixNano(), o.Within} }
+
+// look notes what a table has.
+func (d *drains) look(t *fsm.Table, now time.Time) {
+	if t.Cluster == "" {
+		return
+	}
+	ends := map[drain]time.Time{}
+	for _, o := range t.Overrides {
+		if o.Within == 0 {
+			continue
+		}
+		at, known := d.ends[drainOf(o)]
+		if !known {
+			wait := o.Within.D()
+			if !d.begun {
+				wait = min(max(o.Until().Sub(now.Round(0)), 0), wait)
+			}
+			at = now.Add(wait)
+		}
+		ends[drainOf(o)] = at
+	}
+	d.ends, d.begun = ends, true
+}
+
+// over finds a drain in the leader's own table t whose time is over.
+func (d *drains) over(t *fsm.Table, now time.Time) (fsm.Override, bool) {
+	for _, o := range t.Overrides {
+		if at, known := d.ends[drainOf(o)]; known && !now.Before(at) {
+			return o, true
+		}
+	}
+	return fsm.Override{}, false
+}
+
+// endDrain proposes it. Somebody may have ended it at the last moment.
+func (w *steward) endDrain(ctx context.Context, o fsm.Override) error {
+	_, err := w.s.n.Propose(ctx, fsm.Command{Override: &fsm.SetOverride{Service: o.Service, Server: o.Server, Over: true, Since: o.Since}})
+	if err != nil && !errors.Is(err, fsm.ErrNotFound) && !errors.Is(err, fsm.ErrConflict) {
+		return fmt.Errorf("ending the drain of %s: %w", o.Server, err)
+	}
 	return nil
 }

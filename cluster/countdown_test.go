@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"net/netip"
 	"slices"
 	"testing"
 	"time"
@@ -119,5 +120,71 @@ func TestConfirmKeepsTheChange(t *testing.T) {
 	write(t, m, "fast")
 	if table := m.node.Table(); len(table.Sets) != 1 || table.Pending != nil {
 		t.Errorf("sets %v, pending %v", table.Sets, table.Pending)
+	}
+}
+
+// Each drain is counted by itself, from when it came into the table.
+func TestDrainsAreCounted(t *testing.T) {
+	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	with := func(all ...fsm.Override) *fsm.Table { return &fsm.Table{Cluster: "c", Overrides: all} }
+	drained := func(server string, since time.Time) fsm.Override {
+		return fsm.Override{Server: netip.MustParseAddrPort(server), State: fsm.Drained, Since: since, Within: fsm.Duration(time.Minute)}
+	}
+	a, b := drained("10.0.0.2:80", start.Add(-time.Hour)), drained("10.0.0.3:80", start)
+	endless := fsm.Override{Server: netip.MustParseAddrPort("10.0.0.4:80"), State: fsm.Drained, Since: start}
+	want := func(d *drains, table *fsm.Table, after time.Duration, server netip.AddrPort) {
+		t.Helper()
+		if o, over := d.over(table, start.Add(after)); over != server.IsValid() || o.Server != server {
+			t.Errorf("after %v: %v is over (%v), not %v", after, o.Server, over, server)
+		}
+	}
+	var live drains
+	live.look(with(), start)
+	live.look(with(a, endless), start) // its clock is an hour behind
+	live.look(with(a, b, endless), start.Add(30*time.Second))
+	want(&live, with(a, b, endless), 59*time.Second, netip.AddrPort{})
+	want(&live, with(a, b, endless), 60*time.Second, a.Server)
+	want(&live, with(b, endless), 89*time.Second, netip.AddrPort{})
+	want(&live, with(b, endless), 90*time.Second, b.Server)
+	want(&live, with(endless), time.Hour, netip.AddrPort{})
+	again := a
+	again.Since = start.Add(40 * time.Second)
+	live.look(with(again), start.Add(40*time.Second))
+	want(&live, with(again), 99*time.Second, netip.AddrPort{})
+	want(&live, with(again), 100*time.Second, a.Server)
+
+	var fresh drains // started an hour later: what the table says is over
+	fresh.look(&fsm.Table{}, start)
+	fresh.look(with(a, b), start.Add(20*time.Second))
+	want(&fresh, with(a, b), 20*time.Second, a.Server)
+	want(&fresh, with(b), 59*time.Second, netip.AddrPort{})
+	want(&fresh, with(b), 60*time.Second, b.Server)
+}
+
+// The member that leads when the time is over ends a drain, once.
+func TestDrainsEnd(t *testing.T) {
+	t.Parallel()
+	a, _ := found(t, "a")
+	server := netip.MustParseAddrPort("10.0.0.2:80")
+	cfg := fsm.Config{Services: []fsm.VirtualServer{{
+		ServiceKey: fsm.ServiceKey{Addr: netip.MustParseAddr("10.0.0.100"), Port: 80, Protocol: fsm.TCP}, Scheduler: "rr", Method: fsm.DirectRouting,
+		RealServers: []fsm.RealServer{{Addr: server.Addr(), Port: 80, Weight: 1}},
+	}}}
+	for _, c := range []fsm.Command{
+		{Apply: &fsm.ApplySet{Set: "default", Config: cfg}},
+		{Override: &fsm.SetOverride{Server: server, State: fsm.Drained, Within: fsm.Duration(time.Second)}},
+	} {
+		if _, err := a.node.Propose(within10(t), c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if o := a.node.Table().Overrides; len(o) != 1 || o[0].State != fsm.Drained {
+		t.Fatalf("drained: %+v", o)
+	}
+	eventually(t, "the drain is over", func() bool { return a.node.Table().Overrides[0].State == fsm.Disabled })
+	rev := a.node.Table().Revision
+	time.Sleep(300 * time.Millisecond)
+	if now := a.node.Table().Revision; now != rev {
+		t.Errorf("it ended again: revision %d after %d", now, rev)
 	}
 }

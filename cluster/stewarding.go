@@ -18,8 +18,9 @@ const catchUpSlack = 32
 
 // steward is the leader's loop around [nextChange].
 type steward struct {
-	s    *session
-	undo countdown // of run alone
+	s      *session
+	undo   countdown // of run alone
+	drains drains    // likewise
 
 	mu      sync.Mutex
 	term    uint64 // of the leadership in which it settled
@@ -51,6 +52,7 @@ func (w *steward) run(ctx context.Context) error {
 	for {
 		t, tableChanged := w.s.n.board.latest()
 		w.undo.look(t, time.Now()) // whoever leads or not: who leads when it ends has counted, too
+		w.drains.look(t, time.Now())
 		did, err := w.step(ctx)
 		if err != nil && ctx.Err() == nil {
 			w.s.log.Warn("a change of the members did not work; trying again", "error", err)
@@ -88,6 +90,9 @@ func (w *steward) step(ctx context.Context) (did bool, err error) {
 	}
 	if rev, over := w.undo.over(t, time.Now()); over {
 		return true, w.takeBack(ctx, rev)
+	}
+	if o, over := w.drains.over(t, time.Now()); over {
+		return true, w.endDrain(ctx, o)
 	}
 	v := w.look(inst, t)
 	c := nextChange(v)

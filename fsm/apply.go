@@ -178,6 +178,13 @@ func (c Command) normal() (Command, error) {
 		}
 		c.AddToken = &token
 	}
+	if c.Override != nil {
+		o := *c.Override
+		if !normalTime(&o.Since) && !o.Since.IsZero() {
+			return c, invalid("the drain's beginning is outside the years 1 to 9999")
+		}
+		c.Override = &o
+	}
 	return c, nil
 }
 

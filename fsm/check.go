@@ -202,6 +202,7 @@ func (c *checker) checkOverrides() {
 		c.must(servers[overrideKey{o.Service, o.Server}], "override of %s, which is not there", o.where())
 		c.must(i == 0 || compareOverrides(c.t.Overrides[i-1], o) < 0, "override of %s is out of order", o.where())
 		c.must(isClean(o.By, maxBy), "override of %s: who is not clean", o.where())
+		c.must(o.State != Enabled || o.Since.IsZero(), "override of %s: since when is it nothing", o.where())
 	}
 }
 

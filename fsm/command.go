@@ -152,6 +152,15 @@ type SetOverride struct {
 	Server  netip.AddrPort `json:"server"`
 	State   AdminState     `json:"state,omitempty"`
 	Weight  *int           `json:"weight,omitempty"`
+	// The rest: since version 3.
+
+	// Within is [Override.Within]; only with Drained.
+	Within Duration `json:"within,omitempty"`
+	// Over ends the drain that began at Since, because its time is over: the server
+	// is disabled. Nothing else of the command counts then. The leader proposes it;
+	// Apply never looks at a clock.
+	Over  bool      `json:"over,omitempty"`
+	Since time.Time `json:"since,omitzero"`
 }
 
 // Ownership tells the history that a director took or lost a unit. It moves

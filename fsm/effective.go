@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 )
 
 // Service is a virtual server as every director's kernel shall have it.
@@ -100,11 +101,15 @@ type ServerState struct {
 	InKernel  bool           `json:"in_kernel"`        // false: not in the kernel's table at all
 	Admin     AdminState     `json:"admin,omitempty"`
 	AdminBy   string         `json:"admin_by,omitempty"` // who set Admin or ByHand
-	ByHand    *int           `json:"by_hand,omitempty"`  // the weight an operator set
-	Health    Health         `json:"health"`
-	Up        []string       `json:"up"`   // names of members whose vote counts and is up
-	Down      []string       `json:"down"` // and down
-	Why       string         `json:"why"`  // a sentence for people
+	// AdminSince and AdminUntil are when Admin was set, and when a drain ends; by
+	// the clock of who asked for it.
+	AdminSince time.Time `json:"admin_since,omitzero"`
+	AdminUntil time.Time `json:"admin_until,omitzero"`
+	ByHand     *int      `json:"by_hand,omitempty"` // the weight an operator set
+	Health     Health    `json:"health"`
+	Up         []string  `json:"up"`   // names of members whose vote counts and is up
+	Down       []string  `json:"down"` // and down
+	Why        string    `json:"why"`  // a sentence for people
 }
 
 // ServerStates tells of each real server of a virtual server, in the file's
@@ -121,7 +126,7 @@ func (t *Table) ServerStates(key ServiceKey) []ServerState {
 		o, sum := hands.on(key, r.AddrPort()), t.tally(target, voters)
 		s := ServerState{
 			Server: r.AddrPort(), Target: target, Weight: r.Weight, Health: t.Health[target],
-			Admin: o.State, AdminBy: o.By, ByHand: o.Weight, Up: sum.up, Down: sum.down,
+			Admin: o.State, AdminBy: o.By, AdminSince: o.Since, AdminUntil: o.Until(), ByHand: o.Weight, Up: sum.up, Down: sum.down,
 		}
 		orEmpty(&s.Up)
 		orEmpty(&s.Down)
@@ -137,14 +142,29 @@ func (s ServerState) why(sum tally) string {
 	parts := []string{s.whyHealth(sum)}
 	switch s.Admin {
 	case Drained:
-		parts = append(parts, "drained by "+s.AdminBy+": connections finish, none is new")
+		parts = append(parts, "drained by "+s.AdminBy+s.whenAdmin()+": connections finish, none is new")
 	case Disabled:
-		parts = append(parts, "disabled by "+s.AdminBy)
+		parts = append(parts, "disabled by "+s.AdminBy+s.whenAdmin())
 	}
 	if s.ByHand != nil {
 		parts = append(parts, fmt.Sprintf("weight %d set by hand (the file says %d)", *s.ByHand, s.Weight))
 	}
 	return strings.Join(parts, "; ")
+}
+
+// whenAdmin is " since 2026-11-23 12:00:00 UTC, until 12:10:00"; empty where it is not known.
+func (s ServerState) whenAdmin() string {
+	if s.AdminSince.IsZero() {
+		return ""
+	}
+	text := " since " + s.AdminSince.Format(time.DateTime) + " UTC"
+	switch {
+	case s.AdminUntil.IsZero():
+		return text
+	case s.AdminUntil.Sub(s.AdminSince) < 12*time.Hour:
+		return text + ", until " + s.AdminUntil.Format(time.TimeOnly)
+	}
+	return text + ", until " + s.AdminUntil.Format(time.DateTime)
 }
 
 func (s ServerState) whyHealth(sum tally) string {

@@ -144,7 +144,11 @@ func (s *story) command(a args, lines []string) Command {
 	case "vote":
 		c.Votes = s.votes(a)
 	case "override":
-		c.Override = &SetOverride{Server: parseAddrPort(a.word(0)), State: AdminState(a.keys["state"])}
+		c.Override = &SetOverride{Server: parseAddrPort(a.word(0)), State: AdminState(a.keys["state"]), Over: a.keys["over"] != ""}
+		c.Override.Within = a.delay("within", 0)
+		if c.Override.Over {
+			c.Override.Since = epoch.Add(a.delay("over", 0).D())
+		}
 		if a.keys["of"] != "" {
 			c.Override.Service = parseKey(s.t, a.keys["of"])
 		}

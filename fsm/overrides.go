@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 )
 
 func (o Override) same(p Override) bool { return o.Service == p.Service && o.Server == p.Server }
@@ -14,10 +15,13 @@ func compareOverrides(a, b Override) int {
 	return cmp.Or(cmp.Compare(a.Service.String(), b.Service.String()), a.Server.Compare(b.Server))
 }
 
-// String is "drain", "weight 5", "drain, weight 5".
+// String is "drain", "weight 5", "drain for at most 10m0s, weight 5".
 func (o Override) String() string {
 	var parts []string
-	if o.State != Enabled {
+	switch {
+	case o.Within != 0:
+		parts = append(parts, fmt.Sprintf("%s for at most %v", o.State, o.Within))
+	case o.State != Enabled:
 		parts = append(parts, string(o.State))
 	}
 	if o.Weight != nil {
@@ -36,12 +40,21 @@ func (o Override) where() string {
 
 func (o Override) equal(p Override) bool {
 	sameWeight := (o.Weight == nil) == (p.Weight == nil) && (o.Weight == nil || *o.Weight == *p.Weight)
-	return o.same(p) && o.State == p.State && sameWeight
+	return o.same(p) && o.State == p.State && o.Within == p.Within && sameWeight
 }
+
+// How long a drain can take.
+const (
+	leastDrain = Duration(time.Second)
+	mostDrain  = Duration(31 * 24 * time.Hour)
+)
 
 func (o Override) problem() string {
 	if o.State != Enabled && o.State != Drained && o.State != Disabled {
 		return fmt.Sprintf("state %q is neither %s nor %s", o.State, Drained, Disabled)
+	}
+	if o.Within != 0 && (o.State != Drained || o.Within < leastDrain || o.Within > mostDrain) {
+		return fmt.Sprintf("only a drain ends by itself, after %v to %v: not %q after %v", leastDrain, mostDrain, o.State, o.Within)
 	}
 	if o.Weight != nil && (*o.Weight < 0 || *o.Weight > MaxWeight) {
 		return fmt.Sprintf("weight %d is not within 0 to %d", *o.Weight, MaxWeight)
@@ -50,7 +63,13 @@ func (o Override) problem() string {
 }
 
 func (e *edit) setOverride(s SetOverride) error {
-	o := Override{Service: s.Service, Server: s.Server, State: s.State, By: e.cmd.By}
+	if s.Over {
+		return e.endDrain(s)
+	}
+	o := Override{Service: s.Service, Server: s.Server, State: s.State, By: e.cmd.By, Within: s.Within}
+	if s.State != Enabled && e.cmd.Version >= 3 {
+		o.Since = e.cmd.At
+	}
 	if s.Weight != nil {
 		weight := *s.Weight
 		o.Weight = &weight
@@ -70,10 +89,27 @@ func (e *edit) setOverride(s SetOverride) error {
 		e.Overrides = slices.Delete(slices.Clone(e.Overrides), i, i+1)
 		return nil
 	}
+	if i >= 0 && e.Overrides[i].State == o.State && e.Overrides[i].Within == o.Within {
+		o.Since = e.Overrides[i].Since // the weight alone changes
+	}
 	e.event("override", "%s is set by hand: %s", o.where(), o)
 	rest := slices.DeleteFunc(slices.Clone(e.Overrides), o.same)
 	e.Overrides = append(rest, o)
 	slices.SortFunc(e.Overrides, compareOverrides)
+	return nil
+}
+
+// endDrain disables a server whose drain's time is over. A drain that was taken
+// back, or asked for anew, since the command was made goes on.
+func (e *edit) endDrain(s SetOverride) error {
+	i := slices.IndexFunc(e.Overrides, Override{Service: s.Service, Server: s.Server}.same)
+	if i < 0 || e.Overrides[i].Within == 0 || !e.Overrides[i].Since.Equal(s.Since) {
+		return notFound("%s: no such drain waits for its end any more", Override{Service: s.Service, Server: s.Server}.where())
+	}
+	e.Overrides = slices.Clone(e.Overrides)
+	o := &e.Overrides[i]
+	e.event("override", "%s: its drain by %s has taken %v: it is disabled, and what connections it has left end", o.where(), o.By, o.Within)
+	o.State, o.Within, o.Since = Disabled, 0, e.cmd.At
 	return nil
 }
 
@@ -113,7 +149,7 @@ func (h byHand) on(key ServiceKey, server netip.AddrPort) Override {
 	}
 	o, general := h[key][server], h[ServiceKey{}][server]
 	if strictness(general.State) > strictness(o.State) {
-		o.State, o.By = general.State, general.By
+		o.State, o.By, o.Since, o.Within = general.State, general.By, general.Since, general.Within
 	}
 	if o.Weight == nil {
 		o.Weight = general.Weight

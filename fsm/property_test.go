@@ -133,6 +133,13 @@ func drawOverride(t *rapid.T, table *Table) *SetOverride {
 		weight := rapid.IntRange(-1, 5).Draw(t, "weight")
 		o.Weight = &weight
 	}
+	if o.State == Drained && rapid.Bool().Draw(t, "ends") {
+		o.Within = Duration(rapid.IntRange(0, 3).Draw(t, "within")) * Duration(time.Minute)
+	}
+	if len(table.Overrides) > 0 && rapid.IntRange(0, 4).Draw(t, "over") == 0 {
+		was := rapid.SampledFrom(table.Overrides).Draw(t, "which")
+		return &SetOverride{Service: was.Service, Server: was.Server, Over: true, Since: was.Since}
+	}
 	return o
 }
 

@@ -290,6 +290,20 @@ type Override struct {
 	State   AdminState     `json:"state,omitempty"`
 	Weight  *int           `json:"weight,omitempty"` // nil: the file's
 	By      string         `json:"by"`
+	// Since is when State was set, by the proposer's clock; zero: it is Enabled, or
+	// a command of a version before 3 set it.
+	Since time.Time `json:"since,omitzero"`
+	// Within, when not 0, ends a drain: the server is disabled that long after
+	// Since, whatever connections are left.
+	Within Duration `json:"within,omitempty"`
+}
+
+// Until is when a drain ends, by the clock of who asked for it; zero: never by itself.
+func (o Override) Until() time.Time {
+	if o.Within == 0 {
+		return time.Time{}
+	}
+	return o.Since.Add(o.Within.D())
 }
 
 // Settings hold for the whole cluster.

@@ -161,6 +161,8 @@ type OverrideRequest struct {
 	Weight  *int            `json:"weight,omitempty"`
 	// ResetWeight goes back to the file's weight.
 	ResetWeight bool `json:"reset_weight,omitempty"`
+	// Within, with the state "drain", disables the server that long after; 0: never.
+	Within fsm.Duration `json:"within,omitempty"`
 }
 
 // EventsReply is a piece of the history, oldest first.

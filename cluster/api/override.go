@@ -43,11 +43,11 @@ func mergeOverride(t *fsm.Table, req OverrideRequest) fsm.SetOverride {
 	o := fsm.SetOverride{Service: req.Service, Server: req.Server}
 	for _, old := range t.Overrides {
 		if old.Service == req.Service && old.Server == req.Server {
-			o.State, o.Weight = old.State, old.Weight
+			o.State, o.Weight, o.Within = old.State, old.Weight, old.Within
 		}
 	}
 	if req.State != nil {
-		o.State = *req.State
+		o.State, o.Within = *req.State, req.Within
 	}
 	if req.Weight != nil {
 		o.Weight = req.Weight
@@ -65,6 +65,9 @@ func checkOverride(r OverrideRequest) []Fault {
 	}
 	if r.State == nil && r.Weight == nil && !r.ResetWeight {
 		faults = append(faults, Fault{"state", "neither state nor weight is given: there is nothing to change"})
+	}
+	if r.Within != 0 && (r.State == nil || *r.State != fsm.Drained) {
+		faults = append(faults, Fault{"within", `goes with the state "drain" only`})
 	}
 	if r.Weight != nil && r.ResetWeight {
 		faults = append(faults, Fault{"reset_weight", "contradicts weight"})

@@ -123,6 +123,10 @@ type ServerReport struct {
 	fsm.ServerState
 	Method fsm.Method   `json:"method"` // how packets reach it
 	Votes  []VoteReport `json:"votes"`  // of every director that has an opinion
+	// Left are the connections that a drained server has: by the table of the director
+	// that owns the address, or else of the one that counts most. nil: not drained, or
+	// nobody says.
+	Left *DrainStatus `json:"left,omitempty"`
 }
 
 // VoteReport is one director's opinion.

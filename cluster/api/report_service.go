@@ -2,6 +2,7 @@ package api
 
 import (
 	"cmp"
+	"fmt"
 	"net/netip"
 
 	"lbcluster/fsm"
@@ -19,9 +20,59 @@ func (v *view) service(s fsm.VirtualServer) ServiceReport {
 		out.Router = cmp.Or(out.Router, v.routerOf(a))
 	}
 	for i, state := range v.table.ServerStates(s.ServiceKey) { // in the order of the real servers
-		out.Servers = append(out.Servers, ServerReport{ServerState: state, Method: s.MethodOf(s.RealServers[i]), Votes: v.votes(state.Target)})
+		r := ServerReport{ServerState: state, Method: s.MethodOf(s.RealServers[i]), Votes: v.votes(state.Target)}
+		if state.Admin == fsm.Drained {
+			if r.Left = v.left(out.Router, s.ServiceKey, state.Server); r.Left != nil {
+				r.Why += "; " + r.Left.text()
+			}
+		}
+		out.Servers = append(out.Servers, r)
 	}
 	return out
+}
+
+// left finds the connections of a drained server. The owner of the address counts
+// those that are alive; what others have been told of them may lag behind.
+func (v *view) left(router string, key fsm.ServiceKey, server netip.AddrPort) *DrainStatus {
+	var owner fsm.MemberID
+	if r, ok := v.table.RouterByName(router); ok {
+		if u, ok := v.table.UnitOf(r.ID); ok {
+			owner, _, _ = v.owner(u.ID)
+		}
+	}
+	var most *DrainStatus
+	for _, m := range v.table.Members {
+		st := v.statuses[m.ID]
+		if st == nil {
+			continue
+		}
+		for i, d := range st.Kernel.Draining {
+			if d.Service != key.String() || d.Server != server {
+				continue
+			}
+			if m.ID == owner {
+				return &st.Kernel.Draining[i]
+			}
+			if most == nil || d.Active+d.Inactive > most.Active+most.Inactive {
+				most = &st.Kernel.Draining[i]
+			}
+		}
+	}
+	return most
+}
+
+func (d DrainStatus) text() string {
+	closing := ""
+	if d.Inactive > 0 {
+		closing = fmt.Sprintf(", %d closing", d.Inactive)
+	}
+	switch d.Active {
+	case 0:
+		return "no connection left" + closing
+	case 1:
+		return "1 connection left" + closing
+	}
+	return fmt.Sprintf("%d connections left%s", d.Active, closing)
 }
 
 // routerOf names the router that has an address; empty: none.

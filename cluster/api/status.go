@@ -99,6 +99,17 @@ type KernelStatus struct {
 	Foreign []Foreign `json:"foreign"`
 	// Sync is how connections are synchronised here; nil: they are not.
 	Sync *SyncStatus `json:"sync,omitempty"`
+	// Draining are the real servers of weight 0, with their connections.
+	Draining []DrainStatus `json:"draining,omitempty"`
+}
+
+// DrainStatus is what a director's IPVS table says of a real server that gets no new
+// connections; a few seconds old at most.
+type DrainStatus struct {
+	Service  string         `json:"service"` // as fsm.ServiceKey.String
+	Server   netip.AddrPort `json:"server"`
+	Active   uint32         `json:"active"`   // established connections
+	Inactive uint32         `json:"inactive"` // those that close, or only wait for their time-out
 }
 
 // SyncStatus is how a director synchronises IPVS connections with the others.

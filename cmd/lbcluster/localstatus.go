@@ -226,6 +226,11 @@ func (m *member) fillKernel(out *api.DirectorStatus) {
 	k.Services = len(ps.Services)
 	for _, s := range ps.Services {
 		k.Servers += len(s.Dests)
+		for _, d := range s.Dests {
+			if d.Weight == 0 {
+				k.Draining = append(k.Draining, api.DrainStatus{Service: s.Service, Server: d.Addr, Active: d.Active, Inactive: d.Inactive})
+			}
+		}
 	}
 	for _, f := range ps.ForeignServices {
 		k.Foreign = append(k.Foreign, api.Foreign{Kind: "service", What: f.Service, Fix: f.Remove, Rules: f.Rules})

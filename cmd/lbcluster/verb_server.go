@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -28,7 +29,7 @@ real server's IP:port, or its IP where it has one port only.`,
 	}
 	cmd.AddCommand(a.serverListCommand(), a.serverWeightCommand(),
 		a.serverStateCommand("drain", fsm.Drained, "Give a real server no new connections",
-			"Set the weight to 0 on all directors: connections there finish, none is new\n(clients within their persistence time still come).", "drained: weight 0, its connections finish"),
+			"Set the weight to 0 on all directors: connections there finish, none is new\n(clients within their persistence time still come). server list says how many are\nleft, and since when it is drained.", "drained: weight 0, its connections finish"),
 		a.serverStateCommand("disable", fsm.Disabled, "Take a real server out of all tables at once",
 			"Remove the server from all directors' tables; its connections break.", "disabled: it is in no director's table"),
 		a.serverStateCommand("enable", fsm.Enabled, "Undo drain or disable",
@@ -65,6 +66,7 @@ func renderServers(services []api.ServiceReport) string {
 
 func (a *app) serverStateCommand(name string, state fsm.AdminState, short, long, done string) *cobra.Command {
 	var service string
+	var within time.Duration
 	cmd := &cobra.Command{
 		Use:   name + " SERVER",
 		Short: short,
@@ -73,10 +75,18 @@ func (a *app) serverStateCommand(name string, state fsm.AdminState, short, long,
   lbcluster server %s 172.25.88.2 --service tcp/172.25.88.100:80`, name, name),
 		Args: cobra.ExactArgs(1),
 		RunE: a.verb(func(cmd *cobra.Command, args []string) error {
-			return a.override(cmd.Context(), args[0], service, api.OverrideRequest{State: &state}, done)
+			req := api.OverrideRequest{State: &state, Within: fsm.Duration(within)}
+			if within != 0 {
+				done += fmt.Sprintf("; in %s it is disabled, whatever is left", shortDuration(within))
+			}
+			return a.override(cmd.Context(), args[0], service, req, done)
 		}),
 	}
 	serviceFlag(cmd, &service)
+	if state == fsm.Drained {
+		cmd.Flags().DurationVar(&within, "within", 0, "disable it after this `TIME`, 1s to 744h, so that the connections it has left end")
+		cmd.Example += fmt.Sprintf("\n  lbcluster server %s 172.25.88.2:80 --within 10m", name)
+	}
 	return cmd
 }
 
