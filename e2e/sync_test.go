@@ -132,7 +132,7 @@ func vsSysctl(h *lab.Host, name string) string {
 
 // newcomerWaits has a director's daemons stopped by somebody: they are started again,
 // and a move to it waits until it has heard of all connections.
-func (e *eyes) newcomerWaits(t *testing.T, h *held) {
+func (e *eyes) newcomerWaits(t *testing.T, h held) {
 	owner := e.AwaitOwner()
 	next := e.Others(owner)[0]
 	e.awaitKnown(t)
@@ -193,7 +193,7 @@ func TestYoungConnectionsSurvive(t *testing.T) {
 		e.ordered(t, "router", "move", "VI_1", e.Others(old)[0].Name)
 		pause(3 * time.Second)
 		h.wantAll(t, "moved when they were "+age.String()+" old")
-		h.close()
+		h.Close()
 	}
 	e.wantNoOverlap(t)
 }

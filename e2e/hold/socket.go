@@ -1,0 +1,65 @@
+package hold
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+
+	"golang.org/x/sys/unix"
+)
+
+// connectSeconds is how long opening a connection may take.
+const connectSeconds = 3
+
+// socket is a connected TCP socket that never blocks.
+type socket int
+
+// dial connects a socket from the network that the thread is in.
+func dial(to netip.AddrPort) (socket, error) {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return -1, fmt.Errorf("socket: %w", err)
+	}
+	err = unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &unix.Timeval{Sec: connectSeconds})
+	if err == nil {
+		err = unix.Connect(fd, &unix.SockaddrInet4{Addr: to.Addr().As4(), Port: int(to.Port())})
+	}
+	if err == nil {
+		err = unix.SetNonblock(fd, true)
+	}
+	if err != nil {
+		unix.Close(fd)
+		return -1, fmt.Errorf("connect: %w", err)
+	}
+	return socket(fd), nil
+}
+
+// send sends a request.
+func (s socket) send(words []byte) error {
+	if err := unix.Sendto(int(s), words, unix.MSG_NOSIGNAL, nil); err != nil {
+		return fmt.Errorf("write: %w", err)
+	}
+	return nil
+}
+
+// answer reads what has come. The page is so short that an answer comes as a
+// whole or not at all.
+func (s socket) answer() (came bool, err error) {
+	var buf [4096]byte
+	n, err := unix.Read(int(s), buf[:])
+	switch {
+	case errors.Is(err, unix.EAGAIN):
+		return false, nil
+	case err != nil:
+		return false, fmt.Errorf("read: %w", err)
+	case n == 0:
+		return false, io.EOF
+	case !bytes.HasPrefix(buf[:n], []byte("HTTP/1.1 200 ")):
+		return false, fmt.Errorf("answer %.40q", buf[:n])
+	}
+	return true, nil
+}
+
+func (s socket) shut() { unix.Close(int(s)) }
