@@ -43,6 +43,7 @@ const nginxConf = `user root;
 daemon off;
 master_process off;
 worker_processes 1;
+worker_rlimit_nofile 8192;
 pid /run/nginx.pid;
 error_log stderr warn;
 events { worker_connections 4096; }
