@@ -10,8 +10,10 @@ import (
 )
 
 const (
-	// Every is the pause between two requests on one connection.
-	Every = 500 * time.Millisecond
+	// Every is the pause between two requests on one connection. An emulated
+	// machine that answers two a second on each of 600 has no time for anything
+	// else.
+	Every = 2 * time.Second
 	// Patience is how long an answer may take; after that the connection is
 	// broken.
 	Patience = 10 * time.Second
@@ -56,30 +58,47 @@ func New(in func(func() error) error, target string) (*Connections, error) {
 	return c, nil
 }
 
-// Open opens n connections of a group, one each pace, and sends the first request
-// on each. The first that cannot be opened is an error.
+// Open opens n connections of a group, one each pace, or all at once, and sends
+// the first request on each. The first that cannot be opened is an error.
 func (c *Connections) Open(group string, n int, pace time.Duration) error {
 	return c.in(func() error {
 		begun := time.Now()
+		var dialled []socket
 		for i := range n {
 			time.Sleep(time.Until(begun.Add(time.Duration(i) * pace)))
 			s, err := dial(c.target)
 			if err != nil {
 				return fmt.Errorf("%s connection %d of %d: %w", group, i+1, n, err)
 			}
-			c.add(&conn{socket: s, group: group})
+			if dialled = append(dialled, s); pace == 0 && i < n-1 {
+				continue
+			}
+			if err := c.add(group, dialled); err != nil {
+				return err
+			}
+			dialled = nil
 		}
 		return nil
 	})
 }
 
-// add holds a connection from now on.
-func (c *Connections) add(one *conn) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.total[one.group]++
-	c.ask(one, time.Now())
-	c.open = append(c.open, one)
+// add waits for the sockets to be connected and holds them from now on.
+func (c *Connections) add(group string, dialled []socket) error {
+	for _, s := range dialled {
+		if err := s.connected(); err != nil {
+			return fmt.Errorf("%s connection: %w", group, err)
+		}
+		one := &conn{socket: s, group: group}
+		c.mu.Lock()
+		c.total[group]++
+		err := c.ask(one, time.Now())
+		c.open = append(c.open, one)
+		c.mu.Unlock()
+		if err != nil {
+			return fmt.Errorf("%s connection: %w", group, err)
+		}
+	}
+	return nil
 }
 
 // talk serves the connections until they are to be closed.
@@ -123,7 +142,7 @@ func (c *Connections) serve(one *conn, now time.Time) bool {
 	return false
 }
 
-// ask sends a request; what is wrong with a connection the next answer says too.
+// ask sends a request.
 func (c *Connections) ask(one *conn, now time.Time) error {
 	one.asked = now
 	return one.send(c.words)

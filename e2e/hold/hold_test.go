@@ -49,16 +49,19 @@ func TestConnectionsAreHeld(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	if err := c.Open("held", 10, 0); err != nil {
+		t.Fatal(err)
+	}
 	c.Settle()
-	if left, of := c.Left("held"); left != 20 || of != 20 {
+	if left, of := c.Left("held"); left != 30 || of != 30 {
 		t.Errorf("%d of %d are left", left, of)
 	}
 	breakOne()
 	c.Settle()
 	held, _ := c.Left("held")
 	young, _ := c.Left("young")
-	if held+young != 22 {
-		t.Errorf("%d and %d are left after one of 23 was broken", held, young)
+	if held+young != 32 {
+		t.Errorf("%d and %d are left after one of 33 was broken", held, young)
 	}
 	if text := c.Text(); !strings.Contains(text, "connection reset by peer:1") {
 		t.Error(text)
@@ -76,7 +79,7 @@ func TestWhatCannotBeOpened(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	if err := c.Open("held", 2, 0); err == nil || !strings.Contains(err.Error(), "held connection 1 of 2: connect: connection refused") {
+	if err := c.Open("held", 2, 0); err == nil || !strings.Contains(err.Error(), "connect: connection refused") {
 		t.Errorf("got %v", err)
 	}
 }

@@ -6,34 +6,54 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// connectSeconds is how long opening a connection may take.
-const connectSeconds = 3
+// connectPatience is how long opening a connection may take.
+const connectPatience = 3 * time.Second
 
-// socket is a connected TCP socket that never blocks.
+// socket is a TCP socket that never blocks.
 type socket int
 
-// dial connects a socket from the network that the thread is in.
+// dial begins to connect a socket, from the network that the thread is in.
 func dial(to netip.AddrPort) (socket, error) {
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return -1, fmt.Errorf("socket: %w", err)
 	}
-	err = unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &unix.Timeval{Sec: connectSeconds})
-	if err == nil {
-		err = unix.Connect(fd, &unix.SockaddrInet4{Addr: to.Addr().As4(), Port: int(to.Port())})
-	}
-	if err == nil {
-		err = unix.SetNonblock(fd, true)
-	}
-	if err != nil {
+	err = unix.Connect(fd, &unix.SockaddrInet4{Addr: to.Addr().As4(), Port: int(to.Port())})
+	if err != nil && !errors.Is(err, unix.EINPROGRESS) {
 		unix.Close(fd)
 		return -1, fmt.Errorf("connect: %w", err)
 	}
 	return socket(fd), nil
+}
+
+// connected waits until the socket is connected, and closes it if it cannot be.
+func (s socket) connected() error {
+	for deadline := time.Now().Add(connectPatience); ; {
+		fds := []unix.PollFd{{Fd: int32(s), Events: unix.POLLOUT}}
+		n, err := unix.Poll(fds, int(time.Until(deadline).Milliseconds()))
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err == nil && n == 0 {
+			err = unix.ETIMEDOUT
+		}
+		if err == nil {
+			var code int
+			if code, err = unix.GetsockoptInt(int(s), unix.SOL_SOCKET, unix.SO_ERROR); err == nil && code != 0 {
+				err = unix.Errno(code)
+			}
+		}
+		if err != nil {
+			s.shut()
+			return fmt.Errorf("connect: %w", err)
+		}
+		return nil
+	}
 }
 
 // send sends a request.
