@@ -76,7 +76,7 @@ func readPlan(args []string) (plan, error) {
 func list() string {
 	var b strings.Builder
 	for _, e := range events {
-		fmt.Fprintf(&b, "  %-9s %s\n", e.name, e.title)
+		fmt.Fprintf(&b, "  %-11s %s\n", e.name, e.title)
 	}
 	return b.String()
 }

@@ -19,7 +19,7 @@ type event struct {
 
 // target is what a system should reach, if there is something.
 func (e *event) target(s system, q quantity) (limit, bool) {
-	if !s.ours() {
+	if !s.ours() || s.compared() && !q.invariant() {
 		return 0, false
 	}
 	if l, ok := e.fast[q]; ok && s.fast() {
@@ -43,7 +43,10 @@ func (e *event) missed(s system, t trial) bool {
 const pace = 10 * time.Millisecond
 
 // events are the rows of the table, in its order.
-var events = []event{
+var events = append(ownerEvents, heldEvents...)
+
+// ownerEvents are about the owner and its clients.
+var ownerEvents = []event{
 	{
 		name: "cut", title: "The owner's link dies: its cable is pulled",
 		pace: pace, counted: []quantity{outage, twoMAC},

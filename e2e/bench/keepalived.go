@@ -38,11 +38,16 @@ func asBackup(conf string) string {
 // keepalived is a pair that serves. The first director has the higher priority
 // and takes the VIP back whenever it can, so it owns the VIP when all is calm.
 func keepalived(t lab.T, version, advert string) *contestant {
-	s := site.New(t, 2)
 	conf, err := pairConf(version, advert)
 	if err != nil {
 		t.Fatalf("%v", err)
 	}
+	return keepalivedWith(t, conf)
+}
+
+// keepalivedWith is a pair with that configuration on the first director.
+func keepalivedWith(t lab.T, conf string) *contestant {
+	s := site.New(t, 2)
 	confs := map[*lab.Host]string{s.Dirs[0]: conf, s.Dirs[1]: asBackup(conf)}
 	procs := map[*lab.Host]*lab.Proc{}
 	for _, h := range s.Dirs {
@@ -57,6 +62,8 @@ func keepalived(t lab.T, version, advert string) *contestant {
 		hand:   func(h *lab.Host) error { return procs[h].Stop() },
 		back:   func(h *lab.Host) { procs[h] = h.StartKeepalived(confs[h]) },
 	}
+	c.stop, c.start = c.hand, c.back
+	c.weigh = func(how string) error { return weighKeepalived(procs, confs, how) }
 	c.revive = func(h *lab.Host) { // a machine that was cleaned up by hand
 		_, _ = h.Run(context.Background(), "ip", "addr", "del", site.VIP+"/32", "dev", lab.Interface)
 		h.MustRun("ipvsadm", "-C")

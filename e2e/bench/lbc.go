@@ -20,6 +20,8 @@ func lbcluster(s *site.Site) *contestant {
 		kill:   func(h *lab.Host) error { s.Daemons[h].Kill(); delete(s.Daemons, h); return nil },
 		fence:  func(h *lab.Host) error { d := s.Daemons[h]; delete(s.Daemons, h); return d.KillWithStopPost() },
 		revive: func(h *lab.Host) { s.Start(h) },
+		start:  func(h *lab.Host) { s.Daemons[h] = h.StartDirector() },
+		stop:   func(h *lab.Host) error { d := s.Daemons[h]; delete(s.Daemons, h); return d.Stop() },
 		back:   func(*lab.Host) {},
 		pids:   func(h *lab.Host) []int { return []int{s.Daemons[h].Pid()} },
 	}

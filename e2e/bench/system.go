@@ -22,6 +22,11 @@ const (
 	ka3fast     system = "keepalived v3, advert 30 ms"
 	ka2Rest     system = "keepalived v2, 1 s, 64 routers"
 	ka3Rest     system = "keepalived v3, 100 ms, 64 r."
+	lbcHeld     system = "lbcluster, mh and sync" // what docs/connections.md recommends
+	lbcRRSync   system = "lbcluster, rr and sync"
+	lbcMH       system = "lbcluster, mh alone"
+	lbcRR       system = "lbcluster, rr alone"
+	kaHeld      system = "keepalived, rr and sync"
 )
 
 // slug names the folder that a system's logs are kept in.
@@ -36,6 +41,10 @@ func (s system) slug() string {
 
 func (s system) ours() bool { return s[0] == 'l' }
 func (s system) fast() bool { return s == lbcFast || s == lbcRestFast }
+
+// compared says that the setting is there to compare the recommended one with:
+// clients are promised nothing.
+func (s system) compared() bool { return s == lbcRRSync || s == lbcMH || s == lbcRR }
 
 // stage is a system that is brought up once for several events.
 type stage struct {
@@ -55,6 +64,11 @@ var stages = []stage{
 	{lbcRestFast, func(t lab.T) *contestant { return manyLbcluster(t, "--profile", "fast") }},
 	{ka2Rest, func(t lab.T) *contestant { return manyKeepalived(t, "vrrp_version 2", "1") }},
 	{ka3Rest, func(t lab.T) *contestant { return manyKeepalived(t, "vrrp_version 3", "0.1") }},
+	{lbcHeld, func(t lab.T) *contestant { return heldLbcluster(t, true, recommended) }},
+	{lbcRRSync, func(t lab.T) *contestant { return heldLbcluster(t, true, "rr") }},
+	{lbcMH, func(t lab.T) *contestant { return heldLbcluster(t, false, recommended) }},
+	{lbcRR, func(t lab.T) *contestant { return heldLbcluster(t, false, "rr") }},
+	{kaHeld, heldKeepalived},
 }
 
 // contestant is a running system: what events do to it.
@@ -71,8 +85,12 @@ type contestant struct {
 	revive func(*lab.Host)       // after kill or fence
 	// hand moves the VIP away from its owner as an operator would, and returns
 	// when it has moved; back undoes what that leaves behind.
-	hand func(*lab.Host) error
-	back func(*lab.Host)
+	hand  func(*lab.Host) error
+	back  func(*lab.Host)
+	stop  func(*lab.Host) error // ends the daemon as systemd would
+	start func(*lab.Host)       // starts it, whatever was before, and does not wait
+	// weigh drains or enables ("drain", "enable") the first real server.
+	weigh func(how string) error
 	// leader is Raft's leader, and not the owner; nil where there is none.
 	leader func() *lab.Host
 	disks  map[*lab.Host]*lab.Disk

@@ -16,11 +16,16 @@ const (
 	twoMAC quantity = "two MACs answer ARP for, ms"       // see probe.Overlaps
 	failed quantity = "connections that failed"           // of those that ended in the trial, but
 	reset  quantity = "connections under way, then reset" // those
-	sent   quantity = "packets sent each second"          // by the busiest director
-	heard  quantity = "packets received each second"      // likewise
-	cpu    quantity = "CPU of the daemon, % of one core"  // likewise
-	cpuAll quantity = "CPU of all directors' daemons, %"  // the sum
-	pktAll quantity = "packets sent by all, each second"  // the sum
+	// Of those that were open when it happened, for 4 s at least and for half
+	// a second at most.
+	heldBroken  quantity = "held connections broken, of 500"
+	youngBroken quantity = "young connections broken, of 100"
+
+	sent   quantity = "packets sent each second"         // by the busiest director
+	heard  quantity = "packets received each second"     // likewise
+	cpu    quantity = "CPU of the daemon, % of one core" // likewise
+	cpuAll quantity = "CPU of all directors' daemons, %" // the sum
+	pktAll quantity = "packets sent by all, each second" // the sum
 	served quantity = "virtual routers served"
 	rss    quantity = "memory of the daemon, MB, resident" // of the busiest director
 )
