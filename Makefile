@@ -10,7 +10,7 @@ LAB  = $(GO) run ./e2e/cmd/lab
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # Debian 12's own Go is too old, and cannot fetch a newer one by itself.
 .PHONY: need-go
@@ -70,6 +70,10 @@ lab: need-lab ## a shell in the lab
 .PHONY: bench
 bench: need-lab ## measure failover beside keepalived (BENCH=list: what; BENCH="cut frozen": only these)
 	@$(LAB) bench $(BENCH)
+
+.PHONY: bench-pages
+bench-pages: need-go ## take the newest record of make bench in and write docs/survival.md anew
+	$(GO) test -count=1 -run '^TestSurvivalPage$$' ./e2e/bench -update -record "$$(realpath "$$(ls $${LBCLUSTER_LAB_DIR:-.lab}/results/*/events.json | tail -1)")"
 
 .PHONY: fetch
 fetch: need-lab ## download and unpack what the lab is made of (about 100 MB)

@@ -2,6 +2,7 @@ package bench
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -13,6 +14,11 @@ func (r results) add(e *event, s system, t trial) {
 		r[e.name] = map[system][]trial{}
 	}
 	r[e.name][s] = append(r[e.name][s], t)
+}
+
+// clean says whether there is a trial that is not marked.
+func (r results) clean(e *event, s system) bool {
+	return slices.ContainsFunc(r[e.name][s], func(t trial) bool { return !t.marked() })
 }
 
 // table is all that was measured, an event after the other.
