@@ -183,6 +183,20 @@ func (c *Connections) Text() string {
 	return strings.Join(parts, "; ")
 }
 
+// Drop closes a group's connections and forgets them.
+func (c *Connections) Drop(group string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.open = slices.DeleteFunc(c.open, func(one *conn) bool {
+		if one.group == group {
+			one.shut()
+		}
+		return one.group == group
+	})
+	delete(c.total, group)
+	delete(c.broken, group)
+}
+
 // Settle waits until every connection has answered a request that was sent from
 // now on, or is broken: what has just happened has then shown on all of them.
 func (c *Connections) Settle() {

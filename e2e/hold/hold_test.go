@@ -66,6 +66,14 @@ func TestConnectionsAreHeld(t *testing.T) {
 	if text := c.Text(); !strings.Contains(text, "connection reset by peer:1") {
 		t.Error(text)
 	}
+	c.Drop("young")
+	c.Settle()
+	if left, of := c.Left("young"); left+of != 0 || strings.Contains(c.Text(), "young") {
+		t.Errorf("dropped, and %d of %d are left: %s", left, of, c.Text())
+	}
+	if left, _ := c.Left("held"); left != held {
+		t.Errorf("%d are left, were %d", left, held)
+	}
 	c.Close()
 	c.Close()
 }
