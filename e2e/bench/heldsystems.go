@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"strings"
@@ -16,6 +17,9 @@ const recommended = "mh\n    mh-port\n    mh-fallback"
 
 // drainedServer is the real server of held-drain.
 const drainedServer = "172.25.88.2"
+
+// syncPause is how long keepalived's sync daemons are left alone before a trial.
+const syncPause = 3 * time.Second
 
 // heldConf is a configuration with connections synchronised, or not, and with
 // that scheduler in place of rr.
@@ -72,7 +76,30 @@ func heldKeepalived(t lab.T) *contestant {
 	if err != nil {
 		t.Fatalf("%v", err)
 	}
-	return keepalivedWith(t, heldConf(conf, true, "rr"))
+	c := keepalivedWith(t, heldConf(conf, true, "rr"))
+	calm := c.calm
+	c.calm = func() *lab.Host {
+		owner := calm()
+		awaitSyncDaemons(c.site)
+		return owner
+	}
+	return c
+}
+
+// awaitSyncDaemons waits until the master tells of its connections and the backup
+// listens, and a moment more: what is opened before that is not known to both.
+func awaitSyncDaemons(s *site.Site) {
+	s.Eventually(20*time.Second, "the pair synchronises connections", func() error {
+		for i, want := range []string{"master sync daemon", "backup sync daemon"} {
+			out, err := s.Dirs[i].Run(context.Background(), "ipvsadm", "-l", "--daemon")
+			if err != nil || !strings.Contains(out, want) {
+				time.Sleep(300 * time.Millisecond)
+				return fmt.Errorf("%s has no %s: %s %v", s.Dirs[i].Name, want, out, err)
+			}
+		}
+		return nil
+	})
+	time.Sleep(syncPause)
 }
 
 // weighKeepalived writes another weight into both files and has them read again.

@@ -161,8 +161,8 @@ tell the settings apart were measured of all of them.
 The events:
 `
 
-const pageTrials = `Each cell is the worst of its trials, in numbers: %s. A trial in which the
-machine itself stood still for over %d ms does not count; there were %d.
+const pageTrials = `Each cell is the worst of its trials, of which each event had so many: %s.
+Trials in which the machine itself stood still for over %d ms do not count: %d.
 `
 
 const pageKeepalived = `## keepalived

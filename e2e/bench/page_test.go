@@ -126,7 +126,7 @@ func TestPageCells(t *testing.T) {
 	for _, want := range []string{
 		"| The VIP is moved as an operator would | 2 / 3 / 1 (+5 reset) | - |",
 		"* `held-cut`: The owner's link dies: its cable is pulled.\n",
-		"lbcluster, mh and sync 2. A trial",
+		"lbcluster, mh and sync 2.\nTrials",
 		"at a time: never.",
 	} {
 		if !strings.Contains(page, want) {
