@@ -11,4 +11,7 @@
 //
 // testdata/interop holds what was seen of a cluster beside keepalived, a file for
 // each way to talk VRRP; see package interop.
+//
+// testdata/events.json is what the benchmark measured, for docs/survival.md; see
+// package bench.
 package e2e
