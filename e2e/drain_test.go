@@ -52,7 +52,7 @@ func TestServerIsDrained(t *testing.T) {
 	if !regexp.MustCompile(`172\.25\.88\.2:80 .*disabled.* since 20`).MatchString(out) {
 		t.Errorf("afterwards:\n%s", out)
 	}
-	e.await("its connections have ended", 15*time.Second, func() bool { n, _ := h.left(); return n == 40-before })
+	e.await("its connections have ended", 15*time.Second, func() bool { left, _ := h.Left(group); return left == 40-before })
 	late.wantAll(t, "those that came while it was drained")
 	e.ordered(t, "server", "enable", "172.25.88.2:80")
 	e.AwaitTables(func(rules string) bool { return strings.Count(rules, "-a ") == 2 })
