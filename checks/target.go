@@ -81,16 +81,43 @@ func (r *Runner) judge(t *target, i int, err error, began time.Time) time.Durati
 
 // tell logs what changed, in the words of keepalived, which people alert on.
 func (r *Runner) tell(c *CheckStatus, before State) {
-	dest := fmt.Sprintf("[%s]:tcp:%d", c.Check.Dest.Addr(), c.Check.Dest.Port())
+	words := saying[c.Check.Kind]
+	dest := words.dest(c.Check)
 	switch {
 	case c.State.Known == before.Known && c.State.Up == before.Up:
 	case c.State.Up:
-		r.log.Info("TCP connection to " + dest + " success.")
+		r.log.Info(fmt.Sprintf(words.good, dest))
 	case before.Known && c.Check.Retry > 0:
-		r.log.Warn(fmt.Sprintf("TCP_CHECK on service %s failed after %d retries.", dest, c.Check.Retry), "error", c.Detail)
+		r.log.Warn(fmt.Sprintf("%s on service %s failed after %d retries.", words.name, dest, c.Check.Retry), "error", c.Detail)
 	default:
-		r.log.Warn("TCP_CHECK on service "+dest+" failed.", "error", c.Detail)
+		r.log.Warn(words.name+" on service "+dest+" failed.", "error", c.Detail)
 	}
+}
+
+// words are keepalived's for one kind of check.
+type words struct{ name, protocol, good string }
+
+// saying has them; checks/check_*.c of keepalived.
+var saying = map[fsm.CheckKind]words{
+	fsm.CheckTCP:   {"TCP_CHECK", "tcp", "TCP connection to %s success."},
+	fsm.CheckHTTP:  {"HTTP_CHECK", "tcp", "Remote Web server %s succeed on service."},
+	fsm.CheckHTTPS: {"HTTP_CHECK", "tcp", "Remote Web server %s succeed on service."},
+	fsm.CheckSMTP:  {"SMTP_CHECK", "tcp", "Remote SMTP server %s succeed on service."},
+	fsm.CheckDNS:   {"DNS_CHECK", "udp", "DNS_CHECK (%s) success."},
+	fsm.CheckUDP:   {"UDP_CHECK", "udp", "UDP connection to %s success."},
+	fsm.CheckPing:  {"ICMP CHECK", "", "ICMP connection to %s success."},
+	fsm.CheckMisc:  {"Misc check", "", "Misc check for %s succeeded."},
+}
+
+// dest names where a check goes: "[10.0.0.2]:tcp:80", or the program that it is.
+func (w words) dest(c fsm.Check) string {
+	switch {
+	case c.Script != nil:
+		return "[" + c.Dest.Addr().String() + "] by [" + c.Script.Command + "]"
+	case w.protocol == "":
+		return "[" + c.Dest.Addr().String() + "]"
+	}
+	return fmt.Sprintf("[%s]:%s:%d", c.Dest.Addr(), w.protocol, c.Dest.Port())
 }
 
 func (t *target) states() []State {

@@ -85,7 +85,7 @@ func TestDialEnds(t *testing.T) {
 }
 
 func TestDialUnknownKind(t *testing.T) {
-	if err := Dial(t.Context(), fsm.Check{Kind: "http"}); err == nil || !strings.Contains(err.Error(), `"http"`) {
+	if err := Dial(t.Context(), fsm.Check{Kind: "bfd"}); err == nil || !strings.Contains(err.Error(), `"bfd"`) {
 		t.Errorf("an unknown kind: %v", err)
 	}
 }

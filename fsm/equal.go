@@ -19,5 +19,5 @@ func (v VirtualServer) equalHead(o VirtualServer) bool {
 func (r RealServer) equal(o RealServer) bool {
 	return r.Addr == o.Addr && r.Port == o.Port && r.Weight == o.Weight && r.Method == o.Method &&
 		r.UpperThreshold == o.UpperThreshold && r.LowerThreshold == o.LowerThreshold && r.Inhibit == o.Inhibit &&
-		slices.Equal(r.Checks, o.Checks)
+		slices.EqualFunc(r.Checks, o.Checks, Check.equal)
 }

@@ -26,11 +26,26 @@ func (r RealServer) Target() Target {
 func (c Check) text(server netip.AddrPort) string {
 	var b strings.Builder
 	b.WriteString(string(c.Kind))
-	if c.Dest != server {
+	switch {
+	case c.Ported() && c.Dest != server:
 		b.WriteString(" to " + c.Dest.String())
+	case !c.Ported() && c.Dest.Addr() != server.Addr():
+		b.WriteString(" to " + c.Dest.Addr().String())
 	}
 	if c.Bind.IsValid() {
 		b.WriteString(" from " + c.Bind.String())
+	}
+	if c.BindPort != 0 {
+		b.WriteString(" from port " + itoa(int(c.BindPort)))
+	}
+	if c.BindIf != "" {
+		b.WriteString(" dev " + quoted(c.BindIf))
+	}
+	if c.Mark != 0 {
+		b.WriteString(" fwmark " + itoa(int(c.Mark)))
+	}
+	if q := c.question(); q != "" {
+		b.WriteString(" " + q)
 	}
 	b.WriteString(" connect_timeout " + c.ConnectTimeout.String())
 	b.WriteString(" retry " + itoa(c.Retry))

@@ -228,17 +228,12 @@ type RealServer struct {
 // AddrPort is the server's own address.
 func (r RealServer) AddrPort() netip.AddrPort { return netip.AddrPortFrom(r.Addr, r.Port) }
 
-// CheckKind is a kind of health check.
-type CheckKind string
-
-// CheckTCP connects and closes (keepalived: TCP_CHECK).
-const CheckTCP CheckKind = "tcp"
-
 // Check is one health check with every default filled in by whoever made it
 // (keepalived's defaults in fsm/conf).
 type Check struct {
 	Kind CheckKind `json:"kind"`
-	// Dest is where to connect: connect_ip and connect_port, or the server itself.
+	// Dest is where to connect: connect_ip and connect_port, or the server itself. The
+	// port is 0 for a ping and for a program, which is told nothing of the rest either.
 	Dest netip.AddrPort `json:"dest"`
 	// Bind is the local address to check from; zero: the kernel's choice.
 	Bind           netip.Addr `json:"bind,omitzero"`
@@ -251,6 +246,19 @@ type Check struct {
 	DelayLoop        Duration `json:"delay_loop"`
 	// Warmup bounds the random delay before the first check.
 	Warmup Duration `json:"warmup"`
+
+	// BindPort and BindIf are the local port and interface to check from, and Mark is
+	// the firewall mark of the packets; 0 and empty: the kernel's choice, none.
+	BindPort uint16 `json:"bind_port,omitempty"`
+	BindIf   string `json:"bind_if,omitempty"`
+	Mark     uint32 `json:"fwmark,omitempty"`
+	// What the kind asks besides: of http and https, smtp (the name in its HELO), dns,
+	// udp, and misc. Immutable, as all of a table.
+	HTTP   *HTTPCheck   `json:"http,omitempty"`
+	Helo   string       `json:"helo,omitempty"`
+	DNS    *DNSCheck    `json:"dns,omitempty"`
+	UDP    *UDPCheck    `json:"udp,omitempty"`
+	Script *ScriptCheck `json:"script,omitempty"`
 }
 
 // Target names what is probed and voted on: a real server's address with its

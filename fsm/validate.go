@@ -246,14 +246,16 @@ func (p *problems) delay(path, name string, d Duration, least time.Duration) {
 // check finds what is wrong with a check; see below.
 func (p *problems) check(c Check) {
 	const path = ""
-	if c.Kind != CheckTCP {
-		p.add(path, "check %q is not supported yet: use %s (TCP_CHECK)", c.Kind, CheckTCP)
-	}
+	p.kind(c)
+	p.device(path, "bind_if", c.BindIf)
 	if bad := hostProblem(c.Dest.Addr()); bad != "" {
 		p.add(path, "connect_ip %s: %s", c.Dest.Addr(), bad)
 	}
-	if c.Dest.Port() == 0 {
+	switch {
+	case c.Dest.Port() == 0 && c.Ported():
 		p.add(path, "connect_port is 0: say which port to check")
+	case c.Dest.Port() != 0 && !c.Ported():
+		p.add(path, "a check of kind %s goes to no port", c.Kind)
 	}
 	if c.Bind.IsValid() && c.Bind.Is4() != c.Dest.Addr().Is4() {
 		p.add(path, "bindto %s: it is not of the family of %s", c.Bind, c.Dest.Addr())

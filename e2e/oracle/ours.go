@@ -308,21 +308,5 @@ func methodText(m fsm.Method) string {
 	return strings.ToUpper(string(m))
 }
 
-func fromCheck(f Facts, element string, c fsm.Check) {
-	put := func(field, value string) { f[Fact{element, field}] = value }
-	put("kind", map[fsm.CheckKind]string{fsm.CheckTCP: "TCP_CHECK"}[c.Kind])
-	put("dest", bracketed(c.Dest))
-	if c.Bind.IsValid() {
-		put("bindto", bracketed(netip.AddrPortFrom(c.Bind, 0)))
-	}
-	put("connect_timeout", decimal(c.ConnectTimeout))
-	put("delay_loop", decimal(c.DelayLoop))
-	put("warmup", decimal(c.Warmup))
-	put("retry", fmt.Sprint(c.Retry))
-	if c.Retry > 0 { // else there is no retry to delay, and keepalived doesn't show it
-		put("delay_before_retry", decimal(c.DelayBeforeRetry))
-	}
-}
-
 // bracketed writes an address as keepalived does, whatever its family.
 func bracketed(a netip.AddrPort) string { return fmt.Sprintf("[%s]:%d", a.Addr(), a.Port()) }

@@ -230,13 +230,64 @@ func drawServer(t *rapid.T, a netip.Addr, v fsm.VirtualServer) fsm.RealServer {
 
 func drawCheck(t *rapid.T, server netip.AddrPort) fsm.Check {
 	c := fsm.Check{
-		Kind: fsm.CheckTCP, Dest: server, ConnectTimeout: micros(t, "connect", time.Millisecond, time.Minute), Retry: rapid.IntRange(0, 10).Draw(t, "retry"),
+		Kind: rapid.SampledFrom(fsm.CheckKinds).Draw(t, "kind"), Dest: server, ConnectTimeout: micros(t, "connect", time.Millisecond, time.Minute), Retry: rapid.IntRange(0, 10).Draw(t, "retry"),
 		DelayBeforeRetry: micros(t, "before", 0, time.Minute), DelayLoop: micros(t, "loop", time.Millisecond, time.Hour),
 		Warmup: micros(t, "warmup", 0, time.Hour),
 	}
 	if rapid.Bool().Draw(t, "elsewhere") {
 		c.Dest = netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 4, 4, 4}), rapid.Uint16Range(1, 65535).Draw(t, "destport"))
 		c.Bind = netip.AddrFrom4([4]byte{10, 5, 5, 5})
+		c.BindPort, c.BindIf, c.Mark = rapid.Uint16().Draw(t, "bindport"), rapid.SampledFrom([]string{"", "eth0"}).Draw(t, "bindif"), rapid.Uint32().Draw(t, "mark")
+	}
+	drawQuestion(t, &c)
+	if !c.Ported() {
+		c.Dest = netip.AddrPortFrom(c.Dest.Addr(), 0)
+	}
+	if c.Kind == fsm.CheckMisc { // connects to nothing
+		c.Dest, c.ConnectTimeout = netip.AddrPortFrom(server.Addr(), 0), fsm.Duration(5*time.Second)
+		c.Bind, c.BindPort, c.BindIf, c.Mark = netip.Addr{}, 0, "", 0
 	}
 	return c
+}
+
+// drawQuestion draws what the kind asks.
+func drawQuestion(t *rapid.T, c *fsm.Check) {
+	host := func(label string) string {
+		return rapid.SampledFrom([]string{"", "example.com", "a-b.c"}).Draw(t, label)
+	}
+	switch c.Kind {
+	case fsm.CheckHTTP, fsm.CheckHTTPS:
+		c.HTTP = &fsm.HTTPCheck{
+			Protocol: rapid.SampledFrom([]string{"1.0", "1.0C", "1.1"}).Draw(t, "protocol"),
+			SNI:      c.Kind == fsm.CheckHTTPS && rapid.Bool().Draw(t, "sni"),
+		}
+		for range rapid.IntRange(1, 3).Draw(t, "urls") {
+			u := fsm.HTTPURL{
+				Path:        rapid.SampledFrom([]string{"/", "/a?b=c#d", "/%20x"}).Draw(t, "path"),
+				VirtualHost: host("host"), Digest: rapid.SampledFrom([]string{"", "d41d8cd98f00b204e9800998ecf8427e"}).Draw(t, "digest"),
+				Status: rapid.SampledFrom([][]fsm.StatusRange{{{From: 200, To: 299}}, {{From: 100, To: 100}, {From: 404, To: 599}}}).Draw(t, "status"),
+				Regex:  rapid.SampledFrom([]string{"", "ok", `^a\d+ "b" \\`, "(?is)x.y", "(?m)^z"}).Draw(t, "regex"),
+			}
+			if u.Regex != "" {
+				u.NoMatch, u.MinOffset = rapid.Bool().Draw(t, "no match"), rapid.IntRange(0, 9).Draw(t, "min")
+				u.MaxOffset = rapid.SampledFrom([]int{0, u.MinOffset + 1}).Draw(t, "max")
+			}
+			c.HTTP.URLs = append(c.HTTP.URLs, u)
+		}
+	case fsm.CheckSMTP:
+		c.Helo = rapid.SampledFrom([]string{"smtpchecker.keepalived.org", "a.b"}).Draw(t, "helo")
+	case fsm.CheckDNS:
+		c.DNS = &fsm.DNSCheck{Type: rapid.SampledFrom(fsm.DNSTypes).Draw(t, "type"), Name: rapid.SampledFrom([]string{".", "example.com", "x."}).Draw(t, "name")}
+	case fsm.CheckUDP:
+		c.UDP = &fsm.UDPCheck{Payload: rapid.SampledFrom([]string{"", "00ff"}).Draw(t, "payload")}
+		if c.UDP.Reply = rapid.Bool().Draw(t, "reply"); c.UDP.Reply {
+			c.UDP.Expect = rapid.SampledFrom([]string{"", "01xxx2"}).Draw(t, "expect")
+			c.UDP.MaxLength = rapid.IntRange(c.UDP.MinLength, 65535).Draw(t, "longest")
+		}
+	case fsm.CheckMisc:
+		c.Script = &fsm.ScriptCheck{
+			Script:  fsm.Script{Command: rapid.SampledFrom([]string{"/bin/true", `/x a b c\ d`}).Draw(t, "command"), User: rapid.SampledFrom([]string{"", "nobody", "a:b"}).Draw(t, "user")},
+			Timeout: fsm.Duration(time.Duration(rapid.IntRange(1, 100).Draw(t, "timeout")) * time.Second),
+		}
+	}
 }

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net"
-	"net/netip"
 	"regexp"
 	"slices"
 	"strings"
@@ -177,19 +176,6 @@ func (w *writer) addresses(r fsm.Router, block string, excluded bool) {
 			w.line(words...)
 		}
 	}, block)
-}
-
-func (w *writer) check(c fsm.Check, server netip.AddrPort) {
-	w.block(func() {
-		w.unless(c.Dest.Addr() == server.Addr(), "connect_ip", c.Dest.Addr().String())
-		w.unless(c.Dest.Port() == server.Port(), "connect_port", fmt.Sprint(c.Dest.Port()))
-		w.unless(!c.Bind.IsValid(), "bindto", c.Bind.String())
-		w.line("connect_timeout", seconds(c.ConnectTimeout))
-		w.line("retry", fmt.Sprint(c.Retry))
-		w.line("delay_before_retry", seconds(c.DelayBeforeRetry))
-		w.line("delay_loop", seconds(c.DelayLoop))
-		w.line("warmup", seconds(c.Warmup))
-	}, strings.ToUpper(string(c.Kind))+"_CHECK")
 }
 
 // proof reads what was written and compares: the one sure way to know that the

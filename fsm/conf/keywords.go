@@ -4,6 +4,8 @@ import (
 	"slices"
 	"strings"
 	"sync"
+
+	"lbcluster/fsm"
 )
 
 // omission is a group of keepalived's keywords that the table can't hold.
@@ -26,8 +28,9 @@ var omissions = map[string][]omission{
 	"vrrp_sync_group": routerOmissions,
 	"virtual_server":  serviceOmissions,
 	"real_server":     append(slices.Clone(checkerOmissions), serviceOmissions...),
-	"TCP_CHECK":       checkOmissions,
-	"authentication":  {{words: "auth_hmac", traffic: true, why: "adverts can't be signed; PASS is what VRRP version 2 offers"}},
+	"TCP_CHECK":       checkOmissions, "HTTP_GET": checkOmissions, "SSL_GET": checkOmissions, "SMTP_CHECK": checkOmissions,
+	"DNS_CHECK": checkOmissions, "UDP_CHECK": checkOmissions, "PING_CHECK": checkOmissions, "MISC_CHECK": checkOmissions,
+	"authentication": {{words: "auth_hmac", traffic: true, why: "adverts can't be signed; PASS is what VRRP version 2 offers"}},
 	"vrrp_track_process": {{words: "param_match", traffic: true,
 		why: "arguments are compared as a whole; the nearest is full_command with the whole command line"}},
 }
@@ -105,21 +108,18 @@ var serviceOmissions = []omission{
 	{words: "alpha", traffic: true, harmless: "off", why: "not supported yet: servers count as up until a check has failed"},
 	{words: "omega", why: "the services stay when a daemon stops, and nothing is notified then"},
 	{words: "ha_suspend", harmless: "off", why: "every director checks, so that any can take over; what they agree on counts"},
-	{words: "virtualhost", why: "of HTTP checks only"},
 	{words: "smtp_alert", why: "no mail is sent yet"},
 	{words: "snmp_name hashed", why: "there is no SNMP, and services are found by their addresses"},
 	{words: "log_all_failures", why: "every director's view of a server, and since when, is in lbcluster server list"},
 }
 
 var checkerOmissions = []omission{
-	{words: "HTTP_GET SSL_GET SMTP_CHECK", traffic: true, why: "not supported yet: a TCP_CHECK of the same port is the nearest"},
-	{words: "MISC_CHECK DNS_CHECK UDP_CHECK PING_CHECK FILE_CHECK BFD_CHECK", traffic: true,
-		why: "not supported yet: TCP_CHECK is the only kind of check so far"},
+	{words: "FILE_CHECK BFD_CHECK", traffic: true, why: "not supported yet: a MISC_CHECK that looks at the file is the nearest"},
 }
 
 var checkOmissions = []omission{
-	{words: "bind_if fwmark", traffic: true, why: "not supported yet: bindto names the address to check from"},
-	{words: "bind_port", traffic: true, why: "not supported yet: checks go from any free port"},
+	{words: "misc_dynamic", traffic: true, why: "not supported yet: a script's exit status is success or failure, and changes no weight"},
+	{words: "host", traffic: true, why: "of SMTP_CHECK, deprecated in keepalived too: write one SMTP_CHECK for each"},
 	{words: "alpha", traffic: true, harmless: "off", why: "not supported yet: servers count as up until a check has failed"},
 	{words: "log_all_failures", why: "every director's view of a server, and since when, is in lbcluster server list"},
 }
@@ -184,7 +184,9 @@ var homes = sync.OnceValue(func() map[string]string {
 	}{
 		{topLevel, topRules}, {"global_defs", globalRules}, {"vrrp_instance", routerRules},
 		{"authentication", authRules}, {"virtual_server", serviceRules}, {"real_server", serverRules},
-		{"TCP_CHECK", tcpRules}, {"vrrp_sync_group", groupRules}, {"vrrp_script", scriptRules}, // not those of trackers: quorum and weight mean more elsewhere
+		{"TCP_CHECK", checkRules}, {"HTTP_GET", kindRules[fsm.CheckHTTP]}, {"url", urlRules}, {"SMTP_CHECK", kindRules[fsm.CheckSMTP]},
+		{"DNS_CHECK", kindRules[fsm.CheckDNS]}, {"UDP_CHECK", kindRules[fsm.CheckUDP]}, {"MISC_CHECK", kindRules[fsm.CheckMisc]},
+		{"vrrp_sync_group", groupRules}, {"vrrp_script", scriptRules}, // not those of trackers: quorum and weight mean more elsewhere
 	}
 	home := map[string]string{}
 	note := func(word, where string) {

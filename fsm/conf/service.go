@@ -22,32 +22,26 @@ type timers struct {
 type serviceDraft struct {
 	fsm.VirtualServer
 	timers
-	at      *node
-	said    map[string]*node
-	weight  *int
-	inhibit bool
-	family  *bool           // ip_family, true: inet6
-	flags   map[string]bool // "sh-port", "flag-1", ...
-	servers []*serverDraft
+	at          *node
+	said        map[string]*node
+	weight      *int
+	inhibit     bool
+	family      *bool           // ip_family, true: inet6
+	virtualHost string          // for HTTP checks
+	flags       map[string]bool // "sh-port", "flag-1", ...
+	servers     []*serverDraft
 }
 
 // serverDraft is a real_server.
 type serverDraft struct {
 	fsm.RealServer // Port as the file has it; 0: it does not
 	timers
-	at      *node
-	said    map[string]*node
-	weight  *int
-	inhibit *bool
-	checks  []*checkDraft
-}
-
-// checkDraft is a TCP_CHECK.
-type checkDraft struct {
-	timers
-	at       *node
-	ip, bind netip.Addr
-	port     uint16
+	at          *node
+	said        map[string]*node
+	weight      *int
+	inhibit     *bool
+	checks      []*checkDraft
+	virtualHost string
 }
 
 var serviceRules = with(timerRules(func(b *builder) *timers { return &b.service.timers }), map[string]rule{
@@ -66,10 +60,10 @@ var serviceRules = with(timerRules(func(b *builder) *timers { return &b.service.
 	"ops":                {do: func(b *builder, n *node) { b.service.OnePacket = true; b.service.said["one-packet"] = n }},
 	"inhibit_on_failure": {max: 1, do: func(b *builder, n *node) { b.readBool(n, &b.service.inhibit) }},
 	"weight":             {min: 1, max: 1, do: func(b *builder, n *node) { b.readWeight(n, &b.service.weight) }},
+	"virtualhost":        {min: 1, max: 1, do: func(b *builder, n *node) { b.service.virtualHost = n.args[0] }},
 })
 
 func init() {
-	serverRules["TCP_CHECK"] = rule{block: true, repeat: true, do: (*builder).readTCP}
 	for _, word := range hashFlags {
 		serviceRules[word] = rule{do: (*builder).readHashFlag}
 	}
@@ -86,6 +80,7 @@ var serverRules = with(timerRules(func(b *builder) *timers { return &b.server.ti
 	"uthreshold":         {min: 1, max: 1, do: func(b *builder, n *node) { b.readThreshold(n, &b.server.UpperThreshold) }},
 	"lthreshold":         {min: 1, max: 1, do: func(b *builder, n *node) { b.readThreshold(n, &b.server.LowerThreshold) }},
 	"inhibit_on_failure": {max: 1, do: func(b *builder, n *node) { b.server.inhibit = new(bool); b.readBool(n, b.server.inhibit) }},
+	"virtualhost":        {min: 1, max: 1, do: func(b *builder, n *node) { b.server.virtualHost = n.args[0] }},
 })
 
 // timerRules are the rules for the timers of whichever level get returns.

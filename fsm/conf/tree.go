@@ -33,7 +33,7 @@ var blockParents = map[string][]string{
 	"virtual_ipaddress": {"vrrp_instance"}, "authentication": {"vrrp_instance"},
 	"TCP_CHECK": {"real_server"}, "HTTP_GET": {"real_server"}, "SSL_GET": {"real_server"},
 	"SMTP_CHECK": {"real_server"}, "MISC_CHECK": {"real_server"}, "DNS_CHECK": {"real_server"},
-	"UDP_CHECK": {"real_server"}, "PING_CHECK": {"real_server"},
+	"UDP_CHECK": {"real_server"}, "PING_CHECK": {"real_server"}, "url": {"HTTP_GET", "SSL_GET"},
 }
 
 // treeBuilder nests tokens into nodes.

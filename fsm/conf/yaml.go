@@ -97,6 +97,15 @@ type (
 		DelayBeforeRetry string `yaml:"delay_before_retry,omitempty"` // 1s
 		DelayLoop        string `yaml:"delay_loop,omitempty"`         // 5s
 		Warmup           string `yaml:"warmup,omitempty"`             // delay_loop
+		BindPort         uint16 `yaml:"bind_port,omitempty"`
+		BindIf           string `yaml:"bind_if,omitempty"`
+		Mark             uint32 `yaml:"fwmark,omitempty"`
+
+		HTTP   *yamlHTTP        `yaml:"http,omitempty"`
+		Helo   string           `yaml:"helo,omitempty"` // smtpchecker.keepalived.org
+		DNS    *yamlDNS         `yaml:"dns,omitempty"`
+		UDP    *yamlUDP         `yaml:"udp,omitempty"`
+		Script *yamlCheckScript `yaml:"script,omitempty"`
 	}
 )
 

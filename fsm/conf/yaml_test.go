@@ -98,7 +98,8 @@ func TestYAMLErrors(t *testing.T) {
 		{"address: 172.25.88.2\n", "address: web2\n", 11, "address", "not an IP address"},
 		{"address: 172.25.88.2\n", "weight: 3\n", 11, "real_servers", "address is missing"},
 		{"address: 172.25.88.2\n", "address: 172.25.88.100\n", 11, "address", "is a VIP"},
-		{"kind: tcp", "kind: http", 13, "kind", "not supported"},
+		{"kind: tcp", "kind: bfd", 13, "kind", "not supported"},
+		{"kind: tcp", "kind: http", 13, "checks", "needs http"},
 		{"kind: tcp", "delay_loop: 1s", 13, "checks", "kind is missing"},
 		{"kind: tcp", "kind: tcp\n            retry: -1", 14, "retry", "not from 0"},
 		{"kind: tcp", "kind: tcp\n            bind: here", 14, "bind", "not an IP address"},
@@ -126,7 +127,7 @@ func TestYAMLErrors(t *testing.T) {
 func TestYAMLAllInOneRun(t *testing.T) {
 	for _, c := range [][2]string{{"vrid: 51", "vrd: 51"}, {"vrid: 51", "vrid: 300"}} {
 		text := strings.Replace(smallYAML, c[0], c[1], 1)
-		text = strings.Replace(text, "kind: tcp", map[bool]string{true: "knd: tcp", false: "kind: udp"}[c[1] == "vrd: 51"], 1)
+		text = strings.Replace(text, "kind: tcp", map[bool]string{true: "knd: tcp", false: "kind: bfd"}[c[1] == "vrd: 51"], 1)
 		if _, problems := ParseYAML("f", []byte(text)); len(problems) != 2 || problems[0].Line != 4 || problems[1].Line != 13 {
 			t.Error(lines(problems))
 		}

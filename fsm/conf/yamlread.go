@@ -152,7 +152,7 @@ func (y *yamlReader) required(path, key, value string, allowed ...string) {
 }
 
 func (y *yamlReader) check(path string, c yamlCheck, server netip.AddrPort) fsm.Check {
-	y.required(path, "kind", c.Kind, string(fsm.CheckTCP))
+	y.required(path, "kind", c.Kind, textsOf(fsm.CheckKinds)...)
 	out := fsm.Check{
 		Kind: fsm.CheckKind(c.Kind), Dest: server,
 		ConnectTimeout:   y.duration(path+".connect_timeout", c.ConnectTimeout, yamlConnectTimeout),
@@ -171,6 +171,11 @@ func (y *yamlReader) check(path string, c yamlCheck, server netip.AddrPort) fsm.
 		}
 		out.Bind = a
 	}
+	if !out.Ported() {
+		out.Dest = netip.AddrPortFrom(out.Dest.Addr(), 0)
+	}
+	out.BindPort, out.BindIf, out.Mark = c.BindPort, c.BindIf, c.Mark
+	y.question(path, c, &out)
 	return out
 }
 

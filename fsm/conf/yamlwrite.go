@@ -114,9 +114,13 @@ func serverToYAML(v fsm.VirtualServer, r fsm.RealServer) yamlServer {
 			Kind: string(c.Kind), Dest: c.Dest.String(), ConnectTimeout: c.ConnectTimeout.String(), Retry: ptr(c.Retry),
 			DelayBeforeRetry: c.DelayBeforeRetry.String(), DelayLoop: c.DelayLoop.String(), Warmup: c.Warmup.String(),
 		}
+		if !c.Ported() {
+			check.Dest = c.Dest.Addr().String()
+		}
 		if c.Bind.IsValid() {
 			check.Bind = c.Bind.String()
 		}
+		questionToYAML(c, &check)
 		y.Checks = append(y.Checks, check)
 	}
 	return y

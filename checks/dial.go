@@ -1,0 +1,115 @@
+package checks
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"lbcluster/fsm"
+)
+
+// Dial makes the probe that c describes. Each step of it (connecting, the TLS
+// handshake and one answer together) ends within c.ConnectTimeout. It returns nil if
+// the check passed; the error's text is meant for people and short: "connection
+// refused", "no answer within 3s".
+func Dial(ctx context.Context, c fsm.Check) error {
+	probe := map[fsm.CheckKind]func(context.Context, fsm.Check) error{
+		fsm.CheckTCP: dialTCP, fsm.CheckHTTP: askHTTP, fsm.CheckHTTPS: askHTTP, fsm.CheckSMTP: askSMTP,
+		fsm.CheckDNS: askDNS, fsm.CheckUDP: askUDP, fsm.CheckPing: ping, fsm.CheckMisc: runScript,
+	}[c.Kind]
+	if probe == nil {
+		return fmt.Errorf("this version has no check of kind %q", c.Kind)
+	}
+	return probe(ctx, c)
+}
+
+// connect opens a connection, or an UDP socket, as c says.
+func connect(ctx context.Context, c fsm.Check, network string) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.ConnectTimeout.D())
+	defer cancel()
+	d := net.Dialer{KeepAlive: -1, Control: func(_, _ string, raw syscall.RawConn) error { return mark(raw, c) }}
+	if c.Bind.IsValid() || c.BindPort != 0 {
+		local := netip.AddrPortFrom(c.Bind, c.BindPort)
+		if !c.Bind.IsValid() {
+			local = netip.AddrPortFrom(unspecified(c.Dest.Addr()), c.BindPort)
+		}
+		if d.LocalAddr = net.TCPAddrFromAddrPort(local); network == "udp" {
+			d.LocalAddr = net.UDPAddrFromAddrPort(local)
+		}
+	}
+	conn, err := d.DialContext(ctx, network, c.Dest.String())
+	if err != nil {
+		return nil, explain(err, c)
+	}
+	return conn, nil
+}
+
+func unspecified(of netip.Addr) netip.Addr {
+	if of.Is4() {
+		return netip.IPv4Unspecified()
+	}
+	return netip.IPv6Unspecified()
+}
+
+// mark sets what a socket has besides addresses.
+func mark(raw syscall.RawConn, c fsm.Check) error {
+	var failed error
+	set := func(fd uintptr) {
+		if c.Mark != 0 {
+			failed = errors.Join(failed, os.NewSyscallError("setting the firewall mark", unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_MARK, int(c.Mark))))
+		}
+		if c.BindIf != "" {
+			failed = errors.Join(failed, os.NewSyscallError("checking from "+c.BindIf, unix.SetsockoptString(int(fd), unix.SOL_SOCKET, unix.SO_BINDTODEVICE, c.BindIf)))
+		}
+		if c.BindPort != 0 { // the last check's connection may not be gone yet
+			failed = errors.Join(failed, unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEADDR, 1))
+		}
+	}
+	if err := raw.Control(set); err != nil {
+		return err
+	}
+	return failed
+}
+
+// step gives what follows on conn its time, and ends it early with ctx. The returned
+// function must be called when it is over.
+func step(ctx context.Context, conn net.Conn, c fsm.Check) (over func() bool) {
+	_ = conn.SetDeadline(time.Now().Add(c.ConnectTimeout.D())) // fails only on a closed one
+	return context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
+}
+
+// dialTCP connects and closes at once, in the ordinary way (FIN), as
+// keepalived's TCP_CHECK does.
+func dialTCP(ctx context.Context, c fsm.Check) error {
+	conn, err := connect(ctx, c, "tcp")
+	if err != nil {
+		return err
+	}
+	// The server has accepted; how the connection ends is no part of the check.
+	_ = conn.Close()
+	return nil
+}
+
+// explain shortens what a probe failed with to its cause.
+func explain(err error, c fsm.Check) error {
+	var errno syscall.Errno
+	var named *os.SyscallError
+	switch {
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
+		return fmt.Errorf("no answer within %s", c.ConnectTimeout)
+	case errors.As(err, &errno) && errno == syscall.EADDRNOTAVAIL && c.Bind.IsValid():
+		return fmt.Errorf("cannot check from %s: %w", c.Bind, errno)
+	case errors.As(err, &named) && (c.Mark != 0 || c.BindIf != "") && named.Syscall != "connect":
+		return named
+	case errors.As(err, &errno):
+		return errno
+	}
+	return err
+}
