@@ -23,6 +23,11 @@ func (t *Table) summarise(set string, cfg Config) summary {
 	return s
 }
 
+// Deletions is how many of the changes that [Table.Diff] lists delete something.
+func (t *Table) Deletions(set string, cfg Config) int {
+	return t.summarise(set, cfg.canonical(set)).deleted
+}
+
 // count takes in one change; its path is asked for only if it is told.
 func (s *summary) count(op string, path func() string) {
 	s.total++

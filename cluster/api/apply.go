@@ -38,9 +38,15 @@ func (s *Server) postApply(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	plan, err := makePlan(t, req)
-	if err != nil {
-		return nil, err
+	plan := Plan{Revision: t.Revision, Changes: []fsm.Change{}}
+	brief := req.Brief && t.Unconfirmed() == nil
+	if brief {
+		plan.Deletes = t.Deletions(req.Set, req.Config)
+	}
+	if !brief || plan.Deletes > 0 && !req.Prune {
+		if plan, err = makePlan(t, req); err != nil {
+			return nil, err
+		}
 	}
 	if plan.Deletes > 0 && !req.Prune {
 		return nil, needsConfirmation(plan)

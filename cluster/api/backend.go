@@ -132,6 +132,9 @@ type ApplyRequest struct {
 	Why           string                  `json:"why,omitempty"`
 	Homes         map[string]fsm.MemberID `json:"homes,omitempty"`
 	ConfirmWithin fsm.Duration            `json:"confirm_within,omitempty"`
+	// Brief: the reply's plan need not list the changes again, which whoever asks
+	// has from the plan before.
+	Brief bool `json:"brief,omitempty"`
 }
 
 func (r ApplyRequest) command() fsm.ApplySet {

@@ -145,21 +145,22 @@ func TestWhoAsked(t *testing.T) {
 
 // TestDeletionNeedsPrune: neither by accident nor by a short cut.
 func TestDeletionNeedsPrune(t *testing.T) {
-	f := apitest.NewCluster()
-	c := serve(t, f)
-	apply := func(id string, prune bool) error {
-		_, err := c.Apply(t.Context(), api.ApplyRequest{Set: "a", IfRevision: f.Table().Revision, Prune: prune, Config: fsm.Config{Globals: fsm.Globals{RouterID: id}}})
-		return err
-	}
-	if err := apply("x", false); err != nil {
-		t.Fatal(err)
-	}
-	var p *api.Problem
-	if err := apply("", false); !errors.As(err, &p) || p.Code != api.CodeNeedsConfirmation {
-		t.Errorf("a deletion without prune: %v", err)
-	}
-	if err := apply("", true); err != nil {
-		t.Errorf("a deletion with prune: %v", err)
+	for _, brief := range []bool{false, true} {
+		f := apitest.NewCluster()
+		c := serve(t, f)
+		apply := func(id string, prune bool) (api.ApplyReply, error) {
+			return c.Apply(t.Context(), api.ApplyRequest{Set: "a", IfRevision: f.Table().Revision, Prune: prune, Brief: brief, Config: fsm.Config{Globals: fsm.Globals{RouterID: id}}})
+		}
+		if r, err := apply("x", false); err != nil || brief == (len(r.Plan.Changes) > 0) {
+			t.Fatalf("brief %v: %+v, %v", brief, r, err)
+		}
+		var p *api.Problem
+		if _, err := apply("", false); !errors.As(err, &p) || p.Code != api.CodeNeedsConfirmation || len(p.Problems) == 0 {
+			t.Errorf("a deletion without prune: %v", err)
+		}
+		if r, err := apply("", true); err != nil || r.Plan.Deletes != 1 {
+			t.Errorf("a deletion with prune: %+v, %v", r, err)
+		}
 	}
 }
 

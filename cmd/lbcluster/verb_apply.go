@@ -221,7 +221,7 @@ const commitTries = 10
 // and other sets make new revisions all the time: while the difference is still
 // the very one that was agreed to, it is applied on the newer revision.
 func (a *app) commit(ctx context.Context, req api.ApplyRequest, plan api.Plan) error {
-	req.Prune = plan.Deletes > 0
+	req.Prune, req.Brief = plan.Deletes > 0, true
 	var r api.ApplyReply
 	var err error
 	agreed := plan.Changes
@@ -250,6 +250,7 @@ func (a *app) commit(ctx context.Context, req api.ApplyRequest, plan api.Plan) e
 	if err != nil {
 		return fmt.Errorf("apply: %w", err)
 	}
+	r.Plan = plan
 	return a.print(r, func() string {
 		text := fmt.Sprintf("Applied: the table is at revision %d on a majority of the members.\n", r.Revision)
 		if req.ConfirmWithin > 0 {
