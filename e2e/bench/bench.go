@@ -14,6 +14,7 @@ import (
 	"lbcluster/e2e/lab"
 	"lbcluster/e2e/lab/guest"
 	"lbcluster/e2e/lab/probe"
+	"lbcluster/e2e/scale"
 )
 
 // Run is the benchmark: a guest.Entry. Its arguments name events; "trials=N" sets
@@ -29,6 +30,13 @@ func Run(ctx context.Context, _ io.Reader, out io.Writer) error {
 	}
 	r := &runner{out: out, plan: plan, results: results{}, began: time.Now()}
 	var errs []error
+	if plan.size {
+		defer fmt.Fprintln(out)
+		errs = append(errs, scale.Run(out))
+	}
+	if !plan.events {
+		return errors.Join(errs...)
+	}
 	for _, st := range stages {
 		errs = append(errs, r.stage(ctx, st))
 	}
@@ -46,7 +54,12 @@ type plan struct {
 	names  []string // of events; empty: all
 	trials int      // of each event with each system; 0: as the events say
 	list   bool
+	events bool // some event is asked for
+	size   bool // and the sizes of tables are
 }
+
+// sizeName asks for package scale.
+const sizeName = "size"
 
 func readPlan(args []string) (plan, error) {
 	var p plan
@@ -60,6 +73,12 @@ func readPlan(args []string) (plan, error) {
 		if p.trials, err = strconv.Atoi(n); err != nil || p.trials < 1 {
 			return p, fmt.Errorf("%q is no number of trials", arg)
 		}
+	}
+	if p.size = len(p.names) == 0; slices.Contains(p.names, sizeName) {
+		p.names = slices.DeleteFunc(p.names, func(n string) bool { return n == sizeName })
+		p.size, p.events = true, len(p.names) > 0
+	} else {
+		p.events = true
 	}
 	if slices.Equal(p.names, []string{"list"}) {
 		p.list = true
@@ -79,6 +98,7 @@ func list() string {
 	for _, e := range events {
 		fmt.Fprintf(&b, "  %-11s %s\n", e.name, e.title)
 	}
+	fmt.Fprintf(&b, "  %-11s %s\n", sizeName, "Tables of 100, 1 000 and 10 000 real servers: applied, changed, repaired, restarted")
 	return b.String()
 }
 
