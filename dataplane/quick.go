@@ -109,7 +109,7 @@ func (p *Plane) fresh(t *fsm.Table) ([]ipvs.Service, bool) {
 	shared := p.record.get().Shared
 	plain := func(key fsm.ServiceKey, of *fsm.Table) bool {
 		v, there := of.Service(key)
-		return there && v.Mark == 0 && !slices.Contains(shared, key.String()) &&
+		return there && v.Mark == 0 && v.Sorry == nil && !slices.Contains(shared, key.String()) &&
 			!slices.ContainsFunc(v.RealServers, func(r fsm.RealServer) bool { return p.settled.own[r.Addr] })
 	}
 	for key := range touched {

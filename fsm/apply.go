@@ -59,6 +59,9 @@ func (t *Table) Apply(c Command) (*Table, Result, error) {
 	if err == nil && (len(e.news) > 0 || e.recount()) {
 		e.place()
 	}
+	if err == nil && len(e.news) > 0 {
+		e.pools()
+	}
 	if err != nil {
 		return t, Result{Revision: t.Revision}, err
 	}

@@ -21,6 +21,7 @@ func (t *Table) Check() error {
 	c.checkGroups()
 	c.checkPlaces()
 	c.checkVotes()
+	c.checkPools()
 	c.checkOverrides()
 	c.checkOwners()
 	c.checkEvents()

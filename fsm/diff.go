@@ -224,6 +224,13 @@ func serviceFields(v VirtualServer) []field {
 	l.flag("hash_port", v.HashPort)
 	l.flag("hash_fallback", v.HashFallback)
 	l.text("group", quoted(v.Group))
+	l.number("quorum", uint64(v.Quorum))
+	l.number("hysteresis", uint64(v.Hysteresis))
+	if s := v.Sorry; s != nil {
+		l.text("sorry_server", s.AddrPort().String())
+		l.text("sorry_server_lvs_method", quoted(string(s.Method)))
+		l.flag("sorry_server_inhibit", s.Inhibit)
+	}
 	matches := make([]string, len(v.Matches))
 	for i, m := range v.Matches {
 		matches[i] = m.String()

@@ -36,25 +36,25 @@ type Dest struct {
 // Effective is what IPVS shall have, sorted by key: a pure function of the
 // table. A server that is down is left out (with Inhibit: weight 0), a disabled
 // one is left out, a drained one has weight 0, and a weight set by hand
-// replaces the file's.
+// replaces the file's. Where too few are up, the sorry server stands for them.
 func (t *Table) Effective() []Service {
 	return t.EffectiveWhere(func(ServiceKey) bool { return true })
 }
 
 // EffectiveWhere is the part of [Table.Effective] whose virtual servers are wanted.
 func (t *Table) EffectiveWhere(wanted func(ServiceKey) bool) []Service {
-	hands, x := handsOf(t.Overrides), t.index()
+	hands, x, short := handsOf(t.Overrides), t.index(), t.short()
 	all := make([]Service, 0, len(t.Services))
 	for i, v := range t.Services {
 		if wanted(v.ServiceKey) {
-			all = append(all, t.effective(v, x.of[i], hands))
+			all = append(all, t.effective(v, x.of[i], hands, short[v.ServiceKey]))
 		}
 	}
 	return all
 }
 
 // effective is one virtual server; targets are those of its real servers.
-func (t *Table) effective(v VirtualServer, targets []Target, hands byHand) Service {
+func (t *Table) effective(v VirtualServer, targets []Target, hands byHand, short bool) Service {
 	s := Service{
 		ServiceKey: v.ServiceKey, Scheduler: v.Scheduler, Method: v.Method,
 		OnePacket: v.OnePacket, HashPort: v.HashPort, HashFallback: v.HashFallback, Dests: make([]Dest, 0, len(v.RealServers)),
@@ -71,6 +71,7 @@ func (t *Table) effective(v VirtualServer, targets []Target, hands byHand) Servi
 			s.Dests = append(s.Dests, Dest{r.Addr, r.Port, v.MethodOf(r), weight, r.UpperThreshold, r.LowerThreshold})
 		}
 	}
+	s.Dests = v.sorry(s.Dests, short)
 	slices.SortFunc(s.Dests, func(a, b Dest) int {
 		return netip.AddrPortFrom(a.Addr, a.Port).Compare(netip.AddrPortFrom(b.Addr, b.Port))
 	})
@@ -119,7 +120,7 @@ func (t *Table) ServerStates(key ServiceKey) []ServerState {
 	if !ok {
 		return nil
 	}
-	hands, voters := handsOf(t.Overrides), t.voters()
+	hands, voters, sorry := handsOf(t.Overrides), t.voters(), v.Sorry != nil && t.short()[key]
 	states := make([]ServerState, 0, len(v.RealServers))
 	for _, r := range v.RealServers {
 		target := r.Target()
@@ -132,6 +133,10 @@ func (t *Table) ServerStates(key ServiceKey) []ServerState {
 		orEmpty(&s.Down)
 		s.Effective, s.InKernel = effective(r, o, s.Health.Down)
 		s.Why = s.why(sum)
+		if sorry && s.Effective > 0 {
+			s.Effective, s.InKernel = 0, false
+			s.Why += "; the sorry server serves instead: too few are up"
+		}
 		states = append(states, s)
 	}
 	return states

@@ -12,6 +12,7 @@ func (v VirtualServer) equalHead(o VirtualServer) bool {
 	return v.ServiceKey == o.ServiceKey && v.Scheduler == o.Scheduler && v.Method == o.Method &&
 		v.Persistence == o.Persistence && v.PersistenceMask == o.PersistenceMask && v.PersistenceEngine == o.PersistenceEngine &&
 		v.OnePacket == o.OnePacket && v.HashPort == o.HashPort && v.HashFallback == o.HashFallback &&
+		v.Quorum == o.Quorum && v.Hysteresis == o.Hysteresis && (v.Sorry == o.Sorry || v.Sorry != nil && o.Sorry != nil && *v.Sorry == *o.Sorry) &&
 		v.Group == o.Group && slices.Equal(v.Matches, o.Matches)
 }
 

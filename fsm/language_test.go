@@ -362,6 +362,11 @@ func (a args) service() VirtualServer {
 	}
 	v.PersistenceEngine, v.Group = a.keys["engine"], a.keys["group"]
 	v.OnePacket, v.HashPort, v.HashFallback = a.keys["ops"] == "yes", a.keys["hash_port"] == "yes", a.keys["hash_fallback"] == "yes"
+	v.Quorum, v.Hysteresis = uint32(a.number("quorum", 0)), uint32(a.number("hysteresis", 0))
+	if sorry := a.keys["sorry"]; sorry != "" {
+		at := parseAddrPort(sorry)
+		v.Sorry = &SorryServer{Addr: at.Addr(), Port: at.Port(), Inhibit: a.keys["sorry_inhibit"] == "yes"}
+	}
 	for _, word := range a.words[2:] {
 		v.Matches = append(v.Matches, parseMatch(word))
 	}

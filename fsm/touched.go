@@ -23,7 +23,26 @@ func (t *Table) Touched(before *Table) map[ServiceKey]bool {
 	}
 	t.touchedByHealth(before, touched)
 	t.touchedByHand(before, touched)
+	t.touchedByPools(before, touched)
 	return touched
+}
+
+func (t *Table) touchedByPools(before *Table, touched map[ServiceKey]bool) {
+	if same(t.Short, before.Short) {
+		return
+	}
+	is, was := t.short(), before.short()
+	for key := range is {
+		touched[key] = touched[key] || !was[key]
+	}
+	for key := range was {
+		touched[key] = touched[key] || !is[key]
+	}
+	for key, yes := range touched {
+		if !yes {
+			delete(touched, key)
+		}
+	}
 }
 
 func (t *Table) touchedByHealth(before *Table, touched map[ServiceKey]bool) {

@@ -133,6 +133,8 @@ func setOther(t *testing.T, f reflect.Value) {
 		f.SetInt(int64(time.Second))
 	case reflect.Uint8, reflect.Uint16, reflect.Uint32:
 		f.SetUint(1)
+	case reflect.Pointer:
+		f.Set(reflect.New(f.Type().Elem()))
 	case reflect.Slice:
 		f.Set(reflect.MakeSlice(f.Type(), 1, 1))
 	default:

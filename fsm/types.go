@@ -205,7 +205,12 @@ type VirtualServer struct {
 	Group string `json:"group,omitempty"`
 	// Matches say which packets of a firewall mark service every director marks.
 	// None: somebody else's rule must.
-	Matches     []Match      `json:"matches,omitempty"`
+	Matches []Match `json:"matches,omitempty"`
+	// Quorum is the weight of real servers that must be up (0: 1), Hysteresis how much
+	// less, or more, makes the difference: see ShortPool. Sorry serves otherwise.
+	Quorum      uint32       `json:"quorum,omitempty"`
+	Hysteresis  uint32       `json:"hysteresis,omitempty"`
+	Sorry       *SorryServer `json:"sorry_server,omitempty"`
 	RealServers []RealServer `json:"real_servers"` // order of the file; unique by Addr and Port
 }
 
@@ -414,6 +419,9 @@ type Table struct {
 	// Votes has entries of present directors on current targets only.
 	Votes  map[Target]map[MemberID]Vote `json:"votes"`
 	Health map[Target]Health            `json:"health"` // current targets only
+	// Short are the pools that are short, by Service; empty while the log has no
+	// command of version 3 that touched one.
+	Short []ShortPool `json:"short,omitempty"`
 	// Overrides are of current real servers only, by Service, then Server; each pair once.
 	Overrides []Override          `json:"overrides"`
 	Tokens    []Token             `json:"tokens"` // in the order they were added; a used-up one is gone

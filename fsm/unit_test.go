@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"reflect"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -392,9 +393,10 @@ func TestStormIsSummedUp(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	last := table.Events[len(table.Events)-1]
-	if want := "and of further real servers 1180 are down and 0 up"; last.Text != want || table.Events[0].Revision != 1 {
-		t.Errorf("got %q; the oldest event is of revision %d", last.Text, table.Events[0].Revision)
+	const want = "and of further real servers 1180 are down and 0 up"
+	said := slices.ContainsFunc(table.Events, func(e Event) bool { return e.Text == want })
+	if !said || table.Events[0].Revision != 1 {
+		t.Errorf("it is not summed up; the oldest event is of revision %d", table.Events[0].Revision)
 	}
 	if dests := table.Effective()[0].Dests; len(dests) != 0 {
 		t.Errorf("%d destinations are left", len(dests))

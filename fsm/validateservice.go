@@ -32,6 +32,7 @@ func (p *problems) service(v VirtualServer) {
 			p.add(path, "group: %s", bad)
 		}
 	}
+	p.pool(path, v)
 	seen := map[netip.AddrPort]bool{}
 	for _, r := range v.RealServers {
 		p.server(v, r)

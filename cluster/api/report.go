@@ -106,15 +106,19 @@ type ServiceReport struct {
 	Method    fsm.Method     `json:"method"`
 	Group     string         `json:"group,omitempty"`
 	// Persistence and the rest are as in fsm.VirtualServer.
-	Persistence       fsm.Duration   `json:"persistence,omitempty"`
-	PersistenceMask   uint8          `json:"persistence_mask,omitempty"`
-	PersistenceEngine string         `json:"persistence_engine,omitempty"`
-	OnePacket         bool           `json:"one_packet,omitempty"`
-	HashPort          bool           `json:"hash_port,omitempty"`
-	HashFallback      bool           `json:"hash_fallback,omitempty"`
-	Matches           []fsm.Match    `json:"matches,omitempty"` // of a firewall mark
-	Router            string         `json:"router,omitempty"`  // that has its address; empty: none
-	Servers           []ServerReport `json:"servers"`
+	Persistence       fsm.Duration `json:"persistence,omitempty"`
+	PersistenceMask   uint8        `json:"persistence_mask,omitempty"`
+	PersistenceEngine string       `json:"persistence_engine,omitempty"`
+	OnePacket         bool         `json:"one_packet,omitempty"`
+	HashPort          bool         `json:"hash_port,omitempty"`
+	HashFallback      bool         `json:"hash_fallback,omitempty"`
+	Matches           []fsm.Match  `json:"matches,omitempty"` // of a firewall mark
+	Router            string       `json:"router,omitempty"`  // that has its address; empty: none
+	// Sorry is the sorry server, and Pool says since when and how too few real servers
+	// are up; empty: enough are.
+	Sorry   *fsm.SorryServer `json:"sorry_server,omitempty"`
+	Pool    string           `json:"pool,omitempty"`
+	Servers []ServerReport   `json:"servers"`
 }
 
 // ServerReport is one real server: what the checks agree on, what an operator

@@ -14,7 +14,7 @@ func (v *view) service(s fsm.VirtualServer) ServiceReport {
 		Key: s.ServiceKey, Set: s.Set, Scheduler: s.Scheduler, Method: s.Method, Group: s.Group,
 		Persistence: s.Persistence, PersistenceMask: s.PersistenceMask, PersistenceEngine: s.PersistenceEngine,
 		OnePacket: s.OnePacket, HashPort: s.HashPort, HashFallback: s.HashFallback, Matches: s.Matches,
-		Servers: []ServerReport{},
+		Servers: []ServerReport{}, Sorry: s.Sorry, Pool: v.table.PoolState(s.ServiceKey),
 	}
 	for _, a := range s.Addrs() {
 		out.Router = cmp.Or(out.Router, v.routerOf(a))

@@ -19,7 +19,15 @@ func renderService(s api.ServiceReport, all api.StatusReport) string {
 	}
 	facts := []string{"Virtual server " + s.Key.String(), s.Scheduler, methodName(s.Method)}
 	facts = append(append(facts, options(s)...), placeOf(s))
-	return strings.Join(facts, ", ") + "\n" + markLine(s) + t.indented("  ")
+	return strings.Join(facts, ", ") + "\n" + markLine(s) + poolLine(s) + t.indented("  ")
+}
+
+// poolLine says that too few real servers are up.
+func poolLine(s api.ServiceReport) string {
+	if s.Pool == "" {
+		return ""
+	}
+	return "  " + s.Pool + "\n"
 }
 
 // serverName says how packets reach a server if it is not as with the others.
@@ -90,6 +98,21 @@ func renderOpen(services []api.ServiceReport) string {
 	for _, s := range services {
 		if s.Router == "" {
 			fmt.Fprintf(&b, "%s: %s\n", s.Key, placeOf(s))
+		}
+	}
+	if b.Len() == 0 {
+		return ""
+	}
+	return "\n" + b.String()
+}
+
+// renderPools lists the virtual servers with too few real servers, below a list of
+// servers.
+func renderPools(services []api.ServiceReport) string {
+	var b strings.Builder
+	for _, s := range services {
+		if s.Pool != "" {
+			fmt.Fprintf(&b, "%s: %s\n", s.Key, s.Pool)
 		}
 	}
 	if b.Len() == 0 {

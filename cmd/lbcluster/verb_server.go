@@ -61,7 +61,7 @@ func renderServers(services []api.ServiceReport) string {
 			t.row(s.Key, serverName(s, rs), health(rs), admin(rs.Admin), weight(rs), rs.Why)
 		}
 	}
-	return t.String() + renderOpen(services)
+	return t.String() + renderPools(services) + renderOpen(services)
 }
 
 func (a *app) serverStateCommand(name string, state fsm.AdminState, short, long, done string) *cobra.Command {

@@ -271,6 +271,12 @@ func fromService(f Facts, v fsm.VirtualServer) {
 			f[Fact{element, "persistence_granularity"}] = mask(v.Addr, v.PersistenceMask)
 		}
 	}
+	if v.Quorum > 1 {
+		f[Fact{element, "quorum"}] = fmt.Sprintf("%d, hysteresis = %d", v.Quorum, v.Hysteresis)
+	}
+	if s := v.Sorry; s != nil {
+		f[Fact{element, "sorry_server"}] = fmt.Sprintf("[%s]:%s:%d", s.Addr, v.Protocol, s.Port)
+	}
 	for _, r := range v.RealServers {
 		fromServer(f, element, v.Method, r)
 	}

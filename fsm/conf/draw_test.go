@@ -1,6 +1,7 @@
 package conf
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"time"
@@ -187,7 +188,34 @@ func drawService(t *rapid.T, i int) fsm.VirtualServer {
 		}
 		s.RealServers = append(s.RealServers, drawServer(t, a, s))
 	}
+	drawPool(t, i, &s)
 	return s
+}
+
+// drawPool draws a quorum that the real servers can reach, and a sorry server.
+func drawPool(t *rapid.T, i int, s *fsm.VirtualServer) {
+	sum := 0
+	for _, r := range s.RealServers {
+		sum += r.Weight
+	}
+	if sum >= 2 && rapid.Bool().Draw(t, "quorum") {
+		s.Quorum = uint32(rapid.IntRange(2, sum).Draw(t, "how many"))
+		s.Hysteresis = uint32(rapid.IntRange(0, int(s.Quorum)-1).Draw(t, "hysteresis"))
+	}
+	if !rapid.Bool().Draw(t, "sorry") {
+		return
+	}
+	a := netip.AddrFrom4([4]byte{10, 6, byte(i), 1})
+	if s.Is6() {
+		a = netip.MustParseAddr("2001:db8:6::1")
+	}
+	s.Sorry = &fsm.SorryServer{Addr: a, Port: s.Port, Inhibit: rapid.Bool().Draw(t, "sorry inhibit")}
+	if m := rapid.SampledFrom(fsm.Methods).Draw(t, "sorry method"); m != s.Method {
+		s.Sorry.Method = m
+	}
+	if cmp.Or(s.Sorry.Method, s.Method) == fsm.Masquerade {
+		s.Sorry.Port = rapid.Uint16Range(1, 65535).Draw(t, "sorry port")
+	}
 }
 
 func drawKey(t *rapid.T, i int) fsm.ServiceKey {

@@ -100,10 +100,6 @@ var routerOmissions = []omission{
 }
 
 var serviceOmissions = []omission{
-	{words: "sorry_server sorry_server_inhibit sorry_server_lvs_method", traffic: true,
-		why: "not supported yet: a real_server of weight 0 that lbcluster server weight raises is the nearest"},
-	{words: "quorum", traffic: true, harmless: "1", why: "not supported yet: a virtual server serves with the servers that are up, down to one"},
-	{words: "hysteresis", harmless: "0", why: "means nothing without a quorum"},
 	{words: "quorum_up quorum_down notify_up notify_down", traffic: true, why: "not supported yet: no program runs when a server changes; lbcluster events --follow tells"},
 	{words: "alpha", traffic: true, harmless: "off", why: "not supported yet: servers count as up until a check has failed"},
 	{words: "omega", why: "the services stay when a daemon stops, and nothing is notified then"},

@@ -61,6 +61,19 @@ var serviceRules = with(timerRules(func(b *builder) *timers { return &b.service.
 	"inhibit_on_failure": {max: 1, do: func(b *builder, n *node) { b.readBool(n, &b.service.inhibit) }},
 	"weight":             {min: 1, max: 1, do: func(b *builder, n *node) { b.readWeight(n, &b.service.weight) }},
 	"virtualhost":        {min: 1, max: 1, do: func(b *builder, n *node) { b.service.virtualHost = n.args[0] }},
+	"quorum":             {min: 1, max: 1, do: func(b *builder, n *node) { b.readPoolWeight(n, 1, &b.service.Quorum) }},
+	"hysteresis":         {min: 1, max: 1, do: func(b *builder, n *node) { b.readPoolWeight(n, 0, &b.service.Hysteresis) }},
+	"sorry_server":       {min: 1, max: 2, do: (*builder).readSorry},
+	"sorry_server_inhibit": {do: func(b *builder, n *node) {
+		if b.hasSorry(n) {
+			b.service.Sorry.Inhibit = true
+		}
+	}},
+	"sorry_server_lvs_method": {min: 1, max: 1, do: func(b *builder, n *node) {
+		if b.hasSorry(n) {
+			b.method(n, &b.service.Sorry.Method)
+		}
+	}},
 })
 
 func init() {
@@ -379,6 +392,7 @@ func (b *builder) defaults(d *serviceDraft, keys []fsm.ServiceKey) {
 		}
 	}
 	b.hashFlags(d)
+	b.pool(d)
 }
 
 func (b *builder) defaultProtocol(d *serviceDraft, keys []fsm.ServiceKey) {
@@ -430,6 +444,7 @@ func (b *builder) addKey(d serviceDraft, key fsm.ServiceKey, first bool) {
 		b.places.value(path, word, place{n.pos, n.word})
 	}
 	d.RealServers = nil
+	d.Sorry = d.sorry(key)
 	for _, s := range d.servers {
 		r := b.addServer(&d, *s, first)
 		twice := b.lenient && slices.ContainsFunc(d.RealServers, func(o fsm.RealServer) bool { return o.AddrPort() == r.AddrPort() })

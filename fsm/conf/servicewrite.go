@@ -70,6 +70,7 @@ func (w *writer) service(s fsm.VirtualServer, name []string) {
 			w.unless(int(meant(s)) == s.BitLen(), "persistence_granularity", granularity(s.ServiceKey, s.PersistenceMask))
 			w.unless(s.PersistenceEngine == "", "persistence_engine", s.PersistenceEngine)
 		}
+		w.pool(s)
 		for _, r := range s.RealServers {
 			w.server(r)
 		}

@@ -72,6 +72,9 @@ type (
 		PersistenceMask   *int         `yaml:"persistence_mask,omitempty"` // 32 or 128
 		PersistenceEngine string       `yaml:"persistence_engine,omitempty"`
 		Group             string       `yaml:"group,omitempty"`
+		Quorum            uint32       `yaml:"quorum,omitempty"` // 1
+		Hysteresis        uint32       `yaml:"hysteresis,omitempty"`
+		Sorry             *yamlSorry   `yaml:"sorry_server,omitempty"`
 		RealServers       []yamlServer `yaml:"real_servers"`
 	}
 	yamlMatch struct {

@@ -1,0 +1,126 @@
+package e2e
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"lbcluster/e2e/lab"
+	"lbcluster/e2e/site"
+)
+
+// poolConf is a virtual server; %POOL% is what is said of its pool.
+const poolConf = `
+virtual_server 172.25.88.100 80 {
+    delay_loop 1
+    retry 0
+    lb_algo rr
+    lb_kind DR
+    protocol TCP
+    %POOL%
+    real_server 172.25.88.2 80 {
+        weight 2
+        TCP_CHECK {
+            connect_timeout 2
+        }
+    }
+    real_server 172.25.88.3 80 {
+        weight 1
+        TCP_CHECK {
+            connect_timeout 2
+        }
+    }
+}
+`
+
+const poolRouter = `
+vrrp_instance VI_1 {
+    state MASTER
+    interface eth0
+    virtual_router_id 51
+    priority 100
+    advert_int 1
+    virtual_ipaddress {
+        172.25.88.100
+    }
+}
+`
+
+// What a pool has in the kernel is what keepalived makes of the same file, whichever
+// of its servers are up; and its clients get the sorry server's page in between.
+func TestPoolsAsKeepalived(t *testing.T) {
+	lab.Need(t)
+	s := site.New(t, 3)
+	s.RealServer("sorry", "172.25.88.9/24", site.VIP)
+	peer := s.AddHost("peer", "172.25.88.40/24") // keepalived, for its table alone
+	s.Form()
+	e := open(s)
+	for name, pool := range map[string]string{
+		"nothing said":   "",
+		"inhibited":      "inhibit_on_failure",
+		"sorry server":   "sorry_server 172.25.88.9 80",
+		"sorry, at rest": "sorry_server 172.25.88.9 80\n    sorry_server_inhibit",
+		"quorum":         "sorry_server 172.25.88.9 80\n    quorum 2\n    hysteresis 1",
+		"quorum alone":   "quorum 3",
+	} {
+		t.Run(name, func(t *testing.T) {
+			conf := strings.ReplaceAll(poolConf, "%POOL%", pool)
+			ka := peer.StartKeepalived(conf)
+			defer ka.Stop()
+			e.applied(t, poolRouter+conf)
+			s.AwaitOwner()
+			e.wantAsPeer(t, peer, "both are up", 2)
+			e.stopped(t, s.Web1)
+			e.wantAsPeer(t, peer, "the heavier is down", -1)
+			e.stopped(t, s.Web2)
+			e.wantAsPeer(t, peer, "both are down", -1)
+			if strings.Contains(pool, "sorry_server ") {
+				e.wantPage(t, "sorry")
+			}
+			s.Web2.StartNginx()
+			e.wantAsPeer(t, peer, "the lighter is up again", -1)
+			s.Web1.StartNginx()
+			e.wantAsPeer(t, peer, "both are up again", 2)
+			e.wantPage(t, "web")
+		})
+	}
+	e.wantNoOverlap(t)
+}
+
+func (e *eyes) stopped(t *testing.T, web *lab.Host) {
+	t.Helper()
+	if err := web.Nginx().Stop(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// wantAsPeer waits until all directors' tables are the peer's, which has changed since
+// the last call, with so many real servers of some weight (-1: any number).
+func (e *eyes) wantAsPeer(t *testing.T, peer *lab.Host, when string, up int) {
+	t.Helper()
+	time.Sleep(3 * time.Second) // delay_loop is 1, for both
+	var theirs string
+	e.await(when+": the same as keepalived", 20*time.Second, func() bool {
+		theirs = e.Rules(peer)
+		for _, h := range e.Dirs {
+			if e.Rules(h) != theirs {
+				return false
+			}
+		}
+		return true
+	})
+	if n := strings.Count(theirs, "-a ") - strings.Count(theirs, "-w 0"); up >= 0 && n != up {
+		t.Errorf("%s: %d servers of some weight:\n%s", when, n, theirs)
+	}
+	t.Logf("%s:\n%s", when, theirs)
+}
+
+func (e *eyes) wantPage(t *testing.T, from string) {
+	t.Helper()
+	var page string
+	e.await("the page is "+from+"'s", 10*time.Second, func() bool {
+		page, _ = e.Client.Curl(context.Background(), "http://"+site.VIP+"/")
+		return strings.HasPrefix(page, from)
+	})
+}

@@ -1,0 +1,56 @@
+package conf
+
+import (
+	"strings"
+	"testing"
+
+	"lbcluster/fsm"
+)
+
+// Quorum, hysteresis and sorry server as keepalived understands them.
+func TestPool(t *testing.T) {
+	for _, c := range []struct {
+		text               string
+		quorum, hysteresis uint32
+		sorry              string
+		says               string // a notice
+	}{
+		{"quorum 1\nhysteresis 0", 0, 0, "", ""},
+		{"quorum 5", 0, 0, "", "quorum: 5 exceeds the weight of all real servers: taken as 1"},
+		{"weight 4\nquorum 3\nhysteresis 1", 3, 1, "", ""},
+		{"weight 4\nquorum 3\nhysteresis 3", 3, 2, "", "hysteresis: 3 is not below the quorum: taken as 2"},
+		{"hysteresis 2", 0, 0, "", "taken as 0"},
+		{"sorry_server 10.0.0.9 80", 0, 0, "10.0.0.9:80", ""},
+		{"sorry_server 10.0.0.9", 0, 0, "10.0.0.9:80", ""},
+		{"sorry_server 10.0.0.9 8080", 0, 0, "10.0.0.9:80", ""}, // direct routing changes no port
+		{"sorry_server 10.0.0.9 8080\nsorry_server_lvs_method NAT", 0, 0, "10.0.0.9:8080 nat", ""},
+		{"sorry_server 10.0.0.9 80\nsorry_server_inhibit\nsorry_server_lvs_method DR", 0, 0, "10.0.0.9:80 inhibit", ""},
+	} {
+		r, problems := read(serviceWith(c.text))
+		if len(problems) > 0 {
+			t.Errorf("%s: %s", c.text, lines(problems))
+			continue
+		}
+		v := r.Config.Services[0]
+		if got := sorryText(v.Sorry); v.Quorum != c.quorum || v.Hysteresis != c.hysteresis || got != c.sorry {
+			t.Errorf("%s: quorum %d, hysteresis %d, sorry server %q", c.text, v.Quorum, v.Hysteresis, got)
+		}
+		if all := lines(r.Notices); !strings.Contains(all, c.says) {
+			t.Errorf("%s: nothing says %q:\n%s", c.text, c.says, all)
+		}
+	}
+}
+
+func sorryText(s *fsm.SorryServer) string {
+	if s == nil {
+		return ""
+	}
+	text := s.AddrPort().String()
+	if s.Method != "" {
+		text += " " + string(s.Method)
+	}
+	if s.Inhibit {
+		text += " inhibit"
+	}
+	return text
+}
