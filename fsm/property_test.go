@@ -59,6 +59,12 @@ func drawService(t *rapid.T) VirtualServer {
 		}
 		v.RealServers = append(v.RealServers, r)
 	}
+	if v.Quorum = uint32(rapid.IntRange(0, 4).Draw(t, "quorum")); v.Quorum > 1 {
+		v.Hysteresis = uint32(rapid.IntRange(0, int(v.Quorum)-1).Draw(t, "hysteresis"))
+	}
+	if rapid.Bool().Draw(t, "sorry") {
+		v.Sorry = &SorryServer{Addr: addr4(9), Port: v.Port, Inhibit: rapid.Bool().Draw(t, "sorry inhibit")}
+	}
 	return v
 }
 
@@ -418,7 +424,8 @@ func checkEffective(t *rapid.T, table *Table) {
 	if len(services) != len(table.Services) {
 		t.Fatalf("%d services are effective of %d", len(services), len(table.Services))
 	}
-	for _, s := range services {
+	for i, s := range services {
+		checkPool(t, table, table.Services[i], s)
 		weights := map[netip.AddrPort]int{}
 		for _, d := range s.Dests {
 			weights[netip.AddrPortFrom(d.Addr, d.Port)] = d.Weight
@@ -432,6 +439,39 @@ func checkEffective(t *rapid.T, table *Table) {
 				t.Fatalf("%s: it is served: %+v", state.Server, state)
 			}
 		}
+	}
+}
+
+// checkPool: a pool is short or not as the weight that is up says, within the
+// hysteresis either; and where it is, the sorry server alone has a weight.
+func checkPool(t *rapid.T, table *Table, v VirtualServer, s Service) {
+	up, pooled := 0, len(v.RealServers) > 0 || v.Sorry != nil
+	for _, state := range table.ServerStates(v.ServiceKey) {
+		if state.Health.Down || state.Admin != Enabled {
+			continue
+		}
+		weight := state.Weight
+		if state.ByHand != nil {
+			weight = *state.ByHand
+		}
+		up += weight
+	}
+	quorum, h := max(1, int(v.Quorum)), int(v.Hysteresis)
+	short := slices.ContainsFunc(table.Short, func(p ShortPool) bool { return p.Service == v.ServiceKey })
+	if pooled && (!short && (up == 0 || up < quorum-h) || short && up >= quorum+h) || !pooled && short {
+		t.Fatalf("%s: weight %d is up, quorum %d, hysteresis %d: short %v", v.ServiceKey, up, quorum, h, short)
+	}
+	heavy := 0
+	for _, d := range s.Dests {
+		if sorry := v.Sorry != nil && d.Addr == v.Sorry.Addr; sorry != short && d.Weight > 0 && v.Sorry != nil {
+			t.Fatalf("%s: short %v, and %s has weight %d", v.ServiceKey, short, d.Addr, d.Weight)
+		}
+		if d.Weight > 0 {
+			heavy++
+		}
+	}
+	if short && v.Sorry != nil && heavy != 1 {
+		t.Fatalf("%s is short, and %d servers serve", v.ServiceKey, heavy)
 	}
 }
 
