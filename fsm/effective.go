@@ -187,6 +187,8 @@ func (s ServerState) whyHealth(sum tally) string {
 		return "up: it has no check"
 	case all == 0 && s.Health.Since == 0:
 		return "up: nobody has checked it yet"
+	case all == 0 && s.Health.Down && s.Health.Detail == unchecked:
+		return "down" + since + ": nobody has found it up yet (alpha)"
 	case all == 0:
 		return fmt.Sprintf("%s%s: nobody has an opinion now, so it stays", word, since)
 	case 2*for_ > all:

@@ -54,7 +54,7 @@ func drawService(t *rapid.T) VirtualServer {
 		for range rapid.IntRange(0, 2).Draw(t, "checks") {
 			r.Checks = append(r.Checks, Check{
 				Kind: CheckTCP, Dest: netip.AddrPortFrom(r.Addr, 80), ConnectTimeout: Duration(time.Second),
-				Retry: rapid.IntRange(0, 1).Draw(t, "retry"), DelayLoop: Duration(time.Second),
+				Retry: rapid.IntRange(0, 1).Draw(t, "retry"), DelayLoop: Duration(time.Second), Alpha: rapid.IntRange(0, 3).Draw(t, "alpha") == 0,
 			})
 		}
 		v.RealServers = append(v.RealServers, r)
@@ -406,6 +406,9 @@ func checkHealth(t *rapid.T, table, next *Table) {
 		}
 		was, is := table.Health[info.Target].Down, next.Health[info.Target].Down
 		want := was
+		if !slices.ContainsFunc(table.Targets(), func(o TargetInfo) bool { return o.Target == info.Target }) {
+			want = slices.ContainsFunc(info.Checks, func(c Check) bool { return c.Alpha }) // it is new
+		}
 		if balance != 0 {
 			want = balance < 0
 		}

@@ -36,6 +36,7 @@ func (e *edit) replace(set string, cfg Config, changes summary, why string) {
 	e.replaceGroups(set, cfg.Groups)
 	e.replaceServices(set, cfg.Services)
 	e.replaceSet(set, cfg)
+	e.doubtNew()
 	text := changes.String()
 	e.event("apply", "set %s: %s%s", set, text, reason(why))
 	e.remember(Applied{Revision: e.rev, At: e.cmd.At, By: e.cmd.By, Set: set, Text: text, Why: why, Config: cfg})

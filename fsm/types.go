@@ -257,6 +257,8 @@ type Check struct {
 	BindPort uint16 `json:"bind_port,omitempty"`
 	BindIf   string `json:"bind_if,omitempty"`
 	Mark     uint32 `json:"fwmark,omitempty"`
+	// Alpha: the server counts as down until it has been found up (keepalived: alpha).
+	Alpha bool `json:"alpha,omitempty"`
 	// What the kind asks besides: of http and https, smtp (the name in its HELO), dns,
 	// udp, and misc. Immutable, as all of a table.
 	HTTP   *HTTPCheck   `json:"http,omitempty"`
@@ -278,7 +280,8 @@ type Vote struct {
 }
 
 // Health is what the votes make of a target. A target without an entry is up:
-// so keepalived starts too.
+// so keepalived starts too. One with a check that says Alpha gets an entry when it
+// comes into the table: down.
 type Health struct {
 	Down   bool     `json:"down"`
 	Since  Revision `json:"since"`

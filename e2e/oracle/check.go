@@ -22,6 +22,9 @@ func fromCheck(f Facts, element string, c fsm.Check) {
 	put("delay_loop", decimal(c.DelayLoop))
 	put("warmup", decimal(c.Warmup))
 	put("retry", fmt.Sprint(c.Retry))
+	if c.Alpha {
+		put("alpha", "yes")
+	}
 	if c.Retry > 0 { // else there is no retry to delay, and keepalived doesn't show it
 		put("delay_before_retry", decimal(c.DelayBeforeRetry))
 	}

@@ -36,7 +36,10 @@ type checkDraft struct {
 	url         *fsm.HTTPURL // that is being read
 	regexFlags  string
 	miscTimeout *fsm.Duration
+	alpha       *bool
 }
+
+var alphaRule = rule{max: 1, do: func(b *builder, n *node) { b.check.alpha = new(bool); b.readBool(n, b.check.alpha) }}
 
 // checkRules are those of all checkers that connect to something.
 var checkRules = with(timerRules(func(b *builder) *timers { return &b.check.timers }), map[string]rule{
@@ -44,6 +47,7 @@ var checkRules = with(timerRules(func(b *builder) *timers { return &b.check.time
 	"connect_port": {min: 1, max: 1, do: func(b *builder, n *node) { b.readPort(n, &b.check.port) }},
 	"bindto":       {min: 1, max: 1, do: func(b *builder, n *node) { b.readAddr(n, &b.check.Bind) }},
 	"bind_port":    {min: 1, max: 1, do: func(b *builder, n *node) { b.readPort(n, &b.check.BindPort) }},
+	"alpha":        alphaRule,
 	"bind_if":      {min: 1, max: 1, do: func(b *builder, n *node) { b.check.BindIf = n.args[0] }},
 	"fwmark":       {min: 1, max: 1, do: (*builder).readCheckMark},
 })
@@ -68,6 +72,7 @@ var kindRules = map[fsm.CheckKind]map[string]rule{
 	fsm.CheckMisc: with(map[string]rule{
 		"misc_path":    {min: 1, max: 1, do: func(b *builder, n *node) { b.check.Script.Command = n.args[0] }},
 		"misc_timeout": {min: 1, max: 1, do: (*builder).readMiscTimeout},
+		"alpha":        alphaRule,
 		"user":         {min: 1, max: 2, do: func(b *builder, n *node) { b.check.Script.User = strings.Join(n.args, ":") }},
 	}, timerRules(func(b *builder) *timers { return &b.check.timers })),
 }
@@ -203,6 +208,7 @@ func (b *builder) addCheck(d *serviceDraft, s *serverDraft, draft *checkDraft, d
 	c.Retry = *first(draft.retry, s.retry, d.retry, &retry)
 	c.DelayBeforeRetry = *first(draft.beforeRetry, s.beforeRetry, d.beforeRetry, &before)
 	c.Warmup = *first(draft.warmup, s.warmup, d.warmup, loop)
+	c.Alpha = *first(draft.alpha, s.alpha, &d.alpha)
 	b.finishCheck(d, s, draft, &c)
 	return c
 }

@@ -19,6 +19,7 @@ func (w *writer) check(c fsm.Check, server netip.AddrPort) {
 		w.line("delay_before_retry", seconds(c.DelayBeforeRetry))
 		w.line("delay_loop", seconds(c.DelayLoop))
 		w.line("warmup", seconds(c.Warmup))
+		w.unless(!c.Alpha, "alpha")
 		w.question(c)
 	}, checkWords[c.Kind])
 }

@@ -267,6 +267,7 @@ func drawCheck(t *rapid.T, server netip.AddrPort) fsm.Check {
 		c.Bind = netip.AddrFrom4([4]byte{10, 5, 5, 5})
 		c.BindPort, c.BindIf, c.Mark = rapid.Uint16().Draw(t, "bindport"), rapid.SampledFrom([]string{"", "eth0"}).Draw(t, "bindif"), rapid.Uint32().Draw(t, "mark")
 	}
+	c.Alpha = rapid.Bool().Draw(t, "alpha")
 	drawQuestion(t, &c)
 	if !c.Ported() {
 		c.Dest = netip.AddrPortFrom(c.Dest.Addr(), 0)

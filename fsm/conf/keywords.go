@@ -101,7 +101,6 @@ var routerOmissions = []omission{
 
 var serviceOmissions = []omission{
 	{words: "quorum_up quorum_down notify_up notify_down", traffic: true, why: "not supported yet: no program runs when a server changes; lbcluster events --follow tells"},
-	{words: "alpha", traffic: true, harmless: "off", why: "not supported yet: servers count as up until a check has failed"},
 	{words: "omega", why: "the services stay when a daemon stops, and nothing is notified then"},
 	{words: "ha_suspend", harmless: "off", why: "every director checks, so that any can take over; what they agree on counts"},
 	{words: "smtp_alert", why: "no mail is sent yet"},
@@ -116,7 +115,6 @@ var checkerOmissions = []omission{
 var checkOmissions = []omission{
 	{words: "misc_dynamic", traffic: true, why: "not supported yet: a script's exit status is success or failure, and changes no weight"},
 	{words: "host", traffic: true, why: "of SMTP_CHECK, deprecated in keepalived too: write one SMTP_CHECK for each"},
-	{words: "alpha", traffic: true, harmless: "off", why: "not supported yet: servers count as up until a check has failed"},
 	{words: "log_all_failures", why: "every director's view of a server, and since when, is in lbcluster server list"},
 }
 

@@ -26,8 +26,9 @@ type serviceDraft struct {
 	said        map[string]*node
 	weight      *int
 	inhibit     bool
-	family      *bool           // ip_family, true: inet6
-	virtualHost string          // for HTTP checks
+	family      *bool  // ip_family, true: inet6
+	virtualHost string // for HTTP checks
+	alpha       bool
 	flags       map[string]bool // "sh-port", "flag-1", ...
 	servers     []*serverDraft
 }
@@ -42,6 +43,7 @@ type serverDraft struct {
 	inhibit     *bool
 	checks      []*checkDraft
 	virtualHost string
+	alpha       *bool
 }
 
 var serviceRules = with(timerRules(func(b *builder) *timers { return &b.service.timers }), map[string]rule{
@@ -63,6 +65,7 @@ var serviceRules = with(timerRules(func(b *builder) *timers { return &b.service.
 	"virtualhost":        {min: 1, max: 1, do: func(b *builder, n *node) { b.service.virtualHost = n.args[0] }},
 	"quorum":             {min: 1, max: 1, do: func(b *builder, n *node) { b.readPoolWeight(n, 1, &b.service.Quorum) }},
 	"hysteresis":         {min: 1, max: 1, do: func(b *builder, n *node) { b.readPoolWeight(n, 0, &b.service.Hysteresis) }},
+	"alpha":              {do: func(b *builder, _ *node) { b.service.alpha = true }},
 	"sorry_server":       {min: 1, max: 2, do: (*builder).readSorry},
 	"sorry_server_inhibit": {do: func(b *builder, n *node) {
 		if b.hasSorry(n) {
@@ -94,6 +97,7 @@ var serverRules = with(timerRules(func(b *builder) *timers { return &b.server.ti
 	"lthreshold":         {min: 1, max: 1, do: func(b *builder, n *node) { b.readThreshold(n, &b.server.LowerThreshold) }},
 	"inhibit_on_failure": {max: 1, do: func(b *builder, n *node) { b.server.inhibit = new(bool); b.readBool(n, b.server.inhibit) }},
 	"virtualhost":        {min: 1, max: 1, do: func(b *builder, n *node) { b.server.virtualHost = n.args[0] }},
+	"alpha":              {max: 1, do: func(b *builder, n *node) { b.server.alpha = new(bool); b.readBool(n, b.server.alpha) }},
 })
 
 // timerRules are the rules for the timers of whichever level get returns.

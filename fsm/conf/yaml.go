@@ -103,6 +103,7 @@ type (
 		BindPort         uint16 `yaml:"bind_port,omitempty"`
 		BindIf           string `yaml:"bind_if,omitempty"`
 		Mark             uint32 `yaml:"fwmark,omitempty"`
+		Alpha            bool   `yaml:"alpha,omitempty"`
 
 		HTTP   *yamlHTTP        `yaml:"http,omitempty"`
 		Helo   string           `yaml:"helo,omitempty"` // smtpchecker.keepalived.org

@@ -174,6 +174,7 @@ func (y *yamlReader) check(path string, c yamlCheck, server netip.AddrPort) fsm.
 	if !out.Ported() {
 		out.Dest = netip.AddrPortFrom(out.Dest.Addr(), 0)
 	}
+	out.Alpha = c.Alpha
 	out.BindPort, out.BindIf, out.Mark = c.BindPort, c.BindIf, c.Mark
 	y.question(path, c, &out)
 	return out
