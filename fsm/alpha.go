@@ -7,9 +7,6 @@ const unchecked = "alpha: not found up yet"
 
 // doubtNew has targets that are new in the table, and say Alpha, begin as down.
 func (e *edit) doubtNew() {
-	if e.cmd.Version < 3 {
-		return
-	}
 	doubted := map[Target]Health{}
 	for _, info := range e.idx.targets {
 		if info.alpha() && !e.old.index().has(info.Target) {

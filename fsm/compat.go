@@ -1,6 +1,9 @@
 package fsm
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // A command of an earlier version must do what it did when it was written:
 // members that have read it before and those that read it now must come to the
@@ -50,12 +53,16 @@ func (e *edit) applyAsBefore(a ApplySet) error {
 // asV2 reports whether version 2 knew all that v says.
 func (v VirtualServer) asV2() bool {
 	for _, r := range v.RealServers {
-		if r.Method != "" {
+		if r.Method != "" || slices.ContainsFunc(r.Checks, func(c Check) bool { return !c.asV2() }) {
 			return false
 		}
 	}
-	return v.Mark == 0 && (v.Protocol == TCP || v.Protocol == UDP) && v.Method == DirectRouting &&
+	return v.Quorum == 0 && v.Hysteresis == 0 && v.Sorry == nil && v.Mark == 0 && (v.Protocol == TCP || v.Protocol == UDP) && v.Method == DirectRouting &&
 		!v.OnePacket && !v.HashPort && !v.HashFallback && v.PersistenceEngine == "" && v.Group == "" && len(v.Matches) == 0
+}
+
+func (c Check) asV2() bool {
+	return c.Kind == CheckTCP && c.BindPort == 0 && c.BindIf == "" && c.Mark == 0 && !c.Alpha && c.question() == ""
 }
 
 // enrolAsV1 refuses a director that is a real server.

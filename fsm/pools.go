@@ -65,13 +65,18 @@ func (t *Table) short() map[ServiceKey]bool {
 	return m
 }
 
-// pools finds out anew of the pools that the command has touched. A command of an
-// older version does not: members that read it before had none.
+// pools finds out anew of the pools that the command has touched. Where no command of
+// version 3 has been, one of an older version does not: members that read it before
+// knew of no pools.
 func (e *edit) pools() {
-	if e.cmd.Version < 3 {
+	if e.cmd.Version < 3 && !e.Pooled {
 		return
 	}
-	touched := e.Touched(e.old)
+	before := e.old
+	if !e.Pooled {
+		before, e.Pooled = &Table{}, true // all of them
+	}
+	touched := e.Touched(before)
 	if len(touched) == 0 {
 		return
 	}
@@ -181,6 +186,7 @@ func (p *problems) pool(path string, v VirtualServer) {
 const maxQuorumWeight = 1 << 30
 
 func (c *checker) checkPools() {
+	c.must(c.t.Pooled || len(c.t.Short) == 0, "pools are short, and nobody has begun to look")
 	for i, s := range c.t.Short {
 		_, there := c.t.Service(s.Service)
 		c.must(there && s.Since > 0 && s.Since <= c.t.Revision, "pool %s is short since revision %d", s.Service, s.Since)

@@ -422,9 +422,10 @@ type Table struct {
 	// Votes has entries of present directors on current targets only.
 	Votes  map[Target]map[MemberID]Vote `json:"votes"`
 	Health map[Target]Health            `json:"health"` // current targets only
-	// Short are the pools that are short, by Service; empty while the log has no
-	// command of version 3 that touched one.
-	Short []ShortPool `json:"short,omitempty"`
+	// Short are the pools that are short, by Service. Invariant: empty until a command
+	// of version 3 has begun to keep them, which is Pooled.
+	Short  []ShortPool `json:"short,omitempty"`
+	Pooled bool        `json:"pooled,omitempty"`
 	// Overrides are of current real servers only, by Service, then Server; each pair once.
 	Overrides []Override          `json:"overrides"`
 	Tokens    []Token             `json:"tokens"` // in the order they were added; a used-up one is gone
