@@ -19,16 +19,6 @@ import (
 
 // checkedConf has a checker of most kinds; %s is the digest of web1's page.
 const checkedConf = `
-vrrp_instance VI_1 {
-    state MASTER
-    interface eth0
-    virtual_router_id 51
-    priority 100
-    advert_int 1
-    virtual_ipaddress {
-        172.25.88.100
-    }
-}
 virtual_server 172.25.88.100 80 {
     delay_loop 1
     retry 0
@@ -112,7 +102,7 @@ func TestChecksOfEveryKind(t *testing.T) {
 	web.StartNginx()
 	s.Form()
 	e := open(s)
-	e.applied(t, fmt.Sprintf(checkedConf, fmt.Sprintf("%x", md5.Sum([]byte("web1\n")))))
+	e.applied(t, poolRouter+fmt.Sprintf(checkedConf, fmt.Sprintf("%x", md5.Sum([]byte("web1\n")))))
 	s.AwaitOwner()
 	e.wantServers(t, "all are well", "172.25.88.2:80", "172.25.88.2:443", "172.25.88.3:80")
 

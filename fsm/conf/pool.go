@@ -20,20 +20,10 @@ func (b *builder) readPoolWeight(n *node, low uint64, to *uint32) {
 }
 
 func (b *builder) readSorry(n *node) {
-	addr, err := address(n.args[0])
-	if err != nil {
-		b.wrong(n, err)
-		return
+	if addr, port, ok := b.serverAddr(n); ok {
+		b.service.said["sorry_server"] = n
+		b.service.Sorry = &fsm.SorryServer{Addr: addr, Port: port}
 	}
-	port := uint64(0)
-	if len(n.args) == 2 {
-		if port, err = number(n.args[1], 0, 65535); err != nil {
-			b.wrong(n, err)
-			return
-		}
-	}
-	b.service.said["sorry_server"] = n
-	b.service.Sorry = &fsm.SorryServer{Addr: addr, Port: uint16(port)}
 }
 
 // hasSorry tells of a word about a sorry server before there is one, which

@@ -288,22 +288,28 @@ func (b *builder) readThreshold(n *node, to *uint32) {
 }
 
 func (b *builder) readServer(n *node) {
-	addr, err := address(n.args[0])
-	if err != nil {
-		b.wrong(n, err)
+	addr, port, ok := b.serverAddr(n)
+	if !ok {
 		return
 	}
-	port := uint64(0)
-	if len(n.args) == 2 {
-		if port, err = number(n.args[1], 0, 65535); err != nil {
-			b.wrong(n, err)
-			return
-		}
-	}
 	b.server = &serverDraft{at: n, said: map[string]*node{}}
-	b.server.Addr, b.server.Port = addr, uint16(port)
+	b.server.Addr, b.server.Port = addr, port
 	b.service.servers = append(b.service.servers, b.server)
 	b.each(n.kids, n.word, serverRules)
+}
+
+// serverAddr reads "IP [PORT]"; false: something is wrong, which has been told.
+func (b *builder) serverAddr(n *node) (addr netip.Addr, port uint16, ok bool) {
+	addr, err := address(n.args[0])
+	if err == nil && len(n.args) == 2 {
+		var v uint64
+		v, err = number(n.args[1], 0, 65535)
+		port = uint16(v)
+	}
+	if err != nil {
+		b.wrong(n, err)
+	}
+	return addr, port, err == nil
 }
 
 // addService fills in keepalived's defaults, from the virtual server to the
