@@ -181,7 +181,7 @@ func (c *checker) checkVotes() {
 			c.must(isClean(v.Detail, maxDetail), "the vote of %s on %q is not clean", id, target)
 		}
 		down := t.Health[target].Down
-		c.must(t.tally(target, voters).agreed(down) == down, "the votes on %q and its health disagree", target)
+		c.must(t.tally(target, voters).agreed(down, t.Settings.Health) == down, "the votes on %q and its health disagree", target)
 	}
 	for target, h := range t.Health {
 		c.must(x.has(target), "health of %q, which is no target", target)

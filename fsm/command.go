@@ -77,6 +77,8 @@ type SetSettings struct {
 	Spares        *int      `json:"spares,omitempty"`
 	FailBack      FailBack  `json:"fail_back,omitempty"`
 	FailBackAfter *Duration `json:"fail_back_after,omitempty"`
+	// Health: since version 3.
+	Health HealthPolicy `json:"health,omitempty"`
 }
 
 // Move is an operator's word on where a unit should be.

@@ -132,7 +132,7 @@ func (t *Table) ServerStates(key ServiceKey) []ServerState {
 		orEmpty(&s.Up)
 		orEmpty(&s.Down)
 		s.Effective, s.InKernel = effective(r, o, s.Health.Down)
-		s.Why = s.why(sum)
+		s.Why = s.why(sum, t.Settings.Health)
 		if sorry && s.Effective > 0 {
 			s.Effective, s.InKernel = 0, false
 			s.Why += "; the sorry server serves instead: too few are up"
@@ -143,8 +143,8 @@ func (t *Table) ServerStates(key ServiceKey) []ServerState {
 }
 
 // why is the sentence: health first, then what was set by hand.
-func (s ServerState) why(sum tally) string {
-	parts := []string{s.whyHealth(sum)}
+func (s ServerState) why(sum tally, policy HealthPolicy) string {
+	parts := []string{s.whyHealth(sum, policy)}
 	switch s.Admin {
 	case Drained:
 		parts = append(parts, "drained by "+s.AdminBy+s.whenAdmin()+": connections finish, none is new")
@@ -172,7 +172,7 @@ func (s ServerState) whenAdmin() string {
 	return text + ", until " + s.AdminUntil.Format(time.DateTime)
 }
 
-func (s ServerState) whyHealth(sum tally) string {
+func (s ServerState) whyHealth(sum tally, policy HealthPolicy) string {
 	word, for_ := "up", len(sum.up)
 	if s.Health.Down {
 		word, for_ = "down", len(sum.down)
@@ -191,7 +191,7 @@ func (s ServerState) whyHealth(sum tally) string {
 		return "down" + since + ": nobody has found it up yet (alpha)"
 	case all == 0:
 		return fmt.Sprintf("%s%s: nobody has an opinion now, so it stays", word, since)
-	case 2*for_ > all:
+	case 2*for_ > all, s.Health.Down && for_ > 0 && policy == HealthAnyDown:
 		return fmt.Sprintf("%s%s: %s", word, since, sum.says(s.Health.Down))
 	}
 	return fmt.Sprintf("%s%s: opinions are even (up: %s; down: %s), so it stays",

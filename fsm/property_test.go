@@ -98,6 +98,7 @@ func drawSettings(t *rapid.T) *SetSettings {
 		s.Guard = &guard
 	}
 	s.FailBack = rapid.SampledFrom([]FailBack{"", "", FailBackAuto, FailBackManual, "x"}).Draw(t, "fail back")
+	s.Health = rapid.SampledFrom([]HealthPolicy{"", HealthMajority, HealthAnyDown, "x"}).Draw(t, "health")
 	return s
 }
 
@@ -393,7 +394,7 @@ func checkPlacement(t *rapid.T, table *Table) {
 // checkHealth counts votes in its own naive way.
 func checkHealth(t *rapid.T, table, next *Table) {
 	for _, info := range next.Targets() {
-		balance := 0
+		balance, downs := 0, 0
 		for _, m := range next.Members {
 			vote, ok := next.Votes[info.Target][m.ID]
 			if ok && m.Role == Director && m.State == Present && !m.Silent {
@@ -401,6 +402,7 @@ func checkHealth(t *rapid.T, table, next *Table) {
 					balance++
 				} else {
 					balance--
+					downs++
 				}
 			}
 		}
@@ -411,6 +413,9 @@ func checkHealth(t *rapid.T, table, next *Table) {
 		}
 		if balance != 0 {
 			want = balance < 0
+		}
+		if next.Settings.Health == HealthAnyDown && downs > 0 {
+			want = true
 		}
 		if is != want {
 			t.Fatalf("%s: balance %d, was down=%v, is down=%v", info.Target, balance, was, is)

@@ -20,6 +20,9 @@ func (e *edit) settings(s SetSettings) error {
 	if s == (SetSettings{}) {
 		return invalid("the settings command names no setting")
 	}
+	if e.cmd.Version < 3 && s.Health != "" {
+		return oldVersion("there is no health setting")
+	}
 	is := e.Settings.with(s)
 	if bad := is.problem(); bad != "" {
 		return invalid("%s", bad)
@@ -32,7 +35,10 @@ func (e *edit) settings(s SetSettings) error {
 	if texts := e.Settings.changes(is); len(texts) > 0 {
 		e.event("settings", "%s", strings.Join(texts, ", "))
 	}
-	e.Settings = is
+	anew := cmp.Or(e.Settings.Health, HealthMajority) != cmp.Or(is.Health, HealthMajority)
+	if e.Settings = is; anew {
+		e.judgeAll()
+	}
 	return nil
 }
 
@@ -51,6 +57,9 @@ func (s Settings) with(c SetSettings) Settings {
 	}
 	if c.FailBackAfter != nil {
 		s.FailBackAfter = *c.FailBackAfter
+	}
+	if c.Health != "" && c.Health != cmp.Or(s.Health, HealthMajority) {
+		s.Health = c.Health
 	}
 	return s
 }
@@ -71,6 +80,9 @@ func (s Settings) problem() string {
 	}
 	if after := s.FailBackAfter.D(); after != 0 && (after < time.Second || after > 24*time.Hour) {
 		return fmt.Sprintf("fail-back-after %v is not within 1s to 24h (0: one minute)", after)
+	}
+	if s.Health != "" && s.Health != HealthMajority && s.Health != HealthAnyDown {
+		return fmt.Sprintf("health %q is neither %s nor %s", s.Health, HealthMajority, HealthAnyDown)
 	}
 	return ""
 }
@@ -97,5 +109,6 @@ func (s Settings) changes(is Settings) []string {
 	tell("spares", itoa(s.Spares), itoa(is.Spares))
 	tell("fail-back", string(cmp.Or(s.FailBack, FailBackManual)), string(cmp.Or(is.FailBack, FailBackManual)))
 	tell("fail-back-after", after.String(), isAfter.String())
+	tell("health", string(cmp.Or(s.Health, HealthMajority)), string(cmp.Or(is.Health, HealthMajority)))
 	return texts
 }

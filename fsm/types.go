@@ -334,7 +334,18 @@ type Settings struct {
 	// FailBack is [FailBackManual] when empty.
 	FailBack      FailBack `json:"fail_back,omitempty"`
 	FailBackAfter Duration `json:"fail_back_after,omitempty"` // 0: one minute
+	// Health is [HealthMajority] when empty.
+	Health HealthPolicy `json:"health,omitempty"`
 }
+
+// HealthPolicy says what the directors' opinions of a real server make of it.
+type HealthPolicy string
+
+// The policies. A tie, and no opinion at all, leave what was.
+const (
+	HealthMajority HealthPolicy = "majority" // more than half of the opinions decide
+	HealthAnyDown  HealthPolicy = "any-down" // one opinion that it is down is enough; up is by consent of all
+)
 
 // Globals is what a set's file said in global_defs. It is stored and exported;
 // mail is not sent yet.

@@ -122,11 +122,10 @@ func (t *Table) voters() []Member {
 	})
 }
 
-// agreed is the state that follows: more than half of the opinions decide; a tie, or
-// no opinion, leaves what was.
-func (s tally) agreed(wasDown bool) (down bool) {
+// agreed is the state that follows: see HealthPolicy.
+func (s tally) agreed(wasDown bool, policy HealthPolicy) (down bool) {
 	switch {
-	case len(s.down) > len(s.up):
+	case policy == HealthAnyDown && len(s.down) > 0, len(s.down) > len(s.up):
 		return true
 	case len(s.up) > len(s.down):
 		return false
@@ -164,7 +163,7 @@ func (e *edit) judge(targets []Target) {
 	for _, target := range targets {
 		sum := e.tally(target, voters)
 		was := e.Health[target].Down
-		down := sum.agreed(was)
+		down := sum.agreed(was, e.Settings.Health)
 		if down == was {
 			continue
 		}

@@ -52,6 +52,11 @@ var settings = []setting{
 		func(s fsm.Settings) string { _, after := s.FailsBack(); return after.String() },
 		func(c *fsm.SetSettings, v string) (err error) { c.FailBackAfter, err = readDelay(v); return err },
 	},
+	{
+		"health", "when a real server is down: majority (of the directors' opinions), any-down (one is enough)",
+		func(s fsm.Settings) string { return string(cmp.Or(s.Health, fsm.HealthMajority)) },
+		func(c *fsm.SetSettings, v string) error { c.Health = fsm.HealthPolicy(v); return nil },
+	},
 }
 
 func readDelay(v string) (*fsm.Duration, error) {
