@@ -39,7 +39,9 @@ processors. Written by ` + "`make bench BENCH=size`" + ` and ` + "`make bench-pa
 		b.WriteByte('\n')
 	}
 	b.WriteString(`Where it goes: an apply reads the file, and sends it to the daemon as JSON twice, to
-compare and to apply; the daemons send it each other once more. One weight by file costs
+compare and to apply; the daemons send it each other once more. What then follows is the
+kernel's: three directors share one here, and make three times as many operations as
+keepalived's one, behind one lock. One weight by file costs
 nearly as much as the whole file, for that is what is read, sent and compared; the kernels
 are touched in one place only. ` + "`lbcluster server weight`" + ` and the API send the one weight, and
 hardly depend on the size. A look for what others changed reads the whole IPVS
