@@ -226,6 +226,7 @@ func serviceFields(v VirtualServer) []field {
 	l.text("group", quoted(v.Group))
 	l.number("quorum", uint64(v.Quorum))
 	l.number("hysteresis", uint64(v.Hysteresis))
+	l.number("panic_threshold", uint64(v.Panic))
 	if s := v.Sorry; s != nil {
 		l.text("sorry_server", s.AddrPort().String())
 		l.text("sorry_server_lvs_method", quoted(string(s.Method)))

@@ -65,8 +65,9 @@ func (t *Table) effective(v VirtualServer, targets []Target, hands byHand, short
 			s.PersistenceMask = uint8(v.BitLen()) // each client alone
 		}
 	}
+	panics := t.panics(v, targets)
 	for i, r := range v.RealServers {
-		weight, there := effective(r, hands.on(v.ServiceKey, r.AddrPort()), t.Health[targets[i]].Down)
+		weight, there := effective(r, hands.on(v.ServiceKey, r.AddrPort()), t.Health[targets[i]].Down && !panics)
 		if there {
 			s.Dests = append(s.Dests, Dest{r.Addr, r.Port, v.MethodOf(r), weight, r.UpperThreshold, r.LowerThreshold})
 		}
@@ -121,6 +122,7 @@ func (t *Table) ServerStates(key ServiceKey) []ServerState {
 		return nil
 	}
 	hands, voters, sorry := handsOf(t.Overrides), t.voters(), v.Sorry != nil && t.short()[key]
+	panics := t.panics(v, targetsOf(v.RealServers))
 	states := make([]ServerState, 0, len(v.RealServers))
 	for _, r := range v.RealServers {
 		target := r.Target()
@@ -131,8 +133,11 @@ func (t *Table) ServerStates(key ServiceKey) []ServerState {
 		}
 		orEmpty(&s.Up)
 		orEmpty(&s.Down)
-		s.Effective, s.InKernel = effective(r, o, s.Health.Down)
+		s.Effective, s.InKernel = effective(r, o, s.Health.Down && !panics)
 		s.Why = s.why(sum, t.Settings.Health)
+		if panics && s.Health.Down {
+			s.Why += fmt.Sprintf("; taken as up all the same: %d %% of the pool or more are down", v.Panic)
+		}
 		if sorry && s.Effective > 0 {
 			s.Effective, s.InKernel = 0, false
 			s.Why += "; the sorry server serves instead: too few are up"

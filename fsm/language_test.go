@@ -362,6 +362,7 @@ func (a args) service() VirtualServer {
 	}
 	v.PersistenceEngine, v.Group = a.keys["engine"], a.keys["group"]
 	v.OnePacket, v.HashPort, v.HashFallback = a.keys["ops"] == "yes", a.keys["hash_port"] == "yes", a.keys["hash_fallback"] == "yes"
+	v.Panic = uint8(a.number("panic", 0))
 	v.Quorum, v.Hysteresis = uint32(a.number("quorum", 0)), uint32(a.number("hysteresis", 0))
 	if sorry := a.keys["sorry"]; sorry != "" {
 		at := parseAddrPort(sorry)

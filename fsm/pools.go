@@ -32,14 +32,32 @@ func (v VirtualServer) quorum() int { return max(1, int(v.Quorum)) }
 
 // weightUp is the weight of the real servers that are up and not disabled.
 func (t *Table) weightUp(v VirtualServer, targets []Target, hands byHand) int {
-	sum := 0
+	sum, panics := 0, t.panics(v, targets)
 	for i, r := range v.RealServers {
-		down := t.Health[targets[i]].Down
+		down := t.Health[targets[i]].Down && !panics
 		if weight, there := effective(r, hands.on(v.ServiceKey, r.AddrPort()), down); there && !down {
 			sum += weight
 		}
 	}
 	return sum
+}
+
+// leastPanic is how many real servers a pool has at least that can panic.
+const leastPanic = 4
+
+// panics reports whether so many of a virtual server's real servers are down that all
+// are taken as up.
+func (t *Table) panics(v VirtualServer, targets []Target) bool {
+	if v.Panic == 0 || len(v.RealServers) < leastPanic {
+		return false
+	}
+	down := 0
+	for _, target := range targets {
+		if t.Health[target].Down {
+			down++
+		}
+	}
+	return down*100 >= int(v.Panic)*len(v.RealServers)
 }
 
 // shortOf is keepalived's update_quorum_state.
@@ -155,6 +173,9 @@ func (v VirtualServer) sorry(dests []Dest, short bool) []Dest {
 func (p *problems) pool(path string, v VirtualServer) {
 	if v.Hysteresis >= uint32(v.quorum()) && v.Hysteresis > 0 {
 		p.add(path, "hysteresis %d must be below the quorum, %d", v.Hysteresis, v.quorum())
+	}
+	if v.Panic > 99 {
+		p.add(path, "panic_threshold %d is not within 1 to 99 percent", v.Panic)
 	}
 	if v.Quorum > maxQuorumWeight {
 		p.add(path, "quorum %d is more than all real servers could weigh", v.Quorum)

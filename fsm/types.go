@@ -208,9 +208,13 @@ type VirtualServer struct {
 	Matches []Match `json:"matches,omitempty"`
 	// Quorum is the weight of real servers that must be up (0: 1), Hysteresis how much
 	// less, or more, makes the difference: see ShortPool. Sorry serves otherwise.
-	Quorum      uint32       `json:"quorum,omitempty"`
-	Hysteresis  uint32       `json:"hysteresis,omitempty"`
-	Sorry       *SorryServer `json:"sorry_server,omitempty"`
+	Quorum     uint32       `json:"quorum,omitempty"`
+	Hysteresis uint32       `json:"hysteresis,omitempty"`
+	Sorry      *SorryServer `json:"sorry_server,omitempty"`
+	// Panic is a share of the real servers, in percent, 1 to 99: when as many or more
+	// are down, of four at least, all are taken as up, for then it is rather the checks
+	// that are wrong, and the rest could not carry everything. 0: never.
+	Panic       uint8        `json:"panic_threshold,omitempty"`
 	RealServers []RealServer `json:"real_servers"` // order of the file; unique by Addr and Port
 }
 

@@ -54,3 +54,24 @@ func sorryText(s *fsm.SorryServer) string {
 	}
 	return text
 }
+
+// What keepalived.conf has no word for goes through YAML, and is not lost in an export
+// as keepalived.conf, which fails.
+func TestPanicThreshold(t *testing.T) {
+	r, problems := read(serviceWith("quorum 1"))
+	if len(problems) > 0 {
+		t.Fatal(lines(problems))
+	}
+	r.Config.Services[0].Panic = 60
+	out, err := WriteYAML(r.Config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, problems := ParseYAML("f", out)
+	if len(problems) > 0 || again.Config.Services[0].Panic != 60 {
+		t.Errorf("%s: %s", lines(problems), out)
+	}
+	if _, err := WriteKeepalived(r.Config); err == nil || !strings.Contains(err.Error(), "panic_threshold") {
+		t.Errorf("exported as keepalived.conf: %v", err)
+	}
+}

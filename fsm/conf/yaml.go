@@ -75,6 +75,7 @@ type (
 		Quorum            uint32       `yaml:"quorum,omitempty"` // 1
 		Hysteresis        uint32       `yaml:"hysteresis,omitempty"`
 		Sorry             *yamlSorry   `yaml:"sorry_server,omitempty"`
+		Panic             uint8        `yaml:"panic_threshold,omitempty"` // percent; 0: never
 		RealServers       []yamlServer `yaml:"real_servers"`
 	}
 	yamlMatch struct {

@@ -74,6 +74,7 @@ func (y *yamlReader) service(path string, s yamlService) fsm.VirtualServer {
 	if out.Quorum, out.Hysteresis = s.Quorum, s.Hysteresis; out.Quorum == 1 {
 		out.Quorum = 0
 	}
+	out.Panic = s.Panic
 	out.Sorry = y.sorry(path+".sorry_server", s.Sorry, out)
 	for i, r := range s.RealServers {
 		out.RealServers = append(out.RealServers, y.server(fmt.Sprintf("%s.real_servers[%d]", path, i), r, out))

@@ -82,7 +82,7 @@ func serviceToYAML(s fsm.VirtualServer) yamlService {
 		Protocol: string(s.Protocol), Method: string(s.Method), Scheduler: s.Scheduler, Persistence: optional(s.Persistence),
 		PersistenceEngine: s.PersistenceEngine, Group: s.Group,
 		HashPort: s.HashPort, HashFallback: s.HashFallback, OnePacket: s.OnePacket,
-		Quorum: s.Quorum, Hysteresis: s.Hysteresis, Sorry: sorryToYAML(s),
+		Quorum: s.Quorum, Hysteresis: s.Hysteresis, Sorry: sorryToYAML(s), Panic: s.Panic,
 	}
 	if s.Mark != 0 {
 		y.Mark, y.Family = s.Mark, map[bool]string{false: "ipv4", true: "ipv6"}[s.V6]
