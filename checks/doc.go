@@ -12,6 +12,9 @@
 //     it: when it changes, after a proposal that failed, and after the table
 //     lost it. What the cluster makes of the votes is package fsm's business.
 //
+// What a probe of each kind does is keepalived's, to the byte where servers could tell
+// the difference; [Dial] chooses. Each of its steps ends within the check's timeout,
+// whatever the other side does, and no more than a bounded part of an answer is read.
 // A check that hangs delays no other; targets come and go without disturbing
 // those that stay. A witness checks nothing, and a member that is not present
 // yet checks but does not vote.
