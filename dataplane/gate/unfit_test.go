@@ -76,7 +76,10 @@ func occupy(name string, filter bool) error {
 	i := nstest.Index(name)
 	var err error
 	for range 100 {
-		if err := netlink.QdiscDel(clsactQdisc(i)); err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
+		switch err = netlink.QdiscDel(clsactQdisc(i)); {
+		case errors.Is(err, unix.EBUSY): // the watch is at it this very moment
+			continue
+		case err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT):
 			return err
 		}
 		if err = netlink.QdiscAdd(ingressOn(i)); err != nil {

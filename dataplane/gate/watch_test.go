@@ -10,6 +10,7 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"lbcluster/internal/nstest"
 )
@@ -71,7 +72,11 @@ func detachments(mode string, s *site) map[string]func(ifindex int) error {
 		"filter deleted, out": func(i int) error { return netlink.FilterDel(clsact{}.filter(i, egress)) },
 		"qdisc deleted":       func(i int) error { return netlink.QdiscDel(clsactQdisc(i)) },
 		"qdisc replaced": func(i int) error {
-			return errors.Join(netlink.QdiscDel(clsactQdisc(i)), netlink.QdiscAdd(clsactQdisc(i)))
+			err := netlink.QdiscDel(clsactQdisc(i))
+			if add := netlink.QdiscAdd(clsactQdisc(i)); !errors.Is(add, unix.EEXIST) { // else the watch was quicker
+				err = errors.Join(err, add)
+			}
+			return err
 		},
 		"filter replaced by another": func(i int) error {
 			p, err := passProgram(ebpf.SchedCLS, verdictNext)
