@@ -31,6 +31,7 @@ type Runner struct {
 	check   func(context.Context, fsm.Check) error
 	// warmup draws the pause before a check's first probe from [0, bound).
 	warmup func(bound time.Duration) time.Duration
+	pulse  pulse
 
 	changed chan struct{} // 1 slot: the table or the self is new
 	voting  chan struct{} // 1 slot: opinions or the table may disagree now
@@ -82,6 +83,7 @@ func poke(c chan<- struct{}) {
 func (r *Runner) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return r.vote(ctx) })
+	g.Go(func() error { return r.pulse.run(ctx) })
 	g.Go(func() error {
 		for {
 			r.reconcile(ctx, g)

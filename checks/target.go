@@ -36,12 +36,20 @@ func (r *Runner) probe(ctx context.Context, t *target, i int) {
 	if c.Warmup > 0 {
 		wait = r.warmup(c.Warmup.D())
 	}
+	excused := 0
 	for pause(ctx, wait) {
 		began := time.Now()
 		err := r.check(ctx, c)
 		if ctx.Err() != nil {
 			return // what a cancelled probe says means nothing
 		}
+		if err != nil && excused < excuses && r.pulse.stoodStill(began, time.Now()) {
+			excused++
+			wait = 0
+			r.log.Info("a failed check is repeated: this process stood still meanwhile", "server", t.server, "error", err)
+			continue
+		}
+		excused = 0
 		wait = r.judge(t, i, err, began)
 	}
 }
