@@ -107,7 +107,7 @@ func (r *Runner) ballot() (*fsm.Command, fsm.Revision) {
 	}
 	slices.SortFunc(opinions, func(a, b fsm.Opinion) int { return cmp.Compare(a.Target, b.Target) })
 	return &fsm.Command{
-		Version: fsm.CommandVersion, By: string(r.self), At: time.Now(),
+		By: string(r.self), At: time.Now(),
 		Votes: &fsm.CastVotes{Member: r.self, Opinions: opinions},
 	}, r.table.Revision
 }

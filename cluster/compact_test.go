@@ -68,7 +68,7 @@ func TestFitting(t *testing.T) {
 // table's, or another command's, is not used.
 func TestRehearsalIsUsedOnce(t *testing.T) {
 	id := identityFile{ID: "m1", Cluster: "c", Name: "a", Addr: freeAddr(t), Profile: "default"}
-	founding, err := id.founding(time.Now()).Encode()
+	founding, err := id.founding(time.Now(), fsm.CommandVersion).Encode()
 	if err != nil {
 		t.Fatal(err)
 	}

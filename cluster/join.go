@@ -121,7 +121,7 @@ func (n *Node) enrolAt(ctx context.Context, hosts []string, t joinToken, j *join
 		return nil, err
 	}
 	body, err := json.Marshal(enrolRequest{
-		Secret: t.Secret, Request: j.Request, Name: n.cfg.Name, Role: role, Addr: n.cfg.Addr, CSR: csr,
+		Secret: t.Secret, Request: j.Request, Name: n.cfg.Name, Role: role, Addr: n.cfg.Addr, CSR: csr, Reads: n.reads,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("asking to join: %w", err)
@@ -222,6 +222,7 @@ func (s *session) enrol(ctx context.Context, req enrolRequest) (*enrolAnswer, er
 	}
 	cmd := fsm.Command{Enrol: &fsm.Enrol{
 		TokenHash: hashSecret(req.Secret), Request: req.Request, Name: req.Name, Role: req.Role, Addr: req.Addr,
+		Reads: max(req.Reads, 1),
 	}}
 	res, err := s.n.Propose(ctx, cmd)
 	// The request id makes a second attempt harmless.

@@ -29,6 +29,8 @@ type Node struct {
 	counts diskCounts
 	// open opens the Raft store of the folder; tests put a bad disk below it.
 	open func(f folder, create bool) (rawStore, error)
+	// reads is the newest version of commands that this program reads; tests make it older.
+	reads int
 
 	relay atomic.Pointer[relay] // the session's; nil: there is none
 
@@ -57,7 +59,7 @@ func New(cfg Config) (*Node, error) {
 	}
 	n := &Node{
 		cfg: cfg, t: cfg.Timing.withDefaults(), log: log, dir: folder(cfg.Dir),
-		board: newBoard(), changed: make(chan struct{}), open: openStore,
+		board: newBoard(), changed: make(chan struct{}), open: openStore, reads: fsm.CommandVersion,
 	}
 	n.dir.sweep()
 	id, err := n.dir.identity()
@@ -70,7 +72,11 @@ func New(cfg Config) (*Node, error) {
 	if err := verifyStore(n.dir); err != nil {
 		return nil, err
 	}
-	if t := readTable(n.dir.path(fileTable), id.Cluster, log); t != nil {
+	t, err := readTable(n.dir.path(fileTable), id.Cluster, log)
+	if err != nil {
+		return nil, err
+	}
+	if t != nil {
 		n.board.publish(t)
 	}
 	n.id = id
@@ -78,11 +84,13 @@ func New(cfg Config) (*Node, error) {
 }
 
 // readTable reads the table that was kept for the start. It is only a help
-// until Raft has caught up, so a damaged one is no reason not to start.
-func readTable(path, cluster string, log *slog.Logger) *fsm.Table {
+// until Raft has caught up, so a damaged one is no reason not to start. One that a
+// newer program has written is: this one would take part in something that it does
+// not understand.
+func readTable(path, cluster string, log *slog.Logger) (*fsm.Table, error) {
 	b, err := os.ReadFile(path)
 	if errors.Is(err, os.ErrNotExist) {
-		return nil
+		return nil, nil
 	}
 	var t *fsm.Table
 	if err == nil {
@@ -91,11 +99,25 @@ func readTable(path, cluster string, log *slog.Logger) *fsm.Table {
 	if err == nil && t.Cluster != cluster {
 		err = fmt.Errorf("it is of cluster %s", t.Cluster)
 	}
+	if errors.Is(err, fsm.ErrUnknownCommand) {
+		return nil, fmt.Errorf("%s: %w: a newer lbcluster ran here, and this one is too old for the cluster's table: install the newer one again; nothing was changed", path, err)
+	}
 	if err != nil {
 		log.Warn("the kept copy of the table is not used", "file", path, "error", err)
-		return nil
+		return nil, nil
 	}
-	return t
+	return t, nil
+}
+
+// Readable says why this program is too old for the table in a data folder, as [New]
+// would; nil: it is not.
+func Readable(dir string) error {
+	id, err := folder(dir).identity()
+	if err != nil || id == nil {
+		return err
+	}
+	_, err = readTable(folder(dir).path(fileTable), id.Cluster, slog.New(slog.DiscardHandler))
+	return err
 }
 
 // Run waits until the node is in a cluster, then serves it until ctx ends. It
@@ -299,7 +321,7 @@ func (n *Node) found(profile string, guard time.Duration) error {
 		Name: n.cfg.Name, Role: fsm.Director, Addr: n.cfg.Addr, Profile: profile, Guard: guard,
 	}
 	// What the table would refuse later is refused before anything is written.
-	if _, _, err := fsm.New().Apply(id.founding(time.Now())); err != nil {
+	if _, _, err := fsm.New().Apply(id.founding(time.Now(), n.reads)); err != nil {
 		return err
 	}
 	ca, err := newAuthority(id.Cluster)
@@ -338,10 +360,10 @@ func (n *Node) found(profile string, guard time.Duration) error {
 }
 
 // founding is the first command of the cluster's log.
-func (f *identityFile) founding(now time.Time) fsm.Command {
+func (f *identityFile) founding(now time.Time, reads int) fsm.Command {
 	return fsm.Command{
-		Version: fsm.CommandVersion, By: string(f.ID), At: now,
-		Found: &fsm.Found{Cluster: f.Cluster, Name: f.Name, Addr: f.Addr, Profile: f.Profile, Guard: fsm.Duration(f.Guard)},
+		Version: reads, By: string(f.ID), At: now,
+		Found: &fsm.Found{Cluster: f.Cluster, Name: f.Name, Addr: f.Addr, Profile: f.Profile, Guard: fsm.Duration(f.Guard), Reads: reads},
 	}
 }
 

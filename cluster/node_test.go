@@ -31,6 +31,8 @@ type machineUnderTest struct {
 	node *Node
 	stop func()
 	open func(folder, bool) (rawStore, error) // nil: the real one
+	// reads is the newest version of commands that its program reads; 0: this one's.
+	reads int
 }
 
 // freeAddr finds a loopback address with two free ports in a row.
@@ -62,8 +64,13 @@ func testLog(t *testing.T, name string) *slog.Logger {
 }
 
 func newMachineUnderTest(t *testing.T, name string) *machineUnderTest {
+	return newOldMachine(t, name, 0)
+}
+
+// newOldMachine is a machine with an older program, which reads no newer commands.
+func newOldMachine(t *testing.T, name string, reads int) *machineUnderTest {
 	t.Helper()
-	m := &machineUnderTest{t: t, cfg: Config{
+	m := &machineUnderTest{t: t, reads: reads, cfg: Config{
 		Dir: t.TempDir(), Name: name, Addr: freeAddr(t), Timing: quick, Log: testLog(t, name),
 		Answers: map[string]func(context.Context) ([]byte, error){
 			"name":  func(ctx context.Context) ([]byte, error) { return []byte(name + Arguments(ctx).Get("with")), nil },
@@ -82,6 +89,9 @@ func (m *machineUnderTest) start() {
 	}
 	if m.open != nil {
 		n.open = m.open
+	}
+	if m.reads != 0 {
+		n.reads = m.reads
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
@@ -116,7 +126,11 @@ func eventually(t *testing.T, what string, ok func() bool) {
 
 func found(t *testing.T, name string) (*machineUnderTest, string) {
 	t.Helper()
-	m := newMachineUnderTest(t, name)
+	return foundBy(t, newMachineUnderTest(t, name))
+}
+
+func foundBy(t *testing.T, m *machineUnderTest) (*machineUnderTest, string) {
+	t.Helper()
 	token, err := m.node.Init(within10(t), "", 0)
 	if err != nil {
 		t.Fatalf("Init: %v", err)

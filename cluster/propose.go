@@ -17,7 +17,7 @@ import (
 
 // Propose puts a command into the log and returns what it did once it is
 // committed and applied by the leader. Any member takes it and forwards it.
-// A zero Version, At or By is filled in. The table's refusals come back as
+// A zero Version is the newest that all members read; a zero At or By is filled in. The table's refusals come back as
 // fsm's errors, and nothing was changed then, nor on ErrNoLeader; after
 // ErrUncertain nobody knows yet.
 //
@@ -30,7 +30,11 @@ func (n *Node) Propose(ctx context.Context, cmd fsm.Command) (fsm.Result, error)
 		return fsm.Result{}, err
 	}
 	if cmd.Version == 0 {
-		cmd.Version = fsm.CommandVersion
+		t, _ := n.board.latest()
+		if err := t.NotYet(cmd); err != nil {
+			return fsm.Result{}, err
+		}
+		cmd.Version = min(n.reads, t.Speaks())
 	}
 	if cmd.At.IsZero() {
 		cmd.At = time.Now()
@@ -150,6 +154,9 @@ func (s *session) rehearse(inst *instance, data []byte) error {
 	}
 	cmd, err := fsm.Decode(data)
 	if err != nil {
+		return err
+	}
+	if err := t.MayWrite(cmd); err != nil {
 		return err
 	}
 	if !s.steward.settled(inst.raft.CurrentTerm()) {

@@ -116,6 +116,7 @@ func (s *session) run(ctx context.Context) error {
 	g.Go(func() error { return s.steward.run(ctx) })
 	g.Go(func() error { return s.followTable(inner) })
 	g.Go(func() error { return s.keepNotes(inner) })
+	g.Go(func() error { return s.sayWhatIsRead(ctx) })
 	g.Go(func() error { return s.keepLogShort(inner) })
 	err = g.Wait()
 	s.client.CloseIdleConnections()

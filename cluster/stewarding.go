@@ -157,7 +157,7 @@ func (w *steward) found(ctx context.Context) (bool, error) {
 	if id.Profile == "" {
 		return false, nil
 	}
-	if _, err := w.s.n.Propose(ctx, id.founding(time.Now())); err != nil {
+	if _, err := w.s.n.Propose(ctx, id.founding(time.Now(), w.s.n.reads)); err != nil {
 		return false, fmt.Errorf("founding the cluster: %w", err)
 	}
 	return true, nil

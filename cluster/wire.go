@@ -25,7 +25,8 @@ type enrolRequest struct {
 	Name    string         `json:"name"`
 	Role    fsm.Role       `json:"role"`
 	Addr    netip.AddrPort `json:"addr"`
-	CSR     []byte         `json:"csr"` // DER, Ed25519
+	CSR     []byte         `json:"csr"`             // DER, Ed25519
+	Reads   int            `json:"reads,omitempty"` // fsm.Member.Reads; 0: older than those that say it
 }
 
 func (r enrolRequest) check() error {

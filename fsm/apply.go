@@ -148,6 +148,9 @@ func (e *edit) event(kind, format string, args ...any) {
 func (e *edit) finish() *Table {
 	next := e.Table
 	next.Revision = e.rev
+	if !e.cmd.saysReads() {
+		next.Used = max(next.Used, e.cmd.Version)
+	}
 	// No command tells more than a few dozen (see eventsPerCommand).
 	tooMany := min(max(0, len(next.Events)+len(e.news)-EventsKept), len(next.Events))
 	next.Events = slices.Concat(next.Events[tooMany:], e.news)

@@ -15,6 +15,7 @@ const maxNumber = 1 << 53
 func (t *Table) Check() error {
 	c := checker{t: t}
 	c.numbers()
+	c.must(t.Used >= 0 && t.Used <= CommandVersion, "version %d of commands was used, this program reads up to %d", t.Used, CommandVersion)
 	c.checkMembers()
 	c.checkTokens()
 	c.checkSets()

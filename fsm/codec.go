@@ -80,7 +80,9 @@ func strict(b []byte, v any) error {
 // table from it has no places until such a command makes them, as on a member
 // that read the whole log, and uses what they would be until then. Likewise a
 // table from version 2 has no history until a command of version 3 begins it.
-// Version 3 also brought the services of commands of version 3.
+// Version 3 also brought the services of commands of version 3. A later one is
+// written only when the table has used commands of that version: a member that does
+// not read them yet can then still be brought up to date by a newer one.
 const snapshotVersion = 3
 
 type snapshot struct {
@@ -90,7 +92,7 @@ type snapshot struct {
 
 // Snapshot writes t; equal tables give equal bytes.
 func (t *Table) Snapshot() ([]byte, error) {
-	b, err := json.Marshal(snapshot{snapshotVersion, t})
+	b, err := json.Marshal(snapshot{max(snapshotVersion, t.Used), t})
 	if err != nil {
 		return nil, fmt.Errorf("snapshot: %w", err)
 	}
@@ -107,7 +109,7 @@ func Restore(b []byte) (*Table, error) {
 		return nil, fmt.Errorf("restore: %w", err)
 	}
 	if head.Version < 1 || head.Version > snapshotVersion {
-		return nil, fmt.Errorf("restore: the snapshot has version %d, this program reads up to %d", head.Version, snapshotVersion)
+		return nil, fmt.Errorf("restore: %w: the snapshot has version %d, this program reads up to %d", ErrUnknownCommand, head.Version, snapshotVersion)
 	}
 	var s snapshot
 	if err := strict(b, &s); err != nil {

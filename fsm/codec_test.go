@@ -81,7 +81,7 @@ func TestRestoreRefuses(t *testing.T) {
 		{"no version", `{"v":3,`, `{`, "version 0"},
 		{"no table", good, `{"v":1}`, "no table"},
 		{"unknown field", `"cluster":`, `"clusters":`, "unknown field"},
-		{"cut off", `]}}]}}`, `]}}`, "unexpected end"},
+		{"cut off", `]}}],"used":3}}`, `]}}`, "unexpected end"},
 		{"history ahead", `"history":[{"revision":6`, `"history":[{"revision":11`, "history at revision 11"},
 		{"waiting for nothing", `"history":[`, `"pending":{"set":"default","revision":7,"at":"2026-01-01T00:00:00Z","by":"","within":"1m0s","before":{"globals":{},"routers":[],"services":[]}},"history":[`, "not in the history"},
 		{"unit without a place", `"places":{"1":`, `"places":{"7":`, "no place"},
@@ -111,6 +111,7 @@ func TestRestoreRefuses(t *testing.T) {
 		{"revision behind events", `"revision":10,"next_member"`, `"revision":9,"next_member"`, "event"},
 		{"profile", `"profile":"default"`, `"profile":"x"`, "profile"},
 		{"token", `"hash":"aaa`, `"hash":"zaa`, "SHA-256"},
+		{"used what cannot be", `"used":3`, `"used":4`, "version 4 of commands"},
 		{"not founded, not empty", `"cluster":"lab"`, `"cluster":""`, "not empty"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -44,6 +44,7 @@ type Found struct {
 	Addr    netip.AddrPort `json:"addr"`
 	Profile string         `json:"profile"`
 	Guard   Duration       `json:"guard,omitempty"` // since version 2
+	Reads   int            `json:"reads,omitempty"` // as in Member; since version 3
 }
 
 // Enrol adds a member in state Joining, using up one use of a token. The new
@@ -56,6 +57,7 @@ type Enrol struct {
 	Name      string         `json:"name"`
 	Role      Role           `json:"role"`
 	Addr      netip.AddrPort `json:"addr"`
+	Reads     int            `json:"reads,omitempty"` // as in Member; since version 3
 }
 
 // SetMember changes what it names of a member; nil: as it is. States go
@@ -66,6 +68,7 @@ type SetMember struct {
 	Silent   *bool        `json:"silent,omitempty"`
 	Drained  *bool        `json:"drained,omitempty"`  // since version 2
 	Networks *[]Network   `json:"networks,omitempty"` // all of them, in any order; since version 2
+	Reads    int          `json:"reads,omitempty"`    // since version 3
 }
 
 // SetSettings changes the settings that it names, and only those, so that two

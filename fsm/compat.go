@@ -12,20 +12,8 @@ import (
 
 // applyAsBefore refuses what the command's version could not apply.
 func (e *edit) applyAsBefore(a ApplySet) error {
-	if e.cmd.Version < 3 {
-		for _, v := range a.Config.Services {
-			if !v.asV2() {
-				return oldVersion("virtual server %s is of a kind that it does not know", v.ServiceKey)
-			}
-		}
-	}
-	if e.cmd.Version < 3 && !a.Config.Globals.IPVS.IsZero() {
-		return oldVersion("there are settings of IPVS")
-	}
-	for _, r := range a.Config.Routers {
-		if e.cmd.Version < 3 && r.VMAC != nil {
-			return oldVersion("virtual router %s has a virtual MAC address", r.Name)
-		}
+	if news := a.Config.v3(); e.cmd.Version < 3 && news != "" {
+		return oldVersion("%s", news)
 	}
 	if e.cmd.Version != 1 {
 		return nil
@@ -48,6 +36,24 @@ func (e *edit) applyAsBefore(a ApplySet) error {
 		}
 	}
 	return nil
+}
+
+// v3 says what only version 3 can say; "": nothing.
+func (c Config) v3() string {
+	for _, v := range c.Services {
+		if !v.asV2() {
+			return fmt.Sprintf("virtual server %s is of a kind that it does not know", v.ServiceKey)
+		}
+	}
+	if !c.Globals.IPVS.IsZero() {
+		return "there are settings of IPVS"
+	}
+	for _, r := range c.Routers {
+		if r.VMAC != nil {
+			return fmt.Sprintf("virtual router %s has a virtual MAC address", r.Name)
+		}
+	}
+	return ""
 }
 
 // asV2 reports whether version 2 knew all that v says.

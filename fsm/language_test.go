@@ -106,9 +106,9 @@ func (s *story) command(a args, lines []string) Command {
 			Expires: epoch.Add(a.delay("expires", time.Hour).D())}
 	case "enrol":
 		c.Enrol = &Enrol{Name: a.word(0), Role: Role(a.word(1)), Addr: parseAddrPort(a.word(2)),
-			TokenHash: hash(a.keys["token"]), Request: a.keys["request"]}
+			TokenHash: hash(a.keys["token"]), Request: a.keys["request"], Reads: a.number("reads", 0)}
 	case "member":
-		c.Member = &SetMember{ID: s.id(a.word(0))}
+		c.Member = &SetMember{ID: s.id(a.word(0)), Reads: a.number("reads", 0)}
 		if v, ok := a.keys["state"]; ok {
 			state := MemberState(v)
 			c.Member.State = &state

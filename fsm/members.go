@@ -33,7 +33,7 @@ func (e *edit) found(f Found) error {
 		return invalid("%s", bad)
 	}
 	e.Cluster, e.Settings.Profile, e.Settings.Guard = f.Cluster, profile, f.Guard
-	m := e.addMember(Member{Name: f.Name, Role: Director, State: Present, Addr: f.Addr})
+	m := e.addMember(Member{Name: f.Name, Role: Director, State: Present, Addr: f.Addr, Reads: f.Reads})
 	e.event("member", "%s (%s) founds cluster %s with profile %s", m.Name, m.ID, f.Cluster, profile)
 	return nil
 }
@@ -55,12 +55,15 @@ func (e *edit) enrol(n Enrol) error {
 	if err := e.enrolAsV1(n); err != nil {
 		return err
 	}
+	if err := e.mayRead(n.Name, n.Reads); err != nil && n.Reads != 0 {
+		return err
+	}
 	e.Tokens = slices.Clone(e.Tokens)
 	if e.Tokens[i].Uses--; e.Tokens[i].Uses == 0 {
 		e.Tokens = slices.Delete(e.Tokens, i, i+1)
 	}
 	m := e.addMember(Member{
-		Name: n.Name, Role: n.Role, State: Joining, Addr: n.Addr, Request: n.Request, Token: n.TokenHash,
+		Name: n.Name, Role: n.Role, State: Joining, Addr: n.Addr, Request: n.Request, Token: n.TokenHash, Reads: n.Reads,
 	})
 	e.event("member", "%s (%s) enrols as %s at %s", m.Name, m.ID, m.Role, m.Addr)
 	return nil
@@ -199,6 +202,12 @@ func (e *edit) setMember(s SetMember) error {
 		}
 		is.Networks = networks
 	}
+	if s.Reads != 0 {
+		if err := e.mayRead(was.Name, s.Reads); err != nil {
+			return err
+		}
+		is.Reads = s.Reads
+	}
 	if reflect.DeepEqual(is, was) {
 		return nil
 	}
@@ -227,6 +236,9 @@ func (e *edit) tellMember(was, is Member) {
 	}
 	if !is.Drained && was.Drained {
 		e.event("member", "%s (%s) is fit again: it stands for virtual routers", is.Name, is.ID)
+	}
+	if is.Reads != was.Reads {
+		e.event("member", "%s (%s) reads version %d of the table's commands (was %d)", is.Name, is.ID, is.Reads, was.reads())
 	}
 	if !slices.Equal(is.Networks, was.Networks) {
 		e.event("member", "%s (%s) has %s", is.Name, is.ID, networksText(is.Networks))

@@ -171,6 +171,9 @@ func drawSetMember(t *rapid.T) *SetMember {
 		}
 		s.Networks = &networks
 	}
+	if rapid.IntRange(0, 4).Draw(t, "says what it reads") == 0 {
+		s.Reads = rapid.IntRange(1, 5).Draw(t, "reads")
+	}
 	return s
 }
 
@@ -182,7 +185,8 @@ func drawEnrol(t *rapid.T) *Enrol {
 		Name:      fmt.Sprint("dir", n),
 		Role:      rapid.SampledFrom([]Role{Director, Director, Director, Witness}).Draw(t, "role"),
 		// 10.0.0.3 and .4 are real servers at times.
-		Addr: netip.AddrPortFrom(addr4(n+2), 7946),
+		Addr:  netip.AddrPortFrom(addr4(n+2), 7946),
+		Reads: rapid.SampledFrom([]int{0, 2, 3}).Draw(t, "reads"),
 	}
 }
 

@@ -2,6 +2,7 @@ package fsm
 
 import (
 	"bytes"
+	"cmp"
 	"flag"
 	"fmt"
 	"os"
@@ -88,6 +89,8 @@ func (s *story) run(input string) string {
 		return b.String()
 	case "ipvs":
 		return dumpIPVS(s.table.IPVS())
+	case "speaks":
+		return fmt.Sprintf("version %d, version %d used, behind: %s\n", s.table.Speaks(), s.table.Used, cmp.Or(s.table.Behind(), "nobody"))
 	case "history":
 		return dumpHistory(s.table)
 	case "homes":

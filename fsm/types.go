@@ -57,6 +57,10 @@ type Member struct {
 	// founder): they recognise a joiner that asks again.
 	Request string `json:"request,omitempty"`
 	Token   string `json:"token,omitempty"` // the token's hash
+	// Reads is the newest version of commands that this member's lbcluster reads.
+	// 0: it never said, as before version 3. Invariant: not below Table.Used, but for
+	// members that were there before they could say it.
+	Reads int `json:"reads,omitempty"`
 }
 
 // Duration is a time.Duration written as text ("1.5s") in JSON.
@@ -449,6 +453,9 @@ type Table struct {
 	// History has what was applied, by revision, oldest first: see [Applied].
 	// Empty while the log has no apply of version 3.
 	History []Applied `json:"history,omitempty"`
+	// Used is the newest version of a command that changed this table, members' words
+	// on what they read left out.
+	Used int `json:"used,omitempty"`
 	// Pending is a change that waits for a confirmation; nil: none does. While
 	// there is one nothing else can be applied, so that it can be taken back.
 	Pending *Pending `json:"pending,omitempty"`

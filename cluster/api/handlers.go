@@ -218,7 +218,6 @@ func (s *Server) table() (*fsm.Table, error) {
 
 // propose commits cmd in the name of whoever asks.
 func (s *Server) propose(r *http.Request, cmd fsm.Command) (fsm.Result, error) {
-	cmd.Version = fsm.CommandVersion
 	cmd.By = s.by(r)
 	cmd.At = time.Now()
 	res, err := s.backend.Propose(r.Context(), cmd)

@@ -77,7 +77,11 @@ func (m *member) fill(out *api.DirectorStatus) {
 	out.Peers, out.Clock = peerStatus(ls.Peers), clockStatus(ls.Clock)
 	addDropped(out.Dropped, "lease_", ls.Dropped)
 	out.Running = m.running
-	out.Warnings = append(out.Warnings, leaseWarnings(ls, m.d.node.Table())...)
+	t := m.d.node.Table()
+	out.Warnings = append(out.Warnings, leaseWarnings(ls, t)...)
+	if old := t.Behind(); old != "" {
+		out.Warnings = append(out.Warnings, "lbcluster on "+old+" is older: what it could not read has to wait until it is upgraded there")
+	}
 	if m.broken != nil {
 		out.Gate.Error = m.broken.Error()
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -18,8 +19,8 @@ func (a *app) runCommand() *cobra.Command {
 said on this machine; afterwards it carries on where it was. Stopping it lets
 go of its VIPs and leaves IPVS as it is.
 
-With --check it reads its configuration, says what is wrong with it, and starts
-nothing. A reload begins with that.`,
+With --check it reads its configuration and the copy of the table in its data folder,
+says what is wrong, or too new for it, and starts nothing. A reload begins with that.`,
 		Example: `  lbcluster run
   lbcluster run --name dir1 --addr 10.0.0.11
   lbcluster run --check`,
@@ -32,14 +33,14 @@ nothing. A reload begins with that.`,
 				return &hinted{err, "correct " + a.config + " or the flags"}
 			}
 			if check {
-				return cfg.checkPaths()
+				return errors.Join(cfg.checkPaths(), cluster.Readable(cfg.DataDir))
 			}
 			return runDaemon(cmd.Context(), cfg)
 		}),
 	}
 	cmd.Flags().StringVar(&flags.Name, "name", "", "this member's `NAME` (default: the host name)")
 	cmd.Flags().StringVar(&flags.Addr, "addr", "", "`IP[:PORT]` where the other members reach this one (default: the only IPv4 address, port 7500)")
-	cmd.Flags().BoolVar(&check, "check", false, "only read the configuration and say what is wrong with it")
+	cmd.Flags().BoolVar(&check, "check", false, "only read the configuration and the table's copy, and say what is wrong with them")
 	cmd.Flags().StringVar(&flags.DataDir, "data-dir", "", "`FOLDER` for identity, log and snapshots (default "+defaultDataDir+")")
 	return cmd
 }
