@@ -21,6 +21,8 @@ type Config struct {
 	// Check makes one probe and returns what is wrong, or nil. It must end soon
 	// after its context does. nil: [Dial].
 	Check func(context.Context, fsm.Check) error
+	// OnProbe is told of each finished probe; it must not block. nil: nobody is.
+	OnProbe func(kind fsm.CheckKind, took time.Duration, passed bool)
 }
 
 // Runner probes targets and votes on them. Make it with [New]; all methods may
@@ -29,6 +31,7 @@ type Runner struct {
 	log     *slog.Logger
 	propose func(context.Context, fsm.Command) (fsm.Result, error)
 	check   func(context.Context, fsm.Check) error
+	onProbe func(fsm.CheckKind, time.Duration, bool)
 	// warmup draws the pause before a check's first probe from [0, bound).
 	warmup func(bound time.Duration) time.Duration
 	pulse  pulse
@@ -46,7 +49,7 @@ type Runner struct {
 // New returns a Runner that does nothing until [Runner.Run].
 func New(c Config) *Runner {
 	r := &Runner{
-		log: c.Log, propose: c.Propose, check: c.Check,
+		log: c.Log, propose: c.Propose, check: c.Check, onProbe: c.OnProbe,
 		warmup:  rand.N[time.Duration],
 		changed: make(chan struct{}, 1), voting: make(chan struct{}, 1),
 		targets: map[fsm.Target]*target{},

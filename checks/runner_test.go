@@ -375,3 +375,30 @@ func TestManyTargets(t *testing.T) {
 		}
 	}, servers...)
 }
+
+// Whoever counts probes is told of each, and how it ended.
+func TestProbesAreTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, n := newCluster(t, server(web1, pairCheck(web1)), server(web2, pairCheck(web2))), newNetwork()
+		n.set(n.down, web2, true)
+		told := map[bool]int{}
+		c.runner = New(Config{Propose: c.propose, Check: n.check, OnProbe: func(kind fsm.CheckKind, took time.Duration, passed bool) {
+			if kind != fsm.CheckTCP || took < 0 {
+				t.Errorf("%s took %v", kind, took)
+			}
+			told[passed]++
+		}})
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- c.runner.Run(ctx) }()
+		c.runner.Update("m1", c.table)
+		after(5 * time.Second)
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		if passed, failed := len(n.probes(web1)), len(n.probes(web2)); told[true] != passed || told[false] != failed || passed == 0 || failed == 0 {
+			t.Errorf("%d and %d probes were told as %v", passed, failed, told)
+		}
+	})
+}

@@ -78,6 +78,9 @@ func (r *Runner) judge(t *target, i int, err error, began time.Time) time.Durati
 	if err != nil {
 		c.Detail = err.Error()
 	}
+	if r.onProbe != nil {
+		r.onProbe(c.Check.Kind, c.Took, err == nil)
+	}
 	r.tell(c, before)
 	up, known := Opinion(t.states())
 	if known && (!t.known || up != t.up) {

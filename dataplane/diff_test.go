@@ -3,6 +3,7 @@ package dataplane
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -276,5 +277,18 @@ func TestRefusedOnly(t *testing.T) {
 		if got := (outcome{errs: c.errs}).refusedOnly(); got != c.want {
 			t.Errorf("%v: %v", c.errs, got)
 		}
+	}
+}
+
+// What is done to IPVS is counted by what it was; the hidden services are not.
+func TestOperationsAreCounted(t *testing.T) {
+	p := &Plane{}
+	seen := ipvs.Service{Key: ipvs.Key{Addr: netip.MustParseAddr("172.25.88.100"), Port: 80, Protocol: ipvs.TCP}}
+	secret := ipvs.Service{Key: ipvs.Key{Mark: StayMark}}
+	p.count([]ipvs.Op{{Verb: ipvs.AddService, Service: seen}, {Verb: ipvs.AddDest, Service: seen}, {Verb: ipvs.AddDest, Service: seen}})
+	p.count([]ipvs.Op{{Verb: ipvs.RemoveDest, Service: seen}, {Verb: ipvs.AddService, Service: secret}})
+	want := map[string]uint64{"add_service": 1, "add_server": 2, "remove_server": 1}
+	if got := p.Status().Operations; !maps.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
 	}
 }

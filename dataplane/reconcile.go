@@ -175,8 +175,24 @@ func (p *Plane) drift(t *fsm.Table, have []ipvs.Service, ours Ownership, ops []i
 // opsTold is how many operations of one pass are logged.
 const opsTold = 100
 
+// count counts what was done.
+func (p *Plane) count(done []ipvs.Op) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, op := range done {
+		if hidden(op.Service.Key) {
+			continue
+		}
+		if p.status.Operations == nil {
+			p.status.Operations = map[string]uint64{}
+		}
+		p.status.Operations[op.Verb.String()]++
+	}
+}
+
 // report logs what was done and counts the repair of drift.
 func (p *Plane) report(t *fsm.Table, out outcome, drift map[string]bool) {
+	p.count(out.done)
 	if more := len(out.done) - opsTold; more > 0 {
 		defer p.log.Info("dataplane: IPVS, and so on", "further_operations", more, "revision", t.Revision)
 	}

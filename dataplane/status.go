@@ -29,6 +29,9 @@ type Status struct {
 	LastErrorAt time.Time `json:"last_error_at,omitzero"`
 	Errors      uint64    `json:"errors"`  // all so far
 	Retries     uint64    `json:"retries"` // passes that failed so far
+	// Operations counts the writes to IPVS that succeeded, by what they did
+	// ("add_server"), without those to services that are hidden from listings.
+	Operations map[string]uint64 `json:"operations,omitempty"`
 	// DriftRepaired counts the operations that undid what others did to IPVS.
 	DriftRepaired uint64 `json:"drift_repaired"`
 	// LastRepair is the last of these operations, as ipvsadm's words.
@@ -101,6 +104,7 @@ func (p *Plane) Status() Status {
 	if p.table != nil {
 		s.Table = p.table.Revision
 	}
+	s.Operations = maps.Clone(s.Operations)
 	s.Services, s.ForeignServices = slices.Clone(s.Services), slices.Clone(s.ForeignServices)
 	s.Marks, s.Tuning = slices.Clone(s.Marks), slices.Clone(s.Tuning)
 	if s.Sync != nil {

@@ -119,6 +119,7 @@ type node struct {
 	Networks   []string          `yaml:"networks"`
 	LogLevel   string            `yaml:"log_level"`
 	BPFPinDir  string            `yaml:"bpf_pin_dir"`
+	Metrics    string            `yaml:"metrics"`
 }
 
 func decode(t *testing.T, text string) (n node) {
@@ -155,7 +156,7 @@ func TestNodeConfigExamples(t *testing.T) {
 		t.Errorf("%+v", n)
 	}
 	all := strings.Split(text, "\n")
-	for _, key := range []string{"name", "addr", "data_dir", "socket", "interfaces", "log_level", "bpf_pin_dir"} {
+	for _, key := range []string{"name", "addr", "data_dir", "socket", "interfaces", "log_level", "bpf_pin_dir", "metrics"} {
 		i := slices.IndexFunc(all, func(l string) bool { return strings.HasPrefix(l, key+":") })
 		if i < 1 || !strings.HasPrefix(all[i-1], "# ") {
 			t.Errorf("%s is missing or not explained", key)

@@ -12,4 +12,8 @@ var (
 	Sample string
 	//go:embed vip-for-nginx.conf
 	VIPSample string
+	//go:embed alerts.yml
+	Alerts string
+	//go:embed grafana.json
+	Dashboard string
 )

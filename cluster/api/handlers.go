@@ -18,12 +18,7 @@ func (s *Server) getVersion(*http.Request) (any, error) {
 
 // getStatus: GET /v1/status, the whole cluster with conclusions.
 func (s *Server) getStatus(r *http.Request) (any, error) {
-	local := s.backend.Local()
-	if !local.Enrolled {
-		return BuildReport(nil, local, nil, time.Now()), nil
-	}
-	others := s.backend.Others(r.Context())
-	return BuildReport(s.backend.Table(), local, others, time.Now()), nil
+	return s.report(r.Context()), nil
 }
 
 // getLocal: GET /v1/status/local, what this machine alone knows; never waits.

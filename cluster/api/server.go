@@ -31,6 +31,17 @@ type Server struct {
 	host    string // this machine's name, for "root@dir1"
 	version string
 	log     *slog.Logger
+	mounted map[string]http.Handler
+	shared  sharedReport
+}
+
+// Mount has requests that match pattern (http.ServeMux's) answered by h. It must
+// come before Handler and Run.
+func (s *Server) Mount(pattern string, h http.Handler) {
+	if s.mounted == nil {
+		s.mounted = map[string]http.Handler{}
+	}
+	s.mounted[pattern] = h
 }
 
 // NewServer makes a server; host is this machine's name and version the
@@ -106,6 +117,11 @@ func (s *Server) Handler() http.Handler {
 	methods := map[string][]string{}
 	for pattern, fn := range routes {
 		mux.HandleFunc(pattern, s.serve(fn))
+		method, path := splitPattern(pattern)
+		methods[path] = append(methods[path], method)
+	}
+	for pattern, h := range s.mounted {
+		mux.Handle(pattern, h)
 		method, path := splitPattern(pattern)
 		methods[path] = append(methods[path], method)
 	}

@@ -30,6 +30,8 @@ type DirectorStatus struct {
 	VRRP      []VRRPStatus    `json:"vrrp"`
 	Addresses []AddressStatus `json:"addresses"`
 	Checks    []CheckStatus   `json:"checks"`
+	// Contacts are the members as this one's Raft and gossip see them.
+	Contacts []ContactStatus `json:"contacts"`
 	// Peers are the other members as this one's lease hears them.
 	Peers []PeerStatus `json:"peers"`
 	Clock ClockStatus  `json:"clock"`
@@ -67,7 +69,8 @@ type RaftStatus struct {
 	State   string       `json:"state"`            // one of the Raft states
 	Leader  fsm.MemberID `json:"leader,omitempty"` // empty: none known
 	Term    uint64       `json:"term"`
-	Applied uint64       `json:"applied"` // log index, not a table revision
+	Commit  uint64       `json:"commit"`  // log index, not a table revision
+	Applied uint64       `json:"applied"` // likewise
 	// LastContactMS is how long ago a follower heard its leader; -1: never.
 	LastContactMS int64 `json:"last_contact_ms"`
 	// Voters are those of the latest configuration that it knows.
@@ -80,6 +83,14 @@ type RaftStatus struct {
 	Stalled    string `json:"stalled,omitempty"`
 	DiskErrors uint64 `json:"disk_errors"`
 	DiskError  string `json:"disk_error,omitempty"` // the last one
+}
+
+// ContactStatus is a member as another one sees it.
+type ContactStatus struct {
+	Member fsm.MemberID `json:"member"`
+	Alive  bool         `json:"alive"` // as gossip says
+	// HeardMS is how long ago it answered; -1: never. 0 of the member itself.
+	HeardMS int64 `json:"heard_ms"`
 }
 
 // KernelStatus is how far a director's IPVS table follows the replicated one.
@@ -95,12 +106,35 @@ type KernelStatus struct {
 	Repairs    uint64    `json:"repairs"`
 	LastRepair string    `json:"last_repair,omitempty"` // "weight of 10.0.0.2:80 in tcp/10.0.0.1:80"
 	RepairedAt time.Time `json:"repaired_at,omitzero"`
+	// Operations counts writes to IPVS by what they did ("add_server"), Errors what
+	// failed so far.
+	Operations map[string]uint64 `json:"operations,omitempty"`
+	Errors     uint64            `json:"errors"`
 	// Foreign is what lbcluster found and did not make.
 	Foreign []Foreign `json:"foreign"`
 	// Sync is how connections are synchronised here; nil: they are not.
 	Sync *SyncStatus `json:"sync,omitempty"`
 	// Draining are the real servers of weight 0, with their connections.
 	Draining []DrainStatus `json:"draining,omitempty"`
+	// Traffic is what each virtual server of the table has carried here.
+	Traffic []ServiceTraffic `json:"traffic,omitempty"`
+}
+
+// ServiceTraffic is what a virtual server has carried on one director since it was
+// added there.
+type ServiceTraffic struct {
+	Service string `json:"service"` // as fsm.ServiceKey.String
+	Traffic
+}
+
+// Traffic are the kernel's counters of a virtual or real server. With direct
+// routing the answers do not come through the director, and Out stays 0.
+type Traffic struct {
+	Connections uint64 `json:"connections"`
+	InPackets   uint64 `json:"in_packets"`
+	OutPackets  uint64 `json:"out_packets"`
+	InBytes     uint64 `json:"in_bytes"`
+	OutBytes    uint64 `json:"out_bytes"`
 }
 
 // DrainStatus is what a director's IPVS table says of a real server that gets no new
@@ -222,6 +256,8 @@ type GateStatus struct {
 type GateAddress struct {
 	Addr netip.Addr `json:"addr"`
 	Open bool       `json:"open"`
+	// LeftMS is how far away the deadline is at which the kernel closes it.
+	LeftMS int64 `json:"left_ms"`
 	// ARPPassed and ARPDropped count ARP for or from the VIP, both ways.
 	ARPPassed  uint64 `json:"arp_passed"`
 	ARPDropped uint64 `json:"arp_dropped"`

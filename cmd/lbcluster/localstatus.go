@@ -24,6 +24,13 @@ func (d *theDaemon) Local() api.DirectorStatus {
 	if id, ok := d.node.Identity(); ok {
 		out.Role = id.Role
 	}
+	for _, m := range st.Members {
+		c := api.ContactStatus{Member: m.ID, Alive: m.Alive, HeardMS: -1}
+		if m.Contact >= 0 {
+			c.HeardMS = m.Contact.Milliseconds()
+		}
+		out.Contacts = append(out.Contacts, c)
+	}
 	for _, w := range []string{st.Trouble, st.Gossip} {
 		if w != "" && w != out.Raft.Stalled {
 			out.Warnings = append(out.Warnings, w)
@@ -34,6 +41,7 @@ func (d *theDaemon) Local() api.DirectorStatus {
 	} else if st.Enrolled {
 		out.Warnings = append(out.Warnings, "this member's parts are starting")
 	}
+	out.Warnings = append(out.Warnings, d.troubles.all()...)
 	if why := d.refused.Load(); why != nil {
 		out.Warnings = append(out.Warnings, "the last reload was refused, and the old program goes on: "+*why)
 	}
@@ -50,7 +58,7 @@ func raftStatus(st cluster.Status) api.RaftStatus {
 		state = api.RaftStopped
 	}
 	return api.RaftStatus{
-		State: state, Leader: st.Leader, Term: st.Term, Applied: st.Applied, LastContactMS: contact,
+		State: state, Leader: st.Leader, Term: st.Term, Commit: st.Commit, Applied: st.Applied, LastContactMS: contact,
 		Voters: st.Voters, Halted: st.Halted,
 		Stalled:    stalled(st),
 		DiskErrors: st.Disk.AppendErrors + st.Disk.AppendTimeouts + st.Disk.Retries,
@@ -189,20 +197,20 @@ func (m *member) fillGate(out *api.DirectorStatus) {
 	addDropped(out.Dropped, "gate_", map[string]uint64{"unreadable_ipv6": gs.Obscure})
 	now := gate.BootNow()
 	for addr, c := range m.gate.Counters() {
-		out.Gate.Addresses = append(out.Gate.Addresses, gateAddress(addr, c, gs.VIPs[addr] > 0, now))
+		out.Gate.Addresses = append(out.Gate.Addresses, gateAddress(addr, c, gs.VIPs[addr], now))
 	}
 	slices.SortFunc(out.Gate.Addresses, func(a, b api.GateAddress) int { return a.Addr.Compare(b.Addr) })
 }
 
-func gateAddress(addr netip.Addr, c gate.Counters, open bool, now int64) api.GateAddress {
+func gateAddress(addr netip.Addr, c gate.Counters, left time.Duration, now int64) api.GateAddress {
 	a := api.GateAddress{
-		Addr: addr, Open: open,
+		Addr: addr, Open: left > 0, LeftMS: left.Milliseconds(),
 		ARPPassed: c.NeighbourIn.Passed + c.NeighbourOut.Passed, ARPDropped: c.NeighbourIn.Dropped + c.NeighbourOut.Dropped,
 		InPassed: c.IPIn.Passed, InDropped: c.IPIn.Dropped, OutDropped: c.IPOut.Dropped + c.VRRPOut.Dropped,
 		LastPassedAgeMS: age(c.PassedBy, now), LastDropAgeMS: age(c.DroppedBy, now),
 	}
 	last := c.DroppedBy
-	if open {
+	if a.Open {
 		last = c.PassedBy
 	}
 	if last.MAC != nil {
@@ -223,6 +231,8 @@ func (m *member) fillKernel(out *api.DirectorStatus) {
 	ps := m.plane.Status()
 	k := &out.Kernel
 	k.Applied, k.Revision, k.Error = ps.Whole, ps.Applied, ps.Failing
+	k.Operations, k.Errors = ps.Operations, ps.Errors
+	k.Traffic = m.traffic.services(m.d.node.Table())
 	k.Repairs, k.LastRepair, k.RepairedAt = ps.DriftRepaired, ps.LastRepair, ps.RepairedAt
 	if k.Error == "" {
 		k.Error = ps.Waiting

@@ -42,15 +42,17 @@ type member struct {
 	gate   *gate.Gate
 	keys   *gateKeys
 	kernel *ipvs.Handle
-	vips   *vip.Host
-	vrrp   *vrrp.Listener
-	plane  *dataplane.Plane
-	checks *checks.Runner
-	tenure *tenures
-	judges *judges
-	units  *unitFitness
-	watch  *watchers
-	stands *vrrpStands
+	// traffic reads the kernel's counters.
+	traffic *traffic
+	vips    *vip.Host
+	vrrp    *vrrp.Listener
+	plane   *dataplane.Plane
+	checks  *checks.Runner
+	tenure  *tenures
+	judges  *judges
+	units   *unitFitness
+	watch   *watchers
+	stands  *vrrpStands
 }
 
 // brokenRetry is how often a director looks whether its kernel can be used now.
@@ -125,7 +127,7 @@ func (m *member) buildDataPlane(known []netip.Addr, inherit bool) error {
 		return fmt.Errorf("open the gate: %w", err)
 	}
 	m.keys = &gateKeys{gate: theGate{m.gate}, changed: make(chan struct{}, 1)}
-	m.kernel = ipvs.New("")
+	m.kernel, m.traffic = ipvs.New(""), &traffic{kernel: ipvs.New("")}
 	if _, err := m.kernel.List(); err != nil {
 		m.discard()
 		return fmt.Errorf("read the IPVS table: %w", err)
@@ -151,7 +153,7 @@ func (m *member) buildDataPlane(known []netip.Addr, inherit bool) error {
 		OnFit: fit.of("data plane"), OnRouterFit: m.units.set, SendZero: asksPeers,
 	})
 	m.tenure = newTenures(m.plane, m.gate.Inherited(), d.note, func(unit uint64) fsm.MemberID { return d.node.Table().Owners[unit] })
-	m.checks = checks.New(checks.Config{Log: d.log.With("part", "checks"), Propose: d.node.Propose})
+	m.checks = checks.New(checks.Config{Log: d.log.With("part", "checks"), Propose: d.node.Propose, OnProbe: d.probes.Observe})
 	return nil
 }
 
@@ -178,6 +180,7 @@ func (m *member) close() {
 	}
 	if m.kernel != nil {
 		m.kernel.Close()
+		m.traffic.close()
 	}
 	if m.vips != nil {
 		m.vips.Close()

@@ -45,6 +45,9 @@ type NodeConfig struct {
 	LogLevel slog.Level
 	// BPFPinDir is the folder in a bpffs that keeps the gate. Absolute.
 	BPFPinDir string
+	// Metrics is where GET /metrics is served to the network, in clear text; zero:
+	// nowhere.
+	Metrics netip.AddrPort
 }
 
 // nodeFile is the file as written.
@@ -57,6 +60,7 @@ type nodeFile struct {
 	Networks   []string          `yaml:"networks"`
 	LogLevel   string            `yaml:"log_level"`
 	BPFPinDir  string            `yaml:"bpf_pin_dir"`
+	Metrics    string            `yaml:"metrics"`
 }
 
 // nodeEnv is what defaults come from.
@@ -136,12 +140,27 @@ func (f nodeFile) resolve(env nodeEnv) (NodeConfig, error) {
 			errs = append(errs, fmt.Errorf("interfaces: %q: %q: an interface's name has 1 to 15 characters, no space and no slash", table, here))
 		}
 	}
+	if c.Metrics, err = listenAddr(f.Metrics); err != nil {
+		errs = append(errs, fmt.Errorf("metrics: %w", err))
+	}
 	for _, n := range f.Networks {
 		if err := checkNetwork(n); err != nil {
 			errs = append(errs, err)
 		}
 	}
 	return c, errors.Join(errs...)
+}
+
+// listenAddr reads an address to listen on; empty: none.
+func listenAddr(text string) (netip.AddrPort, error) {
+	if text == "" {
+		return netip.AddrPort{}, nil
+	}
+	a, err := netip.ParseAddrPort(text)
+	if err != nil || a.Port() == 0 {
+		return a, fmt.Errorf("%q is no IP:port to listen on, such as 10.0.0.11:9750 (0.0.0.0 and [::] mean all addresses)", text)
+	}
+	return a, nil
 }
 
 var (

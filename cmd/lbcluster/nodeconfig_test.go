@@ -42,12 +42,12 @@ func TestNodeConfigFileAndFlags(t *testing.T) {
 
 // TestNodeConfigFaults: every fault is named, all in one error.
 func TestNodeConfigFaults(t *testing.T) {
-	f := nodeFile{Name: "a b", Addr: "nowhere", DataDir: "rel", Socket: "x", LogLevel: "loud", BPFPinDir: "y", Interfaces: map[string]string{"eth0": "far/too"}}
+	f := nodeFile{Name: "a b", Addr: "nowhere", DataDir: "rel", Socket: "x", LogLevel: "loud", BPFPinDir: "y", Metrics: "10.0.0.1", Interfaces: map[string]string{"eth0": "far/too"}}
 	_, err := f.resolve(nodeEnv{})
 	if err == nil {
 		t.Fatal("accepted")
 	}
-	for _, key := range []string{"name:", "addr:", "data_dir:", "socket:", "log_level:", "bpf_pin_dir:", "interfaces:"} {
+	for _, key := range []string{"name:", "addr:", "data_dir:", "socket:", "log_level:", "bpf_pin_dir:", "interfaces:", "metrics:"} {
 		if !strings.Contains(err.Error(), key) {
 			t.Errorf("%q is not named in:\n%v", key, err)
 		}

@@ -20,11 +20,11 @@ import (
 	"golang.org/x/sys/unix"
 
 	"lbcluster/cluster"
-	"lbcluster/cluster/api"
 	"lbcluster/cluster/lease"
 	"lbcluster/dataplane/gate"
 	"lbcluster/fsm"
 	"lbcluster/journal"
+	"lbcluster/metrics"
 )
 
 // theDaemon is everything that lives as long as the process. It is the API's
@@ -45,8 +45,11 @@ type theDaemon struct {
 	// votedAs is the identity whose voter has run in this process; of runMember alone.
 	votedAs string
 	journal *journal.Journal
-	hup     <-chan os.Signal // SIGHUP: see awaitReload
-	lock    *daemonLock
+	// troubles are what cannot be served over TCP.
+	troubles troubles
+	probes   *metrics.Probes  // what this process's checks took
+	hup      <-chan os.Signal // SIGHUP: see awaitReload
+	lock     *daemonLock
 }
 
 // runDaemon builds the daemon and runs it until ctx ends.
@@ -64,7 +67,7 @@ func runDaemon(ctx context.Context, cfg NodeConfig) error {
 	}
 	defer lock.release()
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: cfg.LogLevel, ReplaceAttr: noTime()}))
-	d := &theDaemon{cfg: cfg, log: log, started: time.Now(), vacate: make(chan departure), hup: hup, lock: lock}
+	d := &theDaemon{cfg: cfg, log: log, started: time.Now(), vacate: make(chan departure), hup: hup, lock: lock, probes: metrics.NewProbes()}
 	d.journal = journal.New(journal.Config{Dir: cfg.DataDir, Boot: gate.BootNow, Log: log.With("part", "journal")})
 	node, err := cluster.New(cluster.Config{
 		Dir: cfg.DataDir, Name: cfg.Name, Addr: cfg.Addr, Log: log.With("part", "cluster"),
@@ -83,14 +86,12 @@ func runDaemon(ctx context.Context, cfg NodeConfig) error {
 	}
 	d.node = node
 	stayInMemory(log)
-	ln, err := api.Listen(cfg.Socket)
+	serve, err := d.listen()
 	if err != nil {
 		return err
 	}
 	log.Info("lbcluster is running", "version", buildVersion(), "name", cfg.Name, "addr", cfg.Addr, "socket", cfg.Socket)
-	reloaded, err := d.run(ctx, func(ctx context.Context) error {
-		return api.NewServer(d, cfg.Name, buildVersion(), log.With("part", "api")).Run(ctx, ln)
-	})
+	reloaded, err := d.run(ctx, serve)
 	if reloaded && ctx.Err() == nil {
 		err = errors.Join(err, executeAgain(lock))
 	}

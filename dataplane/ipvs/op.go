@@ -18,6 +18,16 @@ const (
 	RemoveDest
 )
 
+// String names the verb, as in "add_service".
+func (v Verb) String() string {
+	names := [...]string{AddService: "add_service", UpdateService: "update_service", RemoveService: "remove_service",
+		AddDest: "add_server", UpdateDest: "update_server", RemoveDest: "remove_server"}
+	if int(v) < len(names) && v > 0 {
+		return names[v]
+	}
+	return fmt.Sprintf("verb_%d", uint8(v))
+}
+
 // Op is one write to the kernel's table.
 type Op struct {
 	Verb Verb

@@ -43,7 +43,9 @@ const (
 	svcFlags    = 7
 	svcTimeout  = 8
 	svcNetmask  = 9
+	svcStats    = 10
 	svcEngine   = 11
+	svcStats64  = 12
 
 	destAddr     = 1
 	destPort     = 2
@@ -53,7 +55,15 @@ const (
 	destLower    = 6
 	destActive   = 7
 	destInactive = 8
+	destStats    = 10
 	destFamily   = 11
+	destStats64  = 12
+
+	statsConns      = 1
+	statsInPackets  = 2
+	statsOutPackets = 3
+	statsInBytes    = 4
+	statsOutBytes   = 5
 
 	daemonState  = 1
 	daemonDev    = 2
@@ -198,6 +208,13 @@ func (a *attrs) u32(i int) uint32 {
 		return 0
 	}
 	return binary.NativeEndian.Uint32(a[i])
+}
+
+func (a *attrs) u64(i int) uint64 {
+	if len(a[i]) < 8 {
+		return 0
+	}
+	return binary.NativeEndian.Uint64(a[i])
 }
 
 func (a *attrs) port(i int) uint16 {
