@@ -18,7 +18,13 @@ const group = "held"
 // left.
 func holdOpen(t *testing.T, from *lab.Host, n int) held {
 	t.Helper()
-	c, err := conns.New(from.Do, site.Target)
+	return holdOpenAt(t, from, site.Target, n)
+}
+
+// holdOpenAt opens them to "ADDRESS:PORT".
+func holdOpenAt(t *testing.T, from *lab.Host, target string, n int) held {
+	t.Helper()
+	c, err := conns.New(from.Do, target)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -53,7 +53,7 @@ func New(in func(func() error) error, target string) (*Connections, error) {
 		return nil, fmt.Errorf("holding connections to %q: %w", target, err)
 	}
 	c := &Connections{in: in, target: to, total: map[string]int{}, broken: map[string]map[string]int{}, stop: make(chan struct{})}
-	c.words = fmt.Appendf(nil, "GET / HTTP/1.1\r\nHost: %s\r\n\r\n", to.Addr())
+	c.words = fmt.Appendf(nil, "GET / HTTP/1.1\r\nHost: %s\r\n\r\n", to)
 	c.done.Go(c.talk)
 	return c, nil
 }
