@@ -36,12 +36,8 @@ func connect(ctx context.Context, c fsm.Check, network string) (net.Conn, error)
 	defer cancel()
 	d := net.Dialer{KeepAlive: -1, Control: func(_, _ string, raw syscall.RawConn) error { return mark(raw, c) }}
 	if c.Bind.IsValid() || c.BindPort != 0 {
-		local := netip.AddrPortFrom(c.Bind, c.BindPort)
-		if !c.Bind.IsValid() {
-			local = netip.AddrPortFrom(unspecified(c.Dest.Addr()), c.BindPort)
-		}
-		if d.LocalAddr = net.TCPAddrFromAddrPort(local); network == "udp" {
-			d.LocalAddr = net.UDPAddrFromAddrPort(local)
+		if d.LocalAddr = net.TCPAddrFromAddrPort(local(c)); network == "udp" {
+			d.LocalAddr = net.UDPAddrFromAddrPort(local(c))
 		}
 	}
 	conn, err := d.DialContext(ctx, network, c.Dest.String())
@@ -51,29 +47,32 @@ func connect(ctx context.Context, c fsm.Check, network string) (net.Conn, error)
 	return conn, nil
 }
 
-func unspecified(of netip.Addr) netip.Addr {
-	if of.Is4() {
-		return netip.IPv4Unspecified()
+// local is where c checks from; it has an address or a port to check from.
+func local(c fsm.Check) netip.AddrPort {
+	switch {
+	case c.Bind.IsValid():
+		return netip.AddrPortFrom(c.Bind, c.BindPort)
+	case c.Dest.Addr().Is4():
+		return netip.AddrPortFrom(netip.IPv4Unspecified(), c.BindPort)
 	}
-	return netip.IPv6Unspecified()
+	return netip.AddrPortFrom(netip.IPv6Unspecified(), c.BindPort)
 }
 
 // mark sets what a socket has besides addresses.
-func mark(raw syscall.RawConn, c fsm.Check) error {
-	var failed error
-	set := func(fd uintptr) {
-		if c.Mark != 0 {
-			failed = errors.Join(failed, os.NewSyscallError("setting the firewall mark", unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_MARK, int(c.Mark))))
-		}
-		if c.BindIf != "" {
-			failed = errors.Join(failed, os.NewSyscallError("checking from "+c.BindIf, unix.SetsockoptString(int(fd), unix.SOL_SOCKET, unix.SO_BINDTODEVICE, c.BindIf)))
-		}
-		if c.BindPort != 0 { // the last check's connection may not be gone yet
-			failed = errors.Join(failed, unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEADDR, 1))
-		}
+func mark(raw syscall.RawConn, c fsm.Check) (err error) {
+	failed := raw.Control(func(fd uintptr) { err = options(int(fd), c) })
+	return errors.Join(failed, err)
+}
+
+func options(fd int, c fsm.Check) (failed error) {
+	if c.Mark != 0 {
+		failed = errors.Join(failed, os.NewSyscallError("setting the firewall mark", unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_MARK, int(c.Mark))))
 	}
-	if err := raw.Control(set); err != nil {
-		return err
+	if c.BindIf != "" {
+		failed = errors.Join(failed, os.NewSyscallError("checking from "+c.BindIf, unix.SetsockoptString(fd, unix.SOL_SOCKET, unix.SO_BINDTODEVICE, c.BindIf)))
+	}
+	if c.BindPort != 0 { // the last check's connection may not be gone yet
+		failed = errors.Join(failed, unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1))
 	}
 	return failed
 }

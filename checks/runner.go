@@ -35,6 +35,9 @@ type Runner struct {
 	// warmup draws the pause before a check's first probe from [0, bound).
 	warmup func(bound time.Duration) time.Duration
 	pulse  pulse
+	// open opens what TCP checks are made with together; nil: check makes them.
+	open func() (sockets, error)
+	tcp  *connector // which does; nil: check does
 
 	changed chan struct{} // 1 slot: the table or the self is new
 	voting  chan struct{} // 1 slot: opinions or the table may disagree now
@@ -57,8 +60,8 @@ func New(c Config) *Runner {
 	if r.log == nil {
 		r.log = slog.New(slog.DiscardHandler)
 	}
-	if r.check == nil {
-		r.check = Dial
+	if r.open = func() (sockets, error) { return nil, nil }; r.check == nil {
+		r.check, r.open = Dial, newEpoll
 	}
 	return r
 }
@@ -87,6 +90,16 @@ func (r *Runner) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return r.vote(ctx) })
 	g.Go(func() error { return r.pulse.run(ctx) })
+	if net, err := r.open(); err != nil {
+		r.log.Warn("TCP checks are made one by one, which costs more", "error", err)
+	} else if net != nil {
+		r.tcp = newConnector(net, r.took)
+		g.Go(func() error {
+			defer net.close()
+			r.tcp.run(ctx)
+			return nil
+		})
+	}
 	g.Go(func() error {
 		for {
 			r.reconcile(ctx, g)
@@ -116,17 +129,26 @@ func (r *Runner) reconcile(ctx context.Context, g *errgroup.Group) {
 		if _, ok := r.targets[name]; ok || ctx.Err() != nil {
 			continue
 		}
-		var probing context.Context
 		t := newTarget(info, time.Now())
-		probing, t.stop = context.WithCancel(ctx)
+		ctx, stop := context.WithCancel(ctx)
+		t.stop = stop
 		r.targets[name] = t
-		for i := range t.checks {
-			g.Go(func() error {
-				r.probe(probing, t, i)
-				return nil
-			})
+		for i, c := range t.checks {
+			r.begin(g, &probing{ctx: ctx, target: t, nth: i, check: c.Check})
 		}
 	}
+}
+
+// begin has a check made until its context ends.
+func (r *Runner) begin(g *errgroup.Group, p *probing) {
+	if r.tcp != nil && connects(p.check) {
+		r.tcp.add(p, time.Now().Add(r.begins(p.check)))
+		return
+	}
+	g.Go(func() error {
+		r.probe(p)
+		return nil
+	})
 }
 
 // wanted returns the targets to probe: none unless this member is a director.

@@ -29,29 +29,44 @@ func newTarget(info fsm.TargetInfo, now time.Time) *target {
 	return t
 }
 
-// probe runs one check of a target until ctx ends.
-func (r *Runner) probe(ctx context.Context, t *target, i int) {
-	c := t.checks[i].Check
-	wait := time.Duration(0)
-	if c.Warmup > 0 {
-		wait = r.warmup(c.Warmup.D())
+// probing is one check of a target, made again and again until ctx ends.
+type probing struct {
+	ctx     context.Context
+	target  *target
+	nth     int // of the target's checks
+	check   fsm.Check
+	excused int // failures in a row
+}
+
+// begins is how long to wait for a check's first probe.
+func (r *Runner) begins(c fsm.Check) time.Duration {
+	if c.Warmup <= 0 {
+		return 0
 	}
-	excused := 0
-	for pause(ctx, wait) {
+	return r.warmup(c.Warmup.D())
+}
+
+// probe makes one check on a goroutine of its own.
+func (r *Runner) probe(p *probing) {
+	for wait := r.begins(p.check); pause(p.ctx, wait); {
 		began := time.Now()
-		err := r.check(ctx, c)
-		if ctx.Err() != nil {
+		err := r.check(p.ctx, p.check)
+		if p.ctx.Err() != nil {
 			return // what a cancelled probe says means nothing
 		}
-		if err != nil && excused < excuses && r.pulse.stoodStill(began, time.Now()) {
-			excused++
-			wait = 0
-			r.log.Info("a failed check is repeated: this process stood still meanwhile", "server", t.server, "error", err)
-			continue
-		}
-		excused = 0
-		wait = r.judge(t, i, err, began)
+		wait = r.took(p, err, began)
 	}
+}
+
+// took takes one result in and returns the pause before the next probe.
+func (r *Runner) took(p *probing, err error, began time.Time) time.Duration {
+	if err != nil && p.excused < excuses && r.pulse.stoodStill(began, time.Now()) {
+		p.excused++
+		r.log.Info("a failed check is repeated: this process stood still meanwhile", "server", p.target.server, "error", err)
+		return 0
+	}
+	p.excused = 0
+	return r.judge(p.target, p.nth, err, began)
 }
 
 // pause waits for d and reports whether ctx is still alive.
@@ -92,10 +107,12 @@ func (r *Runner) judge(t *target, i int, err error, began time.Time) time.Durati
 
 // tell logs what changed, in the words of keepalived, which people alert on.
 func (r *Runner) tell(c *CheckStatus, before State) {
+	if c.State.Known == before.Known && c.State.Up == before.Up {
+		return
+	}
 	words := saying[c.Check.Kind]
 	dest := words.dest(c.Check)
 	switch {
-	case c.State.Known == before.Known && c.State.Up == before.Up:
 	case c.State.Up:
 		r.log.Info(fmt.Sprintf(words.good, dest))
 	case before.Known && c.Check.Retry > 0:

@@ -16,7 +16,7 @@ func tcpCheck(dest netip.AddrPort) fsm.Check {
 	return fsm.Check{Kind: fsm.CheckTCP, Dest: dest, ConnectTimeout: fsm.Duration(2 * time.Second)}
 }
 
-func listen(t *testing.T) *net.TCPListener {
+func listen(t testing.TB) *net.TCPListener {
 	l, err := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(netip.MustParseAddrPort("127.0.0.1:0")))
 	if err != nil {
 		t.Fatal(err)
