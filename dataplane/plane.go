@@ -21,8 +21,8 @@ import (
 // Kernel is the IPVS table: an *ipvs.Handle.
 type Kernel interface {
 	List() ([]ipvs.Service, error)
-	// Keys are those of the services in List, for much less work.
-	Keys() ([]ipvs.Key, error)
+	// Services are those of List without their destinations, for much less work.
+	Services() ([]ipvs.Service, error)
 	// Dests are the destinations of one service.
 	Dests(ipvs.Key) ([]ipvs.Dest, error)
 	Do(ipvs.Op) error

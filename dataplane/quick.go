@@ -27,7 +27,8 @@ type settled struct {
 	want  []ipvs.Service
 	at    map[ipvs.Key]int // where a service is in Plane.stood
 	own   map[netip.Addr]bool
-	local bool // this host serves a VIP itself: what is on lo matters, too
+	local bool       // this host serves a VIP itself: what is on lo matters, too
+	since []ipvs.Key // services that were applied without a whole pass
 }
 
 // settle notes a good pass.
@@ -36,6 +37,50 @@ func (p *Plane) settle(t *fsm.Table, want []ipvs.Service, local bool) {
 	for i, s := range p.stood {
 		p.settled.at[s.Key] = i
 	}
+}
+
+// browse is List in steps, so that a small change need not wait until all is read.
+// nil: it cannot be so read, or something came up that takes a whole pass anyway.
+func (p *Plane) browse(ctx context.Context) []ipvs.Service {
+	if p.settled.table == nil {
+		return nil
+	}
+	have, err := p.cfg.IPVS.Services()
+	if err != nil {
+		return nil // a whole pass tells of it
+	}
+	at := map[ipvs.Key]int{}
+	for i, s := range have {
+		at[s.Key] = i
+	}
+	p.settled.since = nil
+	for i := range len(have) + 1 {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-p.wakeTable:
+			if !p.quick(ctx) {
+				return nil
+			}
+		default:
+		}
+		if i == len(have) {
+			break
+		}
+		if have[i].Dests, err = p.cfg.IPVS.Dests(have[i].Key); err != nil {
+			return nil
+		}
+	}
+	for _, key := range p.settled.since { // some were read before they changed
+		i, ok := at[key]
+		if !ok {
+			return nil
+		}
+		if have[i].Dests, err = p.cfg.IPVS.Dests(key); err != nil {
+			return nil
+		}
+	}
+	return have
 }
 
 // wanted is Want of t, found again only for another table.
@@ -134,6 +179,7 @@ func (p *Plane) stand(t *fsm.Table, fresh []ipvs.Service) {
 	p.stood = slices.Clone(p.stood)
 	for _, s := range fresh {
 		p.stood[p.settled.at[s.Key]] = s
+		p.settled.since = append(p.settled.since, s.Key)
 	}
 	n := len(p.settled.want) // behind those of the table stand hidden ones
 	p.settled.table, p.settled.want = t, p.stood[:n:n]

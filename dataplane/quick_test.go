@@ -1,6 +1,7 @@
 package dataplane
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 	"testing"
@@ -59,12 +60,68 @@ func TestASmallChangeListsNothing(t *testing.T) {
 		if n := w.ipvs.Lists(); n != lists {
 			t.Errorf("%d lists of the whole table", n-lists)
 		}
+		looks := 0
+		w.ipvs.OnDests = func(ipvs.Key) { looks++ }
 		time.Sleep(driftEvery)
 		settle()
-		if ops := w.ipvs.Done(); len(ops) != 0 || w.ipvs.Lists() == lists {
-			t.Errorf("the next look for drift: %d lists, %v", w.ipvs.Lists()-lists, ops)
+		if ops := w.ipvs.Done(); len(ops) != 0 || looks == 0 || w.ipvs.Lists() != lists {
+			t.Errorf("the next look for drift: %d services read, %d lists, %v", looks, w.ipvs.Lists()-lists, ops)
 		}
 	})
+}
+
+// A small change that comes while all services are read for drift is applied before
+// the next is read, is no drift, and hides none.
+func TestASmallChangeDuringALook(t *testing.T) {
+	const services = 5
+	for during := range services {
+		inBubble(t, func(t *testing.T, w *world) {
+			w.run()
+			tab := with(pairTable(5), func(t *fsm.Table) {
+				for i := 1; i < services; i++ {
+					v := t.Services[0]
+					v.Port = uint16(80 + i)
+					t.Services = append(t.Services, v)
+				}
+			})
+			w.plane.Update(tab)
+			settle()
+			w.ipvs.Done()
+			lists, read := w.ipvs.Lists(), 0
+			for i := range services {
+				tab = with(tab, func(t *fsm.Table) { t.Services[i].RealServers[0].Weight = 7 })
+			}
+			var order []string
+			w.ipvs.OnDests = func(ipvs.Key) {
+				if read == during {
+					must(t, w.ipvs.Do(drop(services-1))) // somebody else's
+					w.ipvs.Done()
+					w.plane.Update(tab)
+				}
+				read++
+				for _, op := range w.ipvs.Done() {
+					order = append(order, fmt.Sprintf("%d: %s", read, op))
+				}
+			}
+			time.Sleep(driftEvery)
+			settle()
+			w.ipvs.OnDests = nil
+			w.wantIPVS(ipvs.Rules(Want(tab)))
+			if w.ipvs.Lists() != lists {
+				t.Errorf("changed at service %d: %d lists of the whole table", during, w.ipvs.Lists()-lists)
+			}
+			if n := w.plane.Status().DriftRepaired; n != 1 {
+				t.Errorf("changed at service %d: %d repairs, want 1; operations seen: %q", during, n, order)
+			}
+		})
+	}
+}
+
+// drop removes a server of pairTable's service, or of one of those behind it, as
+// somebody else would.
+func drop(nth int) ipvs.Op {
+	s := ipvs.Service{Key: ipvs.Key{Addr: netip.MustParseAddr("172.25.88.100"), Port: uint16(80 + nth), Protocol: ipvs.TCP}}
+	return ipvs.Op{Verb: ipvs.RemoveDest, Service: s, Dest: ipvs.Dest{DestKey: ipvs.DestKey{Addr: netip.MustParseAddr("172.25.88.3"), Port: 80}}}
 }
 
 // What is more than real servers takes a whole pass.

@@ -20,6 +20,8 @@ func (p *Plane) reconcileLoop(ctx context.Context) error {
 	defer glance.Stop()
 	fails := 0
 	for {
+		var have []ipvs.Service
+		var browsing time.Duration
 		select {
 		case <-ctx.Done():
 			return nil
@@ -28,6 +30,10 @@ func (p *Plane) reconcileLoop(ctx context.Context) error {
 				continue
 			}
 		case <-timer.C:
+			if began := time.Now(); fails == 0 {
+				have = p.browse(ctx)
+				browsing = time.Since(began)
+			}
 		case <-glance.C:
 			began := time.Now()
 			gone := fails == 0 && p.servicesGone()
@@ -37,8 +43,8 @@ func (p *Plane) reconcileLoop(ctx context.Context) error {
 			}
 		}
 		began := time.Now()
-		err := p.reconcile(ctx)
-		wait := min(max(driftEvery, driftShare*time.Since(began)), driftSlowest)
+		err := p.reconcile(ctx, have)
+		wait := min(max(driftEvery, driftShare*(browsing+time.Since(began))), driftSlowest)
 		if err != nil && ctx.Err() == nil {
 			p.retrying("apply the table", err)
 			wait = min(firstRetry<<min(fails, 10), driftEvery)
@@ -52,8 +58,9 @@ func (p *Plane) reconcileLoop(ctx context.Context) error {
 }
 
 // reconcile makes one pass: gate, record, IPVS, marks. A mark is put on packets
-// once its service stands, and no more before the service goes.
-func (p *Plane) reconcile(ctx context.Context) error {
+// once its service stands, and no more before the service goes. have is what IPVS has;
+// nil: it is to be listed.
+func (p *Plane) reconcile(ctx context.Context, have []ipvs.Service) error {
 	t, why := p.current()
 	if t == nil {
 		p.setWaiting(why)
@@ -80,9 +87,10 @@ func (p *Plane) reconcile(ctx context.Context) error {
 	})
 	recordErr := p.record.save(recordLimit) // not fatal: this process knows by itself
 
-	have, err := p.cfg.IPVS.List()
-	if err != nil {
-		return errors.Join(gateErr, recordErr, err)
+	if have == nil {
+		if have, err = p.cfg.IPVS.List(); err != nil {
+			return errors.Join(gateErr, recordErr, err)
+		}
 	}
 	p.share(want, have, were)
 	want = append(want, p.hold(t, want, ls)...)
@@ -133,13 +141,13 @@ func (p *Plane) servicesGone() bool {
 	if len(p.stood) == 0 {
 		return false
 	}
-	keys, err := p.cfg.IPVS.Keys()
+	all, err := p.cfg.IPVS.Services()
 	if err != nil {
 		return false // the next whole pass says so
 	}
-	there := make(map[ipvs.Key]bool, len(keys))
-	for _, k := range keys {
-		there[k] = true
+	there := make(map[ipvs.Key]bool, len(all))
+	for _, s := range all {
+		there[s.Key] = true
 	}
 	return slices.ContainsFunc(p.stood, func(s ipvs.Service) bool { return !there[s.Key] })
 }

@@ -97,8 +97,9 @@ func (h *Handle) List() ([]Service, error) {
 	return services, nil
 }
 
-// Keys reads which services there are, in one request.
-func (h *Handle) Keys() ([]Key, error) {
+// Services reads the services that List would, without their destinations, in one
+// request.
+func (h *Handle) Services() ([]Service, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if err := h.open(); err != nil {
@@ -109,11 +110,8 @@ func (h *Handle) Keys() ([]Key, error) {
 		h.drop()
 		return nil, fmt.Errorf("list the IPVS services: %w", explain(err, Op{}))
 	}
-	keys := make([]Key, len(all))
-	for i, s := range all {
-		keys[i] = s.Key
-	}
-	return keys, nil
+	Sort(all)
+	return all, nil
 }
 
 // Dests reads the destinations of one service, sorted: none where there is no such

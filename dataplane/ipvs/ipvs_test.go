@@ -21,6 +21,7 @@ import (
 // kernel is what one test body runs on: the fake, and in the lab a Handle.
 type kernel interface {
 	List() ([]ipvs.Service, error)
+	Services() ([]ipvs.Service, error)
 	Dests(ipvs.Key) ([]ipvs.Dest, error)
 	Do(ipvs.Op) error
 	DoAll([]ipvs.Op) []error

@@ -51,6 +51,11 @@ func TestManyAtOnce(t *testing.T) {
 		if dests, err := w.Dests(strange.Service.Key); err != nil || len(dests) != 0 {
 			t.Errorf("of no service: %v, %v", dests, err)
 		}
+		bare := want
+		bare.Dests = nil
+		if all, err := w.Services(); err != nil || len(all) != 1 || !all[0].Same(bare) || len(all[0].Dests) != 0 {
+			t.Errorf("the services are %+v, %v", all, err)
+		}
 		if errs := w.DoAll(nil); len(errs) != 0 {
 			t.Errorf("of nothing: %v", errs)
 		}

@@ -18,6 +18,9 @@ type Kernel struct {
 	Fail func(ipvs.Op) error
 	// FailList, when set, is asked before each listing.
 	FailList func() error
+	// OnDests is called before the destinations of one service are read; it may change
+	// the kernel.
+	OnDests func(ipvs.Key)
 
 	mu       sync.Mutex
 	services []ipvs.Service
@@ -31,6 +34,9 @@ var schedulers = []string{"rr", "wrr", "lc", "wlc", "lblc", "lblcr", "dh", "sh",
 
 // Dests are the destinations of one service, sorted.
 func (k *Kernel) Dests(key ipvs.Key) ([]ipvs.Dest, error) {
+	if k.OnDests != nil {
+		k.OnDests(key)
+	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for _, s := range k.services {
@@ -135,8 +141,8 @@ func doDest(s *ipvs.Service, op ipvs.Op) error {
 	return nil
 }
 
-// Keys are those of List's services.
-func (k *Kernel) Keys() ([]ipvs.Key, error) {
+// Services are List's, without their destinations.
+func (k *Kernel) Services() ([]ipvs.Service, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.FailList != nil {
@@ -144,11 +150,11 @@ func (k *Kernel) Keys() ([]ipvs.Key, error) {
 			return nil, err
 		}
 	}
-	keys := make([]ipvs.Key, len(k.services))
-	for i, s := range k.services {
-		keys[i] = s.Key
+	all := k.copy()
+	for i := range all {
+		all[i].Dests = nil
 	}
-	return keys, nil
+	return all, nil
 }
 
 // List returns a copy of the table, sorted.
