@@ -72,9 +72,10 @@ bench: need-lab ## measure failover beside keepalived (BENCH=list: what; BENCH="
 	@$(LAB) bench $(BENCH)
 
 .PHONY: bench-pages
-bench-pages: need-go ## take the newest records of make bench in and write docs/survival.md and docs/size.md anew
+bench-pages: need-go ## take the newest records of make bench in and write docs/survival.md, size.md and health-speed.md anew
 	$(GO) test -count=1 -run '^TestSurvivalPage$$' ./e2e/bench -update -record "$$(realpath "$$(ls $${LBCLUSTER_LAB_DIR:-.lab}/results/*/events.json | tail -1)")"
 	$(GO) test -count=1 -run '^TestSizePage$$' ./e2e/scale -update -record "$$(realpath "$$(ls $${LBCLUSTER_LAB_DIR:-.lab}/results/*/size.json | tail -1)")"
+	$(GO) test -count=1 -run '^TestHealthPage$$' ./e2e/health -update -record "$$(realpath "$$(ls $${LBCLUSTER_LAB_DIR:-.lab}/results/*/health.json | tail -1)")"
 
 .PHONY: fetch
 fetch: need-lab ## download and unpack what the lab is made of (about 100 MB)

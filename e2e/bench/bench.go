@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"lbcluster/e2e/health"
 	"lbcluster/e2e/lab"
 	"lbcluster/e2e/lab/guest"
 	"lbcluster/e2e/lab/probe"
@@ -34,6 +35,9 @@ func Run(ctx context.Context, _ io.Reader, out io.Writer) error {
 		defer fmt.Fprintln(out)
 		errs = append(errs, scale.Run(out))
 	}
+	if len(plan.health) > 0 {
+		errs = append(errs, health.Run(out, plan.health...))
+	}
 	if !plan.events {
 		return errors.Join(errs...)
 	}
@@ -54,8 +58,9 @@ type plan struct {
 	names  []string // of events; empty: all
 	trials int      // of each event with each system; 0: as the events say
 	list   bool
-	events bool // some event is asked for
-	size   bool // and the sizes of tables are
+	events bool     // some event is asked for
+	size   bool     // and the sizes of tables are
+	health []string // and these parts of package health are
 }
 
 // sizeName asks for package scale.
@@ -74,12 +79,19 @@ func readPlan(args []string) (plan, error) {
 			return p, fmt.Errorf("%q is no number of trials", arg)
 		}
 	}
-	if p.size = len(p.names) == 0; slices.Contains(p.names, sizeName) {
-		p.names = slices.DeleteFunc(p.names, func(n string) bool { return n == sizeName })
-		p.size, p.events = true, len(p.names) > 0
-	} else {
-		p.events = true
+	all := len(p.names) == 0
+	asked := func(name string) bool {
+		n := len(p.names)
+		p.names = slices.DeleteFunc(p.names, func(n string) bool { return n == name })
+		return all || len(p.names) < n
 	}
+	p.size = asked(sizeName)
+	for _, part := range health.Parts {
+		if asked(part.Name) {
+			p.health = append(p.health, part.Name)
+		}
+	}
+	p.events = all || len(p.names) > 0
 	if slices.Equal(p.names, []string{"list"}) {
 		p.list = true
 		return p, nil
@@ -97,6 +109,9 @@ func list() string {
 	var b strings.Builder
 	for _, e := range events {
 		fmt.Fprintf(&b, "  %-11s %s\n", e.name, e.title)
+	}
+	for _, p := range health.Parts {
+		fmt.Fprintf(&b, "  %-11s %s\n", p.Name, p.Title)
 	}
 	fmt.Fprintf(&b, "  %-11s %s\n", sizeName, "Tables of 100, 1 000 and 10 000 real servers: applied, changed, repaired, restarted")
 	return b.String()

@@ -58,7 +58,7 @@ func keepalivedWith(t lab.T, conf string) *contestant {
 		freeze: func(h *lab.Host) error { return signalKeepalived(h, syscall.SIGSTOP) },
 		thaw:   func(h *lab.Host) error { return signalKeepalived(h, syscall.SIGCONT) },
 		kill:   killKeepalived,
-		pids:   keepalivedPids,
+		pids:   (*lab.Host).KeepalivedPids,
 		hand:   func(h *lab.Host) error { return procs[h].Stop() },
 		back:   func(h *lab.Host) { procs[h] = h.StartKeepalived(confs[h]) },
 	}
@@ -86,13 +86,9 @@ func keepalivedWith(t lab.T, conf string) *contestant {
 	return c
 }
 
-func keepalivedPids(h *lab.Host) []int {
-	return slices.DeleteFunc(h.Pids(), func(pid int) bool { return !strings.HasPrefix(lab.CommandOf(pid), "keepalived") })
-}
-
 // signalKeepalived reaches all its processes.
 func signalKeepalived(h *lab.Host, sig syscall.Signal) error {
-	pids := keepalivedPids(h)
+	pids := h.KeepalivedPids()
 	if len(pids) == 0 {
 		return errors.New("no keepalived runs on " + h.Name)
 	}
@@ -111,7 +107,7 @@ func killKeepalived(h *lab.Host) error {
 	if err := signalKeepalived(h, syscall.SIGSTOP); err != nil {
 		return err
 	}
-	pids := keepalivedPids(h)
+	pids := h.KeepalivedPids()
 	slices.Sort(pids)
 	for _, pid := range slices.Backward(pids) {
 		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {

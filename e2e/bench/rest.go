@@ -129,7 +129,7 @@ func manyKeepalived(t lab.T, version, advert string) *contestant {
 	conf := manyConf(routers, version, advert)
 	s.Dirs[0].StartKeepalived(conf)
 	s.Dirs[1].StartKeepalived(asBackup(conf))
-	return &contestant{site: s, pids: keepalivedPids, calm: func() *lab.Host { return awaitPlaced(s, routers) }}
+	return &contestant{site: s, pids: (*lab.Host).KeepalivedPids, calm: func() *lab.Host { return awaitPlaced(s, routers) }}
 }
 
 // usage is what a director has used up to a moment.

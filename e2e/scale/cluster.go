@@ -58,9 +58,9 @@ func cluster(t lab.T, size Size, rest time.Duration, report Report) {
 	byAPI(t, s, size, tables, report)
 	repair(t, size, tables[2], report)
 	restart(t, s, report)
-	u := atRest([]int{s.Daemons[s.Dirs[2]].Pid()}, rest)
-	report("a daemon at rest: memory", u.rss, "MB")
-	report("a daemon at rest: CPU", u.cpu, "%")
+	u := lab.UseOver([]int{s.Daemons[s.Dirs[2]].Pid()}, rest)
+	report("a daemon at rest: memory", u.RSS, "MB")
+	report("a daemon at rest: CPU", 100*u.CPU.Seconds()/rest.Seconds(), "%")
 	report("a daemon's Raft log and snapshots", diskOf(s.Dirs[2]), "MB")
 }
 

@@ -2,7 +2,6 @@ package scale
 
 import (
 	"slices"
-	"strings"
 	"syscall"
 	"time"
 
@@ -21,10 +20,10 @@ func Keepalived(t lab.T, size Size, report Report) {
 	began := time.Now()
 	p := h.StartKeepalived(Conf(size, Change{}))
 	report.ms("start, in its kernel", await(t, began, "keepalived starts", []table{k}, full))
-	pids := keepalivedPids(h)
-	u := atRest(pids, restFor)
-	report("its processes at rest: memory", u.rss, "MB")
-	report("its processes at rest: CPU", u.cpu, "%")
+	pids := h.KeepalivedPids()
+	u := lab.UseOver(pids, restFor)
+	report("its processes at rest: memory", u.RSS, "MB")
+	report("its processes at rest: CPU", 100*u.CPU.Seconds()/restFor.Seconds(), "%")
 
 	service, server := middle(size)
 	h.WriteFile("/etc/keepalived/keepalived.conf", Conf(size, Change{Weight: 7}))
@@ -44,15 +43,6 @@ func Keepalived(t lab.T, size Size, report Report) {
 	if !full(k) {
 		t.Errorf("ipvsadm -R made another table")
 	}
-}
-
-func keepalivedPids(h *lab.Host) (pids []int) {
-	for _, pid := range h.Pids() {
-		if strings.HasPrefix(lab.CommandOf(pid), "keepalived") {
-			pids = append(pids, pid)
-		}
-	}
-	return pids
 }
 
 // rules is the table as ipvsadm -R reads it.

@@ -3,10 +3,7 @@ package scale
 import (
 	"fmt"
 	"net/netip"
-	"os"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	"lbcluster/dataplane/ipvs"
@@ -63,50 +60,4 @@ func await(t lab.T, began time.Time, what string, tables []table, wanted func(ta
 		}
 	}
 	return time.Since(began)
-}
-
-// usage is what processes need.
-type usage struct {
-	rss float64 // MB, resident
-	cpu float64 // % of one core
-}
-
-// atRest watches processes for so long.
-func atRest(pids []int, d time.Duration) usage {
-	before := cpuOf(pids)
-	time.Sleep(d)
-	u := usage{cpu: 100 * (cpuOf(pids) - before) / d.Seconds()}
-	for _, pid := range pids {
-		u.rss += rssOf(pid)
-	}
-	return u
-}
-
-// cpuOf is the processor time that they have used, in seconds: utime and stime of
-// proc(5), in hundredths.
-func cpuOf(pids []int) (seconds float64) {
-	for _, pid := range pids {
-		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-		if err != nil {
-			continue
-		}
-		_, after, _ := strings.Cut(string(b), ") ")
-		if f := strings.Fields(after); len(f) > 12 {
-			user, _ := strconv.Atoi(f[11])
-			system, _ := strconv.Atoi(f[12])
-			seconds += float64(user+system) / 100
-		}
-	}
-	return seconds
-}
-
-func rssOf(pid int) float64 {
-	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	for l := range strings.Lines(string(b)) {
-		if f := strings.Fields(l); len(f) > 1 && f[0] == "VmRSS:" {
-			kb, _ := strconv.Atoi(f[1])
-			return float64(kb) / 1024
-		}
-	}
-	return 0
 }

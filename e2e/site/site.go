@@ -124,6 +124,7 @@ type Local struct {
 	Raft          struct {
 		State      string   `json:"state"`
 		Leader     string   `json:"leader"`
+		Applied    uint64   `json:"applied"` // log index
 		Voters     []string `json:"voters"`
 		DiskErrors uint64   `json:"disk_errors"`
 	} `json:"raft"`

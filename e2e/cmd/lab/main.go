@@ -11,6 +11,7 @@ import (
 	"syscall"
 
 	"lbcluster/e2e/lab"
+	"lbcluster/e2e/lab/farm"
 	"lbcluster/e2e/lab/guest"
 	"lbcluster/e2e/lab/probe"
 )
@@ -47,6 +48,8 @@ func dispatch(verb string, args []string) int {
 		return guest.RunJob(entries)
 	case "probe":
 		return probe.Main(args)
+	case "farm":
+		return farm.Main(args)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
