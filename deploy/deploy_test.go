@@ -120,6 +120,7 @@ type node struct {
 	LogLevel   string            `yaml:"log_level"`
 	BPFPinDir  string            `yaml:"bpf_pin_dir"`
 	Metrics    string            `yaml:"metrics"`
+	Web        map[string]string `yaml:"web"`
 }
 
 func decode(t *testing.T, text string) (n node) {
@@ -150,13 +151,13 @@ func TestNodeConfig(t *testing.T) {
 // TestNodeConfigExamples: without their # the examples are valid as well, and
 // every key is there, with a word about it before it.
 func TestNodeConfigExamples(t *testing.T) {
-	text := regexp.MustCompile(`(?m)^#([a-z_]+:|  [a-z0-9]+:)`).ReplaceAllString(NodeConfig, "$1")
+	text := regexp.MustCompile(`(?m)^#([a-z_]+:|  [a-z0-9_]+:)`).ReplaceAllString(NodeConfig, "$1")
 	n := decode(t, text)
 	if n.Name == "" || n.Addr != "10.0.0.11:7500" || !maps.Equal(n.Interfaces, map[string]string{"eth0": "ens192"}) {
 		t.Errorf("%+v", n)
 	}
 	all := strings.Split(text, "\n")
-	for _, key := range []string{"name", "addr", "data_dir", "socket", "interfaces", "log_level", "bpf_pin_dir", "metrics"} {
+	for _, key := range []string{"name", "addr", "data_dir", "socket", "interfaces", "log_level", "bpf_pin_dir", "metrics", "web"} {
 		i := slices.IndexFunc(all, func(l string) bool { return strings.HasPrefix(l, key+":") })
 		if i < 1 || !strings.HasPrefix(all[i-1], "# ") {
 			t.Errorf("%s is missing or not explained", key)

@@ -16,11 +16,13 @@ import (
 )
 
 // What a cluster that serves says of itself to those who look: Prometheus by TCP and
-// by the socket.
+// by the socket, people in a browser by TLS.
 func TestClusterIsSeen(t *testing.T) {
 	lab.Need(t)
 	s := site.New(t, 3)
-	s.Dirs[0].WriteFile("/etc/lbcluster/lbcluster.yaml", "metrics: 172.25.88.11:9750\n")
+	s.Dirs[0].WriteFile("/etc/lbcluster/lbcluster.yaml", seenConf)
+	certificate(t, s.Dirs[0])
+	s.Dirs[0].WriteFile("/etc/web.token", seenToken) // which everybody can read
 	s.Form()
 	s.Serve()
 	owner := s.AwaitOwner()
@@ -33,6 +35,46 @@ func TestClusterIsSeen(t *testing.T) {
 	time.Sleep(2 * time.Second) // counters are read once a second
 	wantMetrics(t, s, owner, visits)
 	wantTCPMetrics(t, s)
+	wantPage(t, s)
+}
+
+const (
+	seenConf = `metrics: 172.25.88.11:9750
+web:
+  listen: 172.25.88.11:9751
+  certificate: /etc/web.pem
+  key: /etc/web.key
+  token_file: /etc/web.token
+`
+	seenToken = "4ff2f1ac1b1d45d3a7c1"
+)
+
+// wantPage: it is not served while its token is open to everybody, which status says;
+// then to who has the token.
+func wantPage(t *testing.T, s *site.Site) {
+	t.Helper()
+	const url = "https://172.25.88.11:9751"
+	if out := s.Dirs[1].MustRun("lbcluster", "status"); !strings.Contains(out, "web cannot be served: the token in /etc/web.token can be read by everybody") {
+		t.Errorf("status does not warn of the token:\n%s", out)
+	}
+	s.Dirs[0].MustRun("chmod", "600", "/etc/web.token")
+	s.Eventually(20*time.Second, "the page is served", func() error {
+		out, err := s.Watcher.Run(context.Background(), "curl", "-sSk", "--max-time", "5", "-u", "anna:"+seenToken, url+"/")
+		if err == nil && !strings.Contains(out, `<script type="module" src="app.js">`) {
+			err = fmt.Errorf("it is %q", out)
+		}
+		return err
+	})
+	ask := func(args ...string) string {
+		out, _ := s.Watcher.Run(context.Background(), append([]string{"curl", "-sSk", "--max-time", "5"}, args...)...)
+		return out
+	}
+	if out := ask("-w", "%{http_code}", url+"/"); !strings.HasSuffix(out, "401") {
+		t.Errorf("without the token: %s", out)
+	}
+	if out := ask("-N", "-H", "Authorization: Bearer "+seenToken, url+"/v1/watch?every=1s&last=1"); strings.Count(out, "event: status") < 3 || !strings.Contains(out, "event: event") || !strings.Contains(out, `"name":"VI_1"`) {
+		t.Errorf("the stream is %.2000s", out)
+	}
 }
 
 // wantMetrics compares what the directors tell with what was done.

@@ -17,7 +17,8 @@ Prometheus itself asks over TCP. That is off until this machine's
 
 Whoever reaches that address can read the metrics, in clear text: names and
 addresses of routers and servers, and counters. Nothing can be changed there, and
-nothing else is served. Keep it on a network of your own.
+nothing else is served. Keep it on a network of your own, or have the web listener
+serve /metrics over TLS to who has its token (see [the web page](web.md)).
 
 Scrape every member, each 15 seconds:
 

@@ -35,6 +35,7 @@ const (
 	CodeEnrolled          = "already_enrolled"   // 409
 	CodeNotEnrolled       = "not_enrolled"       // 409
 	CodeNoQuorum          = "no_quorum"          // 503
+	CodeBusy              = "busy"               // too many at once: 503
 	CodeTimeout           = "timeout"            // 504
 	CodeInternal          = "internal"           // 500
 )

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync/atomic"
 	"time"
 )
 
@@ -33,6 +34,8 @@ type Server struct {
 	log     *slog.Logger
 	mounted map[string]http.Handler
 	shared  sharedReport
+	// watchers counts those of GET /v1/watch.
+	watchers atomic.Int64
 }
 
 // Mount has requests that match pattern (http.ServeMux's) answered by h. It must
@@ -54,7 +57,7 @@ func NewServer(b Backend, host, version string, log *slog.Logger) *Server {
 // for a moment and returns nil.
 func (s *Server) Run(ctx context.Context, ln net.Listener) error {
 	srv := &http.Server{
-		Handler:           s.Handler(),
+		Handler:           guardBrowsers(s.Handler()),
 		ConnContext:       withPeer,
 		BaseContext:       func(net.Listener) context.Context { return ctx },
 		ReadHeaderTimeout: readTimeout,
@@ -120,6 +123,8 @@ func (s *Server) Handler() http.Handler {
 		method, path := splitPattern(pattern)
 		methods[path] = append(methods[path], method)
 	}
+	mux.HandleFunc("GET /v1/watch", s.watch)
+	methods["/v1/watch"] = []string{http.MethodGet}
 	for pattern, h := range s.mounted {
 		mux.Handle(pattern, h)
 		method, path := splitPattern(pattern)

@@ -108,6 +108,13 @@ func TestErrorsKeepTheirKind(t *testing.T) {
 func serve(t *testing.T, f *apitest.Fake) *api.Client {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "s")
+	serveAt(t, f, path)
+	return api.NewClient(path)
+}
+
+// serveAt is serve at a path.
+func serveAt(t *testing.T, f *apitest.Fake, path string) {
+	t.Helper()
 	ln, err := api.Listen(path)
 	if err != nil {
 		t.Fatal(err)
@@ -126,7 +133,6 @@ func serve(t *testing.T, f *apitest.Fake) *api.Client {
 			t.Error("the socket is left behind")
 		}
 	})
-	return api.NewClient(path)
 }
 
 // TestWhoAsked: the history names the user at the other end of the socket.

@@ -84,6 +84,7 @@ var rules = []struct {
 	{"journal/...", "dataplane/...", "a record is of what others tell it", ""},
 	{"cluster/lease/...", "journal/...", "the lease's thread waits for no disk; it tells events to a function", ""},
 	{"metrics/...", "...", "it puts the API's words into Prometheus'", "fsm,cluster/api"},
+	{"web/...", "...", "the page asks the API from outside, as any other client", ""},
 	{"track/...", "...", "it watches, others decide", "fsm,script"},
 	{"notify/...", "...", "it tells, and knows nobody whom it tells of", "fsm,script"},
 	{"script/...", "...", "running a program needs none of the others", ""},

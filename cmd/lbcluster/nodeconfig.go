@@ -48,6 +48,8 @@ type NodeConfig struct {
 	// Metrics is where GET /metrics is served to the network, in clear text; zero:
 	// nowhere.
 	Metrics netip.AddrPort
+	// Web is where the page is served to the network.
+	Web WebConfig
 }
 
 // nodeFile is the file as written.
@@ -61,6 +63,7 @@ type nodeFile struct {
 	LogLevel   string            `yaml:"log_level"`
 	BPFPinDir  string            `yaml:"bpf_pin_dir"`
 	Metrics    string            `yaml:"metrics"`
+	Web        webFile           `yaml:"web"`
 }
 
 // nodeEnv is what defaults come from.
@@ -142,6 +145,9 @@ func (f nodeFile) resolve(env nodeEnv) (NodeConfig, error) {
 	}
 	if c.Metrics, err = listenAddr(f.Metrics); err != nil {
 		errs = append(errs, fmt.Errorf("metrics: %w", err))
+	}
+	if c.Web, err = f.Web.resolve(); err != nil {
+		errs = append(errs, err)
 	}
 	for _, n := range f.Networks {
 		if err := checkNetwork(n); err != nil {

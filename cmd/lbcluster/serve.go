@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"log/slog"
 	"net"
@@ -16,6 +17,7 @@ import (
 	"lbcluster/cluster/api"
 	"lbcluster/fsm"
 	"lbcluster/metrics"
+	"lbcluster/web"
 )
 
 // reportAge is how old what metrics say of the whole cluster may be.
@@ -32,13 +34,21 @@ func (d *theDaemon) listen() (serve func(context.Context) error, err error) {
 	srv := api.NewServer(d, d.cfg.Name, buildVersion(), log)
 	scrape := metrics.Handler(metrics.NewCollector(d.facts(srv)), d.probes, log)
 	srv.Mount("GET /metrics", scrape)
+	for pattern, h := range web.Handlers() {
+		srv.Mount(pattern, h)
+	}
 	return func(ctx context.Context) error {
 		g, ctx := errgroup.WithContext(ctx)
 		g.Go(func() error { return srv.Run(ctx, ln) })
 		if d.cfg.Metrics.IsValid() {
 			mux := http.NewServeMux()
 			mux.Handle("GET /metrics", scrape)
-			g.Go(func() error { return d.serveTCP(ctx, tcpService{name: "metrics", addr: d.cfg.Metrics, handler: mux}) })
+			plain := func() (http.Handler, *tls.Config, error) { return mux, nil, nil }
+			g.Go(func() error { return d.serveTCP(ctx, tcpService{"metrics", d.cfg.Metrics, plain}) })
+		}
+		if w := d.cfg.Web; w.Listen.IsValid() {
+			open := func() (http.Handler, *tls.Config, error) { return openWeb(w, srv.Handler()) }
+			g.Go(func() error { return d.serveTCP(ctx, tcpService{"web", w.Listen, open}) })
 		}
 		return g.Wait()
 	}, nil
@@ -70,10 +80,11 @@ const (
 
 // tcpService is something served to the network.
 type tcpService struct {
-	name    string // the key in the node's configuration
-	addr    netip.AddrPort
-	handler http.Handler
-	wrap    func(net.Listener) net.Listener // nil: plain TCP
+	name string // the key in the node's configuration
+	addr netip.AddrPort
+	// open reads what is needed and returns what answers; without a tls.Config in
+	// clear text.
+	open func() (http.Handler, *tls.Config, error)
 }
 
 // serveTCP serves s until ctx ends. An address that cannot be had is tried again,
@@ -81,13 +92,7 @@ type tcpService struct {
 func (d *theDaemon) serveTCP(ctx context.Context, s tcpService) error {
 	var told string
 	for {
-		ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", s.addr.String())
-		if err == nil {
-			told = ""
-			d.troubles.set(s.name, "")
-			d.log.Info("serving over TCP", "what", s.name, "addr", s.addr)
-			err = serveUntil(ctx, s, ln, d.log)
-		}
+		err := d.serveOnce(ctx, s, func() { told = "" })
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -102,18 +107,32 @@ func (d *theDaemon) serveTCP(ctx context.Context, s tcpService) error {
 	}
 }
 
-func serveUntil(ctx context.Context, s tcpService, ln net.Listener, log *slog.Logger) error {
-	ln = netutil.LimitListener(ln, tcpConns)
-	if s.wrap != nil {
-		ln = s.wrap(ln)
+// serveOnce serves s until ctx ends or the listener fails; began is called once it is
+// served.
+func (d *theDaemon) serveOnce(ctx context.Context, s tcpService, began func()) error {
+	handler, secure, err := s.open()
+	if err != nil {
+		return err
 	}
+	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", s.addr.String())
+	if err != nil {
+		return err
+	}
+	began()
+	d.troubles.set(s.name, "")
+	d.log.Info("serving over TCP", "what", s.name, "addr", s.addr)
 	srv := &http.Server{
-		Handler: s.handler, BaseContext: func(net.Listener) context.Context { return ctx },
+		Handler: handler, TLSConfig: secure, BaseContext: func(net.Listener) context.Context { return ctx },
 		ReadHeaderTimeout: tcpRead, ReadTimeout: tcpRead, WriteTimeout: tcpWrite, IdleTimeout: time.Minute, MaxHeaderBytes: tcpHeader,
-		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		ErrorLog: slog.NewLogLogger(d.log.Handler(), slog.LevelDebug),
 	}
 	defer context.AfterFunc(ctx, func() { srv.Close() })()
-	err := srv.Serve(ln)
+	ln = netutil.LimitListener(ln, tcpConns)
+	if secure != nil {
+		err = srv.ServeTLS(ln, "", "")
+	} else {
+		err = srv.Serve(ln)
+	}
 	if errors.Is(err, http.ErrServerClosed) {
 		return nil
 	}

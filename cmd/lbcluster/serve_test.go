@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"io"
 	"log/slog"
 	"net"
@@ -24,7 +25,8 @@ func TestServeTCP(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() {
-		ended <- d.serveTCP(ctx, tcpService{name: "metrics", addr: addr, handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "here") })})
+		here := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "here") })
+		ended <- d.serveTCP(ctx, tcpService{"metrics", addr, func() (http.Handler, *tls.Config, error) { return here, nil, nil }})
 	}()
 	await(t, "the trouble is told of", func() bool {
 		all := d.troubles.all()

@@ -74,7 +74,7 @@ func (f *Fake) busy(s *api.DirectorStatus) {
 	s.Raft.Commit = s.Raft.Applied
 	s.Running = api.Timing{Profile: "default"}
 	s.Dropped = map[string]uint64{"lease_key": 2}
-	t := f.table
+	t := f.Table()
 	for _, m := range t.Members {
 		heard := int64(120)
 		if m.ID == s.ID {

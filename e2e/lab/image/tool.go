@@ -25,12 +25,15 @@ func Tool(ctx context.Context, dir, pkg, program string, deps bool) (func(args .
 		return nil, err
 	}
 	u := &Unpacked{Root: filepath.Join(dir, "root")}
-	rel, err := u.Program(program)
+	// A program below /usr/lib comes first: what is in /usr/bin then is a script that
+	// names it by where it would be installed.
+	dirs := append([]string{filepath.Join("usr/lib", pkg)}, binDirs...)
+	rel, err := u.find(dirs, program)
 	if err != nil {
 		if err := fetchTool(ctx, dir, u.Root, pkg, deps); err != nil {
 			return nil, fmt.Errorf("%s is not installed, and its package cannot be had: %w", program, err)
 		}
-		if rel, err = u.Program(program); err != nil {
+		if rel, err = u.find(dirs, program); err != nil {
 			return nil, err
 		}
 	}
@@ -63,7 +66,10 @@ func fetchTool(ctx context.Context, dir, root, pkg string, deps bool) error {
 	if _, err := a.unpack(ctx, next, func(string, ...any) {}); err != nil {
 		return err
 	}
-	return os.Rename(next, root)
+	if err := os.Rename(next, root); err != nil {
+		return err
+	}
+	return os.RemoveAll(a.dir)
 }
 
 // install downloads a package with all that it depends on into the archives.
