@@ -62,10 +62,13 @@ func (t *Table) Apply(c Command) (*Table, Result, error) {
 	if err == nil && len(e.news) > 0 {
 		e.pools()
 	}
+	if err == nil && (len(e.news) > 0 || e.quiet) {
+		e.settleNotices()
+	}
 	if err != nil {
 		return t, Result{Revision: t.Revision}, err
 	}
-	if len(e.news) == 0 {
+	if len(e.news) == 0 && !e.quiet {
 		return t, Result{Revision: t.Revision, Member: e.member}, nil
 	}
 	next := e.finish()
@@ -79,7 +82,9 @@ type edit struct {
 	old    *Table
 	cmd    Command
 	rev    Revision // that the new table will have
-	news   []Event  // none: nothing was changed
+	news   []Event  // none: nothing was changed, but
+	quiet  bool     // something was that is no event
+	fresh  []Notice // without their numbers yet
 	member MemberID // for the Result
 }
 
@@ -133,12 +138,14 @@ func (e *edit) run() error {
 		return e.confirm(*c.Confirm)
 	case c.Undo != nil:
 		return e.undo(*c.Undo)
+	case c.Tell != nil:
+		return e.tell(*c.Tell)
 	}
 	return fmt.Errorf("%w: it has no body", ErrUnknownCommand)
 }
 
-// event tells what was changed. Every change tells at least one: a command
-// without events is one that changed nothing.
+// event tells what was changed. Every change tells at least one, unless it is quiet:
+// a command without events is one that changed nothing.
 func (e *edit) event(kind, format string, args ...any) {
 	e.news = append(e.news, Event{
 		Revision: e.rev, At: e.cmd.At, By: e.cmd.By, Kind: kind, Text: fmt.Sprintf(format, args...),
@@ -210,7 +217,7 @@ func (c Command) readable() error {
 	for _, there := range []bool{
 		c.Found != nil, c.Enrol != nil, c.Member != nil, c.Remove != nil, c.AddToken != nil,
 		c.Apply != nil, c.Votes != nil, c.Override != nil, c.Settings != nil, c.Ownership != nil,
-		c.Move != nil, c.Confirm != nil, c.Undo != nil,
+		c.Move != nil, c.Confirm != nil, c.Undo != nil, c.Tell != nil,
 	} {
 		if there {
 			bodies++

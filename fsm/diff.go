@@ -166,6 +166,8 @@ func globalFields(g Globals) []field {
 	l.text("notification_email_from", quoted(g.EmailFrom))
 	l.text("smtp_server", quoted(g.SMTPServer))
 	l.delay("smtp_connect_timeout", g.SMTPTimeout)
+	l.text("smtp_helo_name", quoted(g.SMTPHelo))
+	l.flag("no_email_faults", g.NoEmailFaults)
 	l.flag("vrrp_skip_check_adv_addr", g.SkipCheckAdvAddr)
 	l.delay("vrrp_garp_interval", g.GARPInterval)
 	l.delay("vrrp_gna_interval", g.GNAInterval)
@@ -196,6 +198,7 @@ func routerFields(r Router) []field {
 	l.peering(r.Peering)
 	l.tracks(r.Track)
 	l.notify(r.Notify)
+	l.flag("smtp_alert", r.Alert)
 	return l
 }
 
@@ -227,6 +230,7 @@ func serviceFields(v VirtualServer) []field {
 	l.number("quorum", uint64(v.Quorum))
 	l.number("hysteresis", uint64(v.Hysteresis))
 	l.number("panic_threshold", uint64(v.Panic))
+	l.flag("smtp_alert", v.Alert)
 	if s := v.Sorry; s != nil {
 		l.text("sorry_server", s.AddrPort().String())
 		l.text("sorry_server_lvs_method", quoted(string(s.Method)))
@@ -250,6 +254,7 @@ func serverFields(r RealServer) []field {
 	l.number("upper_threshold", uint64(r.UpperThreshold))
 	l.number("lower_threshold", uint64(r.LowerThreshold))
 	l.flag("inhibit_on_failure", r.Inhibit)
+	l.flag("smtp_alert no", r.NoAlert)
 	checks := make([]string, len(r.Checks))
 	for i, c := range r.Checks {
 		checks[i] = c.text(r.AddrPort())

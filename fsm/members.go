@@ -227,9 +227,11 @@ func (e *edit) tellMember(was, is Member) {
 	}
 	if is.Silent && !was.Silent {
 		e.event("member", "%s (%s) is silent: its votes do not count", is.Name, is.ID)
+		e.noticeMember(is, "LOST", "the cluster has no contact with "+is.Name)
 	}
 	if !is.Silent && was.Silent {
 		e.event("member", "%s (%s) is back", is.Name, is.ID)
+		e.noticeMember(is, "BACK", is.Name+" is back")
 	}
 	if is.Drained && !was.Drained {
 		e.event("member", "%s (%s) is drained: it hands over what it holds and takes nothing", is.Name, is.ID)

@@ -113,7 +113,9 @@ func (e *edit) ownership(o Ownership) error {
 	e.Owners = cloneMap(e.Owners)
 	if !o.Owns {
 		delete(e.Owners, o.Router)
-		e.event("owner", "%s lost %s%s", m.Name, e.unitText(u), why)
+		text := fmt.Sprintf("%s lost %s%s", m.Name, e.unitText(u), why)
+		e.event("owner", "%s", text)
+		e.noticeOwner(u, "FAULT", "", text+"; nobody holds it now")
 		return nil
 	}
 	e.Owners[o.Router] = o.Member
@@ -121,7 +123,9 @@ func (e *edit) ownership(o Ownership) error {
 	if had {
 		from = " from " + e.name(before)
 	}
-	e.event("owner", "%s took %s%s%s", m.Name, e.unitText(u), from, why)
+	text := fmt.Sprintf("%s took %s%s%s", m.Name, e.unitText(u), from, why)
+	e.event("owner", "%s", text)
+	e.noticeOwner(u, "MASTER", m.Name, text)
 	e.arrive(u, o.Member)
 	return nil
 }

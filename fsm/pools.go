@@ -111,6 +111,7 @@ func (e *edit) pools() {
 			all = append(all, ShortPool{v.ServiceKey, e.shortSince(v.ServiceKey)})
 		}
 		if short != was[v.ServiceKey] {
+			e.noticePool(v, short, v.poolText(short, up))
 			if told++; told <= eventsPerCommand {
 				e.event("pool", "%s: %s", servicePath(v.ServiceKey), v.poolText(short, up))
 			}

@@ -25,6 +25,7 @@ func drawRouter(t *rapid.T) Router {
 		Priority:       uint8(rapid.IntRange(1, 255).Draw(t, "priority")),
 		Version:        2,
 		AdvertInterval: Duration(time.Second),
+		Alert:          rapid.Bool().Draw(t, "alert"),
 	}
 	for range rapid.IntRange(1, 2).Draw(t, "addresses") {
 		r.Addresses = append(r.Addresses, Address{Prefix: netip.PrefixFrom(addr4(rapid.IntRange(100, 104).Draw(t, "vip")), 32)})
@@ -40,6 +41,7 @@ func drawService(t *rapid.T) VirtualServer {
 		OnePacket:  rapid.IntRange(0, 9).Draw(t, "ops") == 0,
 		HashPort:   rapid.IntRange(0, 9).Draw(t, "hash") == 0,
 		Group:      rapid.SampledFrom([]string{"", "web"}).Draw(t, "group"),
+		Alert:      rapid.Bool().Draw(t, "alert"),
 	}
 	if rapid.IntRange(0, 4).Draw(t, "marked") == 0 {
 		v.ServiceKey = ServiceKey{Mark: rapid.Uint32Range(1, 2).Draw(t, "mark")}
@@ -50,7 +52,7 @@ func drawService(t *rapid.T) VirtualServer {
 		}
 	}
 	for _, last := range rapid.SliceOfNDistinct(rapid.IntRange(1, 4), 0, 3, rapid.ID[int]).Draw(t, "servers") {
-		r := RealServer{Addr: addr4(last), Port: v.Port, Weight: rapid.IntRange(0, 3).Draw(t, "weight"), Inhibit: rapid.Bool().Draw(t, "inhibit")}
+		r := RealServer{Addr: addr4(last), Port: v.Port, Weight: rapid.IntRange(0, 3).Draw(t, "weight"), Inhibit: rapid.Bool().Draw(t, "inhibit"), NoAlert: rapid.IntRange(0, 4).Draw(t, "no alert") == 0}
 		for range rapid.IntRange(0, 2).Draw(t, "checks") {
 			r.Checks = append(r.Checks, Check{
 				Kind: CheckTCP, Dest: netip.AddrPortFrom(r.Addr, 80), ConnectTimeout: Duration(time.Second),
@@ -71,6 +73,10 @@ func drawService(t *rapid.T) VirtualServer {
 func drawConfig(t *rapid.T) Config {
 	var c Config
 	c.Globals.RouterID = rapid.SampledFrom([]string{"", "LVS"}).Draw(t, "router_id")
+	if rapid.Bool().Draw(t, "mail") {
+		c.Globals.NotificationEmail, c.Globals.SMTPServer = []string{"admin@lab"}, "127.0.0.1"
+		c.Globals.NoEmailFaults = rapid.IntRange(0, 4).Draw(t, "no faults") == 0
+	}
 	for range rapid.IntRange(0, 2).Draw(t, "routers") {
 		c.Routers = append(c.Routers, drawRouter(t))
 	}
@@ -208,6 +214,24 @@ func drawPending(t *rapid.T, table *Table) Revision {
 	return Revision(rapid.IntRange(1, 5).Draw(t, "revision"))
 }
 
+// drawTell mostly draws what a teller would say.
+func drawTell(t *rapid.T, table *Table) *Tell {
+	w := &Tell{Kind: ChannelMail, Set: rapid.SampledFrom([]string{"default", "web", "x"}).Draw(t, "set"), Member: drawID(t)}
+	seq := rapid.Uint64Range(0, 6).Draw(t, "notice")
+	if c, ok := table.Channel(w.Kind, w.Set); ok && rapid.IntRange(0, 4).Draw(t, "the teller") > 0 {
+		w.Member, seq = c.Teller, rapid.Uint64Range(c.Told, table.LastNotice).Draw(t, "notice")
+	}
+	switch rapid.IntRange(0, 4).Draw(t, "word") {
+	case 0:
+		w.Pass = true
+	case 1, 2:
+		w.Claim = seq
+	default:
+		w.Told, w.GaveUp = seq, rapid.SampledFrom([]string{"", "", "refused\x00"}).Draw(t, "gave up")
+	}
+	return w
+}
+
 // drawCommand draws a command that may or may not work on table.
 func drawCommand(t *rapid.T, table *Table) Command {
 	c := Command{By: "root@dir1", At: epoch.Add(time.Duration(rapid.IntRange(0, 100).Draw(t, "at")) * time.Second)}
@@ -220,8 +244,10 @@ func drawCommand(t *rapid.T, table *Table) Command {
 	switch rapid.SampledFrom([]string{
 		"found", "enrol", "enrol", "enrol", "member", "member", "member", "remove", "token", "apply", "apply", "apply",
 		"votes", "votes", "votes", "votes", "override", "override", "settings", "owner", "owner", "move", "move",
-		"confirm", "undo",
+		"confirm", "undo", "tell", "tell", "tell",
 	}).Draw(t, "command") {
+	case "tell":
+		c.Tell = drawTell(t, table)
 	case "found":
 		c.Found = &Found{Cluster: "lab", Name: "dir0", Addr: netip.AddrPortFrom(addr4(200), 7946)}
 	case "enrol":
@@ -321,7 +347,7 @@ func checkStep(t *rapid.T, table, next *Table, c Command, result Result, err err
 		func(sentinel error) bool { return errors.Is(err, sentinel) }) {
 		t.Fatalf("an error of no kind: %v", err)
 	}
-	if result.Changed && (next.Revision != table.Revision+1 || next.Events[len(next.Events)-1].Revision != next.Revision) {
+	if result.Changed && (next.Revision != table.Revision+1 || c.Tell == nil && next.Events[len(next.Events)-1].Revision != next.Revision) {
 		t.Fatalf("revision %d to %d without its event", table.Revision, next.Revision)
 	}
 	if c.Apply != nil && err == nil {

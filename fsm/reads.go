@@ -63,7 +63,7 @@ func (c Command) Needs() int {
 
 func (c Command) isV3() bool {
 	switch {
-	case c.Confirm != nil, c.Undo != nil:
+	case c.Confirm != nil, c.Undo != nil, c.Tell != nil:
 		return true
 	case c.Settings != nil:
 		return c.Settings.Health != ""

@@ -76,4 +76,6 @@ type SyncGroup struct {
 	Routers []string  `json:"routers"` // names, of the same set; at least one; each in one group only
 	Track   []Tracker `json:"track,omitempty"`
 	Notify  Notify    `json:"notify,omitzero"`
+	// Alert: as the routers'.
+	Alert bool `json:"smtp_alert,omitempty"`
 }

@@ -102,6 +102,7 @@ func groupFields(g SyncGroup) []field {
 	l.text("group", strings.Join(routers, " "))
 	l.tracks(g.Track)
 	l.notify(g.Notify)
+	l.flag("smtp_alert", g.Alert)
 	if len(l) == 0 {
 		l.text("group", "none") // an element without fields would be none
 	}

@@ -144,6 +144,8 @@ type Router struct {
 	VMAC   *VMAC     `json:"use_vmac,omitempty"`
 	Track  []Tracker `json:"track,omitempty"`
 	Notify Notify    `json:"notify,omitzero"`
+	// Alert: changes of its owner are told by mail (keepalived: smtp_alert).
+	Alert bool `json:"smtp_alert,omitempty"`
 }
 
 // Protocol is the transport protocol of a virtual server.
@@ -218,7 +220,9 @@ type VirtualServer struct {
 	// Panic is a share of the real servers, in percent, 1 to 99: when as many or more
 	// are down, of four at least, all are taken as up, for then it is rather the checks
 	// that are wrong, and the rest could not carry everything. 0: never.
-	Panic       uint8        `json:"panic_threshold,omitempty"`
+	Panic uint8 `json:"panic_threshold,omitempty"`
+	// Alert: that too few real servers are up is told by mail (keepalived: smtp_alert).
+	Alert       bool         `json:"smtp_alert,omitempty"`
 	RealServers []RealServer `json:"real_servers"` // order of the file; unique by Addr and Port
 }
 
@@ -234,6 +238,8 @@ type RealServer struct {
 	// Inhibit keeps the server in the table with weight 0 when it is down
 	// (keepalived: inhibit_on_failure) instead of removing it.
 	Inhibit bool `json:"inhibit,omitempty"`
+	// NoAlert: no mail when it goes down or up (keepalived: smtp_alert no).
+	NoAlert bool `json:"no_smtp_alert,omitempty"`
 	// Checks must all pass; none: the server is always taken as up.
 	Checks []Check `json:"checks,omitempty"`
 }
@@ -355,14 +361,16 @@ const (
 	HealthAnyDown  HealthPolicy = "any-down" // one opinion that it is down is enough; up is by consent of all
 )
 
-// Globals is what a set's file said in global_defs. It is stored and exported;
-// mail is not sent yet.
+// Globals is what a set's file said in global_defs.
 type Globals struct {
 	RouterID          string   `json:"router_id,omitempty"`
 	NotificationEmail []string `json:"notification_email,omitempty"`
 	EmailFrom         string   `json:"email_from,omitempty"`
 	SMTPServer        string   `json:"smtp_server,omitempty"`
 	SMTPTimeout       Duration `json:"smtp_connect_timeout,omitempty"`
+	SMTPHelo          string   `json:"smtp_helo_name,omitempty"` // empty: the host's name
+	// NoEmailFaults: no mail when nobody holds a router (keepalived: no_email_faults).
+	NoEmailFaults bool `json:"no_email_faults,omitempty"`
 	// SkipCheckAdvAddr, GARPInterval and GNAInterval are vrrp_skip_check_adv_addr,
 	// vrrp_garp_interval and vrrp_gna_interval.
 	SkipCheckAdvAddr bool     `json:"vrrp_skip_check_adv_addr,omitempty"`
@@ -459,6 +467,13 @@ type Table struct {
 	// Pending is a change that waits for a confirmation; nil: none does. While
 	// there is one nothing else can be applied, so that it can be taken back.
 	Pending *Pending `json:"pending,omitempty"`
+	// Channels are the ways in which people are told, by kind and set; Notices what
+	// one of them at least has yet to tell, oldest first; LastNotice the last number
+	// given; NoticesLost the last one that there was no room for.
+	Channels    []Channel `json:"channels,omitempty"`
+	Notices     []Notice  `json:"notices,omitempty"`
+	LastNotice  uint64    `json:"last_notice,omitempty"`
+	NoticesLost uint64    `json:"notices_lost,omitempty"`
 
 	units   *unitIndex       // of Routers and Groups; nil while a command is being applied
 	idx     *index           // of Services; nil in a table that was put together by hand

@@ -91,7 +91,7 @@ func (p *problems) below(found problems, path func() string) {
 
 func (p *problems) globals(g Globals) {
 	const path = "global_defs"
-	for _, s := range append([]string{g.RouterID, g.EmailFrom, g.SMTPServer}, g.NotificationEmail...) {
+	for _, s := range append([]string{g.RouterID, g.EmailFrom, g.SMTPServer, g.SMTPHelo}, g.NotificationEmail...) {
 		if !isClean(s, maxGlobal) {
 			p.add(path, "%q has control characters in it or is longer than %d bytes", s, maxGlobal)
 		}

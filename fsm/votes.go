@@ -182,6 +182,11 @@ func (e *edit) judge(targets []Target) {
 	e.Health = cloneMap(e.Health)
 	maps.Copy(e.Health, fresh)
 	e.tellHealth(turned, sentences)
+	texts := make(map[Target]string, len(turned))
+	for i, target := range turned {
+		texts[target] = sentences[i]
+	}
+	e.noticeServers(texts)
 }
 
 func (e *edit) tellHealth(turned []Target, sentences []string) {

@@ -87,6 +87,7 @@ var rules = []struct {
 	{"web/...", "...", "the page asks the API from outside, as any other client", ""},
 	{"track/...", "...", "it watches, others decide", "fsm,script"},
 	{"notify/...", "...", "it tells, and knows nobody whom it tells of", "fsm,script"},
+	{"tell/...", "...", "it tells what stands in the table; what must be known besides is told to it", "fsm"},
 	{"script/...", "...", "running a program needs none of the others", ""},
 	{"dataplane/...", "journal/...", "the data plane tells events to a function", ""},
 	{"internal/nstest/...", "...", "a test's hosts know no part of the project", ""},

@@ -90,6 +90,7 @@ func (m *member) fill(out *api.DirectorStatus) {
 	if old := t.Behind(); old != "" {
 		out.Warnings = append(out.Warnings, "lbcluster on "+old+" is older: what it could not read has to wait until it is upgraded there")
 	}
+	out.Warnings = append(out.Warnings, m.teller.Status()...)
 	if m.broken != nil {
 		out.Gate.Error = m.broken.Error()
 	}

@@ -25,6 +25,7 @@ import (
 	"lbcluster/dataplane/vip"
 	"lbcluster/dataplane/vrrp"
 	"lbcluster/fsm"
+	"lbcluster/tell"
 )
 
 // member is what runs while this machine is in a cluster. A witness has the
@@ -37,6 +38,7 @@ type member struct {
 	embargo time.Duration // until which what others were granted has run out
 	running api.Timing    // of the lease
 	broken  error         // why a director has no data plane; nil: it has one
+	teller  *tell.Runner
 
 	// nil without a data plane:
 	gate   *gate.Gate
@@ -65,6 +67,7 @@ func newMember(d *theDaemon, id cluster.Identity, settings fsm.Settings) (*membe
 		self: id.ID, main: id.Addr.Addr(), named: d.cfg.Networks, table: d.node.Table, propose: d.node.Propose,
 		look: hostAddrs, changed: make(chan struct{}, 1), log: d.log.With("part", "networks"),
 	}}
+	m.teller = tell.New(tell.Config{Self: id.ID, Name: d.cfg.Name, Propose: d.node.Propose, Log: d.log.With("part", "tell")})
 	params, err := lease.Profile(settings.Profile)
 	if err != nil {
 		return nil, err
@@ -152,7 +155,7 @@ func (m *member) buildDataPlane(known []netip.Addr, inherit bool) error {
 		StateFile: d.cfg.stateFile(), NodeInterfaces: d.cfg.Interfaces, Log: d.log.With("part", "dataplane"),
 		OnFit: fit.of("data plane"), OnRouterFit: m.units.set, SendZero: asksPeers,
 	})
-	m.tenure = newTenures(m.plane, m.gate.Inherited(), d.note, func(unit uint64) fsm.MemberID { return d.node.Table().Owners[unit] })
+	m.tenure = newTenures(m.plane, m.gate.Inherited(), m.noteTenure, func(unit uint64) fsm.MemberID { return d.node.Table().Owners[unit] })
 	m.checks = checks.New(checks.Config{Log: d.log.With("part", "checks"), Propose: d.node.Propose, OnProbe: d.probes.Observe})
 	return nil
 }
@@ -218,6 +221,8 @@ func (m *member) run(ctx context.Context) error {
 	part("feed", restCtx, m.feed)
 	part("networks", restCtx, m.nets.run)
 	part("links", restCtx, m.watchLinks)
+	part("tell", restCtx, m.teller.Run)
+	part("leader", restCtx, m.watchLeader)
 	if m.plane != nil {
 		part("gate", restCtx, m.gate.Run)
 		part("vrrp", restCtx, m.vrrp.Run)
@@ -273,6 +278,7 @@ func (m *member) feed(ctx context.Context) error {
 				return nil
 			}
 			t = next
+			m.teller.Update(t)
 			if m.plane != nil {
 				m.plane.Update(t)
 				m.checks.Update(m.id.ID, t)

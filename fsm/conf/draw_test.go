@@ -22,7 +22,7 @@ func drawConfig(t *rapid.T) fsm.Config {
 	}
 	if len(cfg.Routers) > 1 && rapid.Bool().Draw(t, "group") {
 		cfg.Groups = append(cfg.Groups, fsm.SyncGroup{
-			Name: "g", Routers: []string{"VI_0", "VI_1"}, Track: drawTrack(t), Notify: drawNotify(t),
+			Name: "g", Routers: []string{"VI_0", "VI_1"}, Track: drawTrack(t), Notify: drawNotify(t), Alert: rapid.Bool().Draw(t, "alert"),
 		})
 	}
 	for i := range rapid.IntRange(0, 3).Draw(t, "services") {
@@ -64,6 +64,7 @@ func drawGlobals(t *rapid.T) fsm.Globals {
 	for i := range rapid.IntRange(0, 2).Draw(t, "mails") {
 		g.NotificationEmail = append(g.NotificationEmail, fmt.Sprintf("u%d@example", i))
 	}
+	g.SMTPHelo, g.NoEmailFaults = rapid.SampledFrom([]string{"", "lb.example"}).Draw(t, "helo"), rapid.Bool().Draw(t, "no faults")
 	return g
 }
 
@@ -97,7 +98,7 @@ func drawRouter(t *rapid.T, i int) fsm.Router {
 	if n := len(r.Addresses); n > 1 {
 		r.Addresses[n-1].Excluded = rapid.Bool().Draw(t, "excluded")
 	}
-	r.Track, r.Notify = drawTrack(t), drawNotify(t)
+	r.Track, r.Notify, r.Alert = drawTrack(t), drawNotify(t), rapid.Bool().Draw(t, "alert")
 	return r
 }
 
@@ -169,6 +170,7 @@ func drawService(t *rapid.T, i int) fsm.VirtualServer {
 	s := fsm.VirtualServer{
 		ServiceKey: drawKey(t, i),
 		Scheduler:  rapid.SampledFrom(fsm.Schedulers).Draw(t, "scheduler"), Method: rapid.SampledFrom(fsm.Methods).Draw(t, "method"),
+		Alert: rapid.Bool().Draw(t, "alert"),
 	}
 	if rapid.Bool().Draw(t, "persistent") || s.Mark == 0 && s.Port == 0 {
 		s.Persistence = fsm.Duration(time.Duration(rapid.IntRange(1, 3600).Draw(t, "persistence")) * time.Second)
@@ -233,7 +235,7 @@ func drawKey(t *rapid.T, i int) fsm.ServiceKey {
 // drawServer gives the server a method of its own, a port that it allows, and an
 // address of the other family behind a tunnel.
 func drawServer(t *rapid.T, a netip.Addr, v fsm.VirtualServer) fsm.RealServer {
-	r := fsm.RealServer{Addr: a, Port: v.Port, Weight: rapid.IntRange(0, 65535).Draw(t, "weight"), Inhibit: rapid.Bool().Draw(t, "inhibit")}
+	r := fsm.RealServer{Addr: a, Port: v.Port, Weight: rapid.IntRange(0, 65535).Draw(t, "weight"), Inhibit: rapid.Bool().Draw(t, "inhibit"), NoAlert: rapid.Bool().Draw(t, "no alert")}
 	if m := rapid.SampledFrom(fsm.Methods).Draw(t, "method"); m != v.Method && rapid.Bool().Draw(t, "own method") {
 		r.Method = m
 	}

@@ -88,6 +88,7 @@ type builder struct {
 	serverGroups map[string]*serverGroup
 	expanded     int   // virtual and real servers so far
 	mail         *node // the first keyword about mail
+	alerts       alerts
 	sync         *node // lvs_sync_daemon
 	syncID       int   // its id; negative: not said
 
@@ -238,6 +239,7 @@ func init() {
 // finish turns drafts into the configuration and checks the whole.
 func (b *builder) finish() {
 	b.users()
+	b.settleAlerts()
 	for _, d := range b.routers {
 		d.Track = b.resolve(d.uses)
 	}
@@ -253,9 +255,6 @@ func (b *builder) finish() {
 	b.settleSync()
 	b.unused()
 	b.unusedServerGroups()
-	if b.mail != nil {
-		b.notice(b.mail.pos, b.mail.word, "mail settings are stored and exported, but no mail is sent yet")
-	}
 	if len(b.problems) == 0 && len(b.cfg.Routers)+len(b.cfg.Services) == 0 {
 		b.notice(b.places[""].pos, "", "the file names no vrrp_instance and no virtual_server")
 	}

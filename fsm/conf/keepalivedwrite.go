@@ -112,6 +112,8 @@ func (w *writer) globals(cfg fsm.Config) {
 			w.unless(g.SMTPServer == "", "smtp_server", g.SMTPServer)
 		}
 		w.unless(g.SMTPTimeout == 0, "smtp_connect_timeout", seconds(g.SMTPTimeout))
+		w.unless(g.SMTPHelo == "", "smtp_helo_name", g.SMTPHelo)
+		w.unless(!g.NoEmailFaults, "no_email_faults")
 		w.unless(g.RouterID == "", "router_id", g.RouterID)
 		w.unless(!g.SkipCheckAdvAddr, "vrrp_skip_check_adv_addr")
 		w.skipAdvAddr = g.SkipCheckAdvAddr
@@ -148,6 +150,7 @@ func (w *writer) router(r fsm.Router) {
 		w.addresses(r, "virtual_ipaddress_excluded", true)
 		w.tracks(r.Track)
 		w.notify(r.Notify)
+		w.unless(!r.Alert, "smtp_alert")
 	}, "vrrp_instance", r.Name)
 }
 

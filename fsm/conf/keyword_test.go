@@ -43,6 +43,8 @@ func TestKeywords(t *testing.T) {
 		{globalWith("notification_email_from x@y"), func(c fsm.Config) any { return c.Globals.EmailFrom }, "x@y"},
 		{globalWith("smtp_server mail.example"), func(c fsm.Config) any { return c.Globals.SMTPServer }, "mail.example"},
 		{globalWith("smtp_server 127.0.0.1 2525"), func(c fsm.Config) any { return c.Globals.SMTPServer }, "127.0.0.1:2525"},
+		{globalWith("smtp_helo_name lb.example"), func(c fsm.Config) any { return c.Globals.SMTPHelo }, "lb.example"},
+		{globalWith("no_email_faults"), func(c fsm.Config) any { return c.Globals.NoEmailFaults }, true},
 		{globalWith("smtp_connect_timeout 30"), func(c fsm.Config) any { return c.Globals.SMTPTimeout }, "30s"},
 		{globalWith("vrrp_skip_check_adv_addr"), func(c fsm.Config) any { return c.Globals.SkipCheckAdvAddr }, true},
 		{globalWith("vrrp_skip_check_adv_addr") + routerWith(""), func(c fsm.Config) any { return c.Routers[0].Peering.SkipCheckAdvAddr }, true},

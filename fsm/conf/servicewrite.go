@@ -71,6 +71,7 @@ func (w *writer) service(s fsm.VirtualServer, name []string) {
 			w.unless(s.PersistenceEngine == "", "persistence_engine", s.PersistenceEngine)
 		}
 		w.pool(s)
+		w.unless(!s.Alert, "smtp_alert")
 		for _, r := range s.RealServers {
 			w.server(r)
 		}
@@ -88,6 +89,7 @@ func (w *writer) server(r fsm.RealServer) {
 		w.unless(r.UpperThreshold == 0, "uthreshold", fmt.Sprint(r.UpperThreshold))
 		w.unless(r.LowerThreshold == 0, "lthreshold", fmt.Sprint(r.LowerThreshold))
 		w.unless(!r.Inhibit, "inhibit_on_failure")
+		w.unless(!r.NoAlert, "smtp_alert", "no")
 		for _, c := range r.Checks {
 			w.check(c, netip.AddrPortFrom(r.Addr, r.Port))
 		}

@@ -142,6 +142,7 @@ func (w *writer) group(g fsm.SyncGroup, routers []fsm.Router) {
 		w.unless(!weighted, "sync_group_tracking_weight")
 		w.tracks(g.Track)
 		w.notify(g.Notify)
+		w.unless(!g.Alert, "smtp_alert")
 	}, "vrrp_sync_group", g.Name)
 }
 
@@ -184,6 +185,7 @@ type (
 		Routers []string    `yaml:"routers"`
 		Track   []yamlTrack `yaml:"track,omitempty"`
 		Notify  *yamlNotify `yaml:"notify,omitempty"`
+		Alert   *bool       `yaml:"smtp_alert,omitempty"`
 	}
 )
 

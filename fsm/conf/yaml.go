@@ -29,6 +29,8 @@ type (
 		EmailFrom         string   `yaml:"email_from,omitempty"`
 		SMTPServer        string   `yaml:"smtp_server,omitempty"`
 		SMTPTimeout       string   `yaml:"smtp_connect_timeout,omitempty"`
+		SMTPHelo          string   `yaml:"smtp_helo_name,omitempty"`
+		NoEmailFaults     bool     `yaml:"no_email_faults,omitempty"`
 		SkipCheckAdvAddr  bool     `yaml:"vrrp_skip_check_adv_addr,omitempty"`
 		GARPInterval      string   `yaml:"vrrp_garp_interval,omitempty"`
 		GNAInterval       string   `yaml:"vrrp_gna_interval,omitempty"`
@@ -49,6 +51,7 @@ type (
 		Peering        *yamlPeering  `yaml:"peering,omitempty"`
 		Track          []yamlTrack   `yaml:"track,omitempty"`
 		Notify         *yamlNotify   `yaml:"notify,omitempty"`
+		Alert          *bool         `yaml:"smtp_alert,omitempty"` // true, with mail settings
 	}
 	yamlAddress struct {
 		Prefix string `yaml:"prefix"` // length 32 or 128 unless given
@@ -76,6 +79,7 @@ type (
 		Hysteresis        uint32       `yaml:"hysteresis,omitempty"`
 		Sorry             *yamlSorry   `yaml:"sorry_server,omitempty"`
 		Panic             uint8        `yaml:"panic_threshold,omitempty"` // percent; 0: never
+		Alert             *bool        `yaml:"smtp_alert,omitempty"`      // true, with mail settings
 		RealServers       []yamlServer `yaml:"real_servers"`
 	}
 	yamlMatch struct {
@@ -90,6 +94,7 @@ type (
 		UpperThreshold uint32      `yaml:"upper_threshold,omitempty"`
 		LowerThreshold uint32      `yaml:"lower_threshold,omitempty"`
 		Inhibit        bool        `yaml:"inhibit,omitempty"`
+		Alert          *bool       `yaml:"smtp_alert,omitempty"` // true
 		Checks         []yamlCheck `yaml:"checks,omitempty"`
 	}
 	yamlCheck struct {

@@ -36,13 +36,13 @@ func (y *yamlReader) convert(f yamlFile) {
 	if g := f.Globals; g != nil {
 		y.cfg.Globals = fsm.Globals{
 			RouterID: g.RouterID, NotificationEmail: g.NotificationEmail, EmailFrom: g.EmailFrom,
+			SMTPHelo: g.SMTPHelo, NoEmailFaults: g.NoEmailFaults,
 			SMTPServer: g.SMTPServer, SMTPTimeout: y.duration("globals.smtp_connect_timeout", g.SMTPTimeout, 0),
 			SkipCheckAdvAddr: g.SkipCheckAdvAddr,
 			GARPInterval:     y.duration("globals.vrrp_garp_interval", g.GARPInterval, 0),
 			GNAInterval:      y.duration("globals.vrrp_gna_interval", g.GNAInterval, 0),
 			IPVS:             y.ipvs("globals.ipvs", g.IPVS),
 		}
-		y.mail(g)
 		y.placeIPVS(g.IPVS)
 	}
 	for i, r := range f.Routers {
@@ -65,6 +65,7 @@ func (y *yamlReader) convert(f yamlFile) {
 		y.cfg.Services = append(y.cfg.Services, y.service(path, s))
 		y.placeService(path, y.cfg.Services[i])
 	}
+	y.settleAlerts(f)
 }
 
 // placeRouter notes where the router says what, under package fsm's words.
@@ -88,13 +89,6 @@ func (y *yamlReader) placeRouter(path string, r fsm.Router, i int) {
 		for _, word := range []string{a.Prefix.String(), a.Prefix.Addr().String(), "dev", "label", "an"} {
 			y.places.value(element, "virtual_ipaddress "+word, at)
 		}
-	}
-}
-
-func (y *yamlReader) mail(g *yamlGlobals) {
-	if len(g.NotificationEmail) > 0 || g.EmailFrom != "" || g.SMTPServer != "" {
-		at := y.key("globals")
-		y.notice(at.pos, at.keyword, "mail settings are stored and exported, but no mail is sent yet")
 	}
 }
 

@@ -24,6 +24,7 @@ func WriteYAML(cfg fsm.Config) ([]byte, error) {
 	for _, s := range cfg.Services {
 		f.Services = append(f.Services, serviceToYAML(s))
 	}
+	alertsToYAML(&f, cfg)
 	var b bytes.Buffer
 	e := yaml.NewEncoder(&b)
 	e.SetIndent(2)
@@ -47,11 +48,11 @@ func optional(d fsm.Duration) string {
 func globalsToYAML(g fsm.Globals) *yamlGlobals {
 	y := yamlGlobals{
 		RouterID: g.RouterID, NotificationEmail: g.NotificationEmail, EmailFrom: g.EmailFrom,
-		SMTPServer: g.SMTPServer, SMTPTimeout: optional(g.SMTPTimeout), SkipCheckAdvAddr: g.SkipCheckAdvAddr,
+		SMTPServer: g.SMTPServer, SMTPTimeout: optional(g.SMTPTimeout), SMTPHelo: g.SMTPHelo, NoEmailFaults: g.NoEmailFaults, SkipCheckAdvAddr: g.SkipCheckAdvAddr,
 		GARPInterval: optional(g.GARPInterval), GNAInterval: optional(g.GNAInterval),
 		IPVS: ipvsToYAML(g.IPVS),
 	}
-	if y.IPVS == nil && len(g.NotificationEmail) == 0 && g.RouterID+g.EmailFrom+y.SMTPServer+y.SMTPTimeout+y.GARPInterval+y.GNAInterval == "" && !g.SkipCheckAdvAddr {
+	if y.IPVS == nil && len(g.NotificationEmail) == 0 && !g.NoEmailFaults && g.RouterID+g.SMTPHelo+g.EmailFrom+y.SMTPServer+y.SMTPTimeout+y.GARPInterval+y.GNAInterval == "" && !g.SkipCheckAdvAddr {
 		return nil
 	}
 	return &y

@@ -1,0 +1,146 @@
+package tell
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"lbcluster/fsm"
+)
+
+// Mail is one mail, ready to be sent.
+type Mail struct {
+	Server  string // host:port
+	Helo    string
+	Timeout time.Duration // for the connection, and again for the mail
+	From    string
+	To      []string
+	ID      string // the Message-ID, without brackets
+	Date    time.Time
+	Subject string
+	Body    string
+}
+
+// defaultTimeout is keepalived's smtp_connect_timeout.
+const defaultTimeout = 30 * time.Second
+
+// Compose makes the mail of a channel's batch, as the member called node sends it;
+// false: nothing is left to tell. The same batch always has the same Message-ID.
+func Compose(t *fsm.Table, c fsm.Channel, node string) (Mail, bool) {
+	list, _ := t.Untold(c)
+	list = fold(slices.DeleteFunc(list, func(n fsm.Notice) bool { return n.Seq > c.Claim }))
+	if len(list) == 0 {
+		return Mail{}, false
+	}
+	m := compose(t.Globals(c.Set), list, node)
+	m.ID = messageID(m.From, t.Cluster, c.Kind, c.Set, c.Told, c.Claim)
+	if lost := t.NoticesLost; lost > c.Told {
+		m.Body += fmt.Sprintf("\nUp to %d earlier events were too many to be kept: see lbcluster events.\n", lost-c.Told)
+	}
+	return m, true
+}
+
+// fold leaves out that nobody held a router where somebody took it afterwards: a
+// planned handover is one change.
+func fold(list []fsm.Notice) []fsm.Notice {
+	var out []fsm.Notice
+	for i, n := range list {
+		taken := slices.ContainsFunc(list[i+1:], func(o fsm.Notice) bool {
+			return o.Kind == fsm.NoticeOwner && o.Name == n.Name && o.Group == n.Group
+		})
+		if n.Kind == fsm.NoticeOwner && n.State == "FAULT" && taken {
+			continue
+		}
+		out = append(out, n)
+	}
+	return out
+}
+
+func compose(g fsm.Globals, list []fsm.Notice, node string) Mail {
+	host, port, err := net.SplitHostPort(g.SMTPServer)
+	if err != nil {
+		host, port = strings.Trim(g.SMTPServer, "[]"), "25"
+	}
+	m := Mail{
+		Server: net.JoinHostPort(host, port), Helo: cmp.Or(g.SMTPHelo, node), Timeout: cmp.Or(g.SMTPTimeout.D(), defaultTimeout),
+		From: qualified(cmp.Or(g.EmailFrom, "lbcluster"), node), Date: list[len(list)-1].At,
+	}
+	for _, to := range g.NotificationEmail {
+		m.To = append(m.To, qualified(to, node))
+	}
+	first := list[0]
+	m.Subject = fmt.Sprintf("[%s] %s", cmp.Or(g.RouterID, first.Node, node), Headline(first))
+	if more := len(list) - 1; more > 0 {
+		m.Subject += fmt.Sprintf(" (and %d more)", more)
+	}
+	var b strings.Builder
+	for _, n := range list {
+		fmt.Fprintf(&b, "%s  %s\n    %s\n", n.At.Format("2006-01-02 15:04:05 MST"), Headline(n), n.Text)
+	}
+	fmt.Fprintf(&b, "\nSent by lbcluster on %s. Look at it with: lbcluster status; lbcluster events\n", node)
+	m.Body = b.String()
+	return m
+}
+
+// qualified is an address with a domain: keepalived takes a bare "root", too.
+func qualified(address, node string) string {
+	if strings.Contains(address, "@") {
+		return address
+	}
+	return address + "@" + node
+}
+
+// Headline is a notice in few words: keepalived's where it has some (core/smtp.c,
+// vrrp_notify.c), so that filters go on working.
+func Headline(n fsm.Notice) string {
+	switch n.Kind {
+	case fsm.NoticeOwner:
+		what := "Instance"
+		if n.Group {
+			what = "Group"
+		}
+		return fmt.Sprintf("VRRP %s %s - Entering %s state", what, n.Name, n.State)
+	case fsm.NoticeServer:
+		return fmt.Sprintf("Realserver %s of virtual server %s - %s", ServerText(n.Service, n.Server), ServiceText(n.Service), n.State)
+	case fsm.NoticePool:
+		return fmt.Sprintf("Virtualserver %s - %s", ServiceText(n.Service), n.State)
+	case fsm.NoticeMember:
+		return fmt.Sprintf("Member %s - %s", n.Name, n.State)
+	case fsm.NoticeMore:
+		return "More changes"
+	}
+	return n.Name + " - " + n.State
+}
+
+// ServiceText is a virtual server as keepalived writes it (check_data.c,
+// format_vs): "[10.0.0.1]:tcp:80", "FWM 7".
+func ServiceText(k fsm.ServiceKey) string {
+	if k.Mark != 0 {
+		return fmt.Sprintf("FWM %d", k.Mark)
+	}
+	return trio(k.Addr, k.Protocol, k.Port)
+}
+
+// ServerText is a real server of a virtual server likewise (format_rs).
+func ServerText(k fsm.ServiceKey, server netip.AddrPort) string {
+	return trio(server.Addr(), k.Protocol, server.Port())
+}
+
+func trio(a netip.Addr, p fsm.Protocol, port uint16) string {
+	return fmt.Sprintf("[%s]:%s:%d", a, cmp.Or(string(p), "none"), port)
+}
+
+func messageID(from string, parts ...any) string {
+	_, domain, _ := strings.Cut(strings.TrimRight(from, ">"), "@")
+	var text []byte
+	for _, p := range parts {
+		text = fmt.Appendf(text, "%v\x00", p)
+	}
+	sum := sha256.Sum256(text)
+	return fmt.Sprintf("%x@%s", sum[:16], cmp.Or(domain, "lbcluster"))
+}

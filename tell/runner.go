@@ -1,0 +1,324 @@
+package tell
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"lbcluster/fsm"
+)
+
+const (
+	// Settle is how long a teller waits for more before it makes a batch.
+	Settle = 3 * time.Second
+	// batchMost bounds the notices of one mail.
+	batchMost = 200
+	// giveUp is how often a mail server may refuse a mail for good.
+	giveUp = 10
+	// passAfter failures another director tries.
+	passAfter = 2
+	// retryFirst doubles with each failure up to retryMost.
+	retryFirst = 2 * time.Second
+	retryMost  = 5 * time.Minute
+	// proposeLimit bounds one proposal, proposeRetry is the pause after a failed one.
+	proposeLimit = 3 * time.Second
+	proposeRetry = time.Second
+)
+
+// Config is what a Runner needs.
+type Config struct {
+	Self    fsm.MemberID
+	Name    string // of this member
+	Propose func(context.Context, fsm.Command) (fsm.Result, error)
+	Send    func(context.Context, Mail) error // nil: Send
+	Log     *slog.Logger
+}
+
+// Runner tells what is this member's to tell.
+type Runner struct {
+	cfg Config
+
+	mu      sync.Mutex
+	table   *fsm.Table
+	changed chan struct{} // closed and replaced with each table
+	outs    map[string]*out
+	wake    chan struct{} // one slot: somebody should look again
+}
+
+// out is what this process knows of one set's mail.
+type out struct {
+	busy      bool   // a goroutine works on it
+	sent      uint64 // the claim whose mail was accepted; its record may be missing
+	failures  int    // since the last mail that was accepted
+	refused   int    // how many of them were for good
+	err       error  // the last of them; nil: none
+	errAt     time.Time
+	next      time.Time // not before
+	alerts    []fsm.Notice
+	batch     int    // how many of alerts are in the mail under way
+	id        string // its Message-ID
+	localBusy bool
+	lost      int // alerts that there was no room for
+}
+
+// New starts nothing: see [Runner.Run].
+func New(cfg Config) *Runner {
+	if cfg.Send == nil {
+		cfg.Send = Send
+	}
+	return &Runner{cfg: cfg, table: fsm.New(), changed: make(chan struct{}), outs: map[string]*out{}, wake: make(chan struct{}, 1)}
+}
+
+// Update hands it the latest table. It never waits.
+func (r *Runner) Update(t *fsm.Table) {
+	r.mu.Lock()
+	r.table = t
+	close(r.changed)
+	r.changed = make(chan struct{})
+	r.mu.Unlock()
+	r.poke()
+}
+
+func (r *Runner) poke() {
+	select {
+	case r.wake <- struct{}{}:
+	default:
+	}
+}
+
+// of is the set's out; the lock is held.
+func (r *Runner) of(set string) *out {
+	o := r.outs[set]
+	if o == nil {
+		o = &out{}
+		r.outs[set] = o
+	}
+	return o
+}
+
+// Run tells until ctx ends; a mail that is being sent then is given up.
+func (r *Runner) Run(ctx context.Context) error {
+	var g errgroup.Group
+	for ctx.Err() == nil {
+		select {
+		case <-ctx.Done():
+		case <-r.wake:
+			r.start(ctx, &g)
+		}
+	}
+	return g.Wait()
+}
+
+// start gives each channel with something to do a goroutine.
+func (r *Runner) start(ctx context.Context, g *errgroup.Group) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, c := range r.table.Channels {
+		o := r.of(c.Set)
+		if !o.busy && r.pending(c) {
+			o.busy = true
+			g.Go(func() error {
+				r.work(ctx, c.Set)
+				r.mu.Lock()
+				o.busy = false
+				r.mu.Unlock()
+				r.poke()
+				return nil
+			})
+		}
+		if !o.localBusy && len(o.alerts) > 0 {
+			o.localBusy = true
+			g.Go(func() error {
+				r.workAlerts(ctx, c.Set)
+				r.mu.Lock()
+				o.localBusy = false
+				r.mu.Unlock()
+				r.poke()
+				return nil
+			})
+		}
+	}
+}
+
+// pending reports whether this member has something to tell on c; the lock is held.
+func (r *Runner) pending(c fsm.Channel) bool {
+	if c.Teller != r.cfg.Self {
+		return false
+	}
+	list, _ := r.table.Untold(c)
+	return c.Claim > c.Told || len(list) > 0
+}
+
+// mine is the latest table and the set's channel; false: there is nothing for this
+// member to tell.
+func (r *Runner) mine(set string) (*fsm.Table, fsm.Channel, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	c, ok := r.table.Channel(fsm.ChannelMail, set)
+	return r.table, c, ok && r.pending(c)
+}
+
+// work tells batch after batch until nothing is left that is this member's to tell.
+func (r *Runner) work(ctx context.Context, set string) {
+	for ctx.Err() == nil {
+		t, c, ok := r.mine(set)
+		if !ok {
+			return
+		}
+		if c.Claim > c.Told {
+			r.tellBatch(ctx, t, c)
+			continue
+		}
+		if !pause(ctx, Settle) {
+			return
+		}
+		if t, c, ok = r.mine(set); !ok || c.Claim > c.Told {
+			continue
+		}
+		list, _ := t.Untold(c)
+		r.propose(ctx, fsm.Tell{Kind: c.Kind, Set: set, Claim: list[min(len(list), batchMost)-1].Seq})
+	}
+}
+
+// tellBatch sends the mail of a claimed batch, unless this process has, and records
+// it.
+func (r *Runner) tellBatch(ctx context.Context, t *fsm.Table, c fsm.Channel) {
+	r.mu.Lock()
+	o := r.of(c.Set)
+	sent, wait := o.sent == c.Claim, time.Until(o.next)
+	r.mu.Unlock()
+	told := fsm.Tell{Kind: c.Kind, Set: c.Set, Told: c.Claim}
+	if m, any := Compose(t, c, r.cfg.Name); any && !sent {
+		if wait > 0 {
+			r.idle(ctx, wait)
+			return // the duty may be another's by now
+		}
+		err := r.cfg.Send(ctx, m)
+		if err != nil {
+			if ctx.Err() != nil {
+				return
+			}
+			if told.GaveUp = r.failed(ctx, c, err); told.GaveUp == "" {
+				return
+			}
+		}
+	}
+	r.mu.Lock()
+	o.sent, o.failures, o.refused, o.next = c.Claim, 0, 0, time.Time{}
+	if told.GaveUp == "" {
+		o.err = nil
+	}
+	r.mu.Unlock()
+	r.propose(context.WithoutCancel(ctx), told) // it was accepted: that must not be forgotten for haste
+}
+
+// failed notes that a mail failed, passes the duty on from time to time, and says
+// why the mail is given up; "": it is not.
+func (r *Runner) failed(ctx context.Context, c fsm.Channel, err error) (gaveUp string) {
+	r.mu.Lock()
+	o := r.of(c.Set)
+	o.failures++
+	if errors.Is(err, ErrRefused) {
+		o.refused++
+	}
+	o.err, o.errAt = err, time.Now()
+	wait := min(retryFirst<<min(o.failures-1, 20), retryMost)
+	o.next = time.Now().Add(wait)
+	failures, refused := o.failures, o.refused
+	r.mu.Unlock()
+	r.cfg.Log.Warn("mail cannot be delivered", "set", c.Set, "failures", failures, "again_in", wait, "err", err)
+	if refused >= giveUp {
+		return err.Error()
+	}
+	if failures%passAfter == 0 {
+		r.propose(ctx, fsm.Tell{Kind: c.Kind, Set: c.Set, Pass: true})
+	}
+	return ""
+}
+
+// idle waits, but not longer than until the table changes.
+func (r *Runner) idle(ctx context.Context, d time.Duration) {
+	r.mu.Lock()
+	changed := r.changed
+	r.mu.Unlock()
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-changed:
+	case <-timer.C:
+	}
+}
+
+// propose proposes once, and waits until this member's table has what came of it.
+func (r *Runner) propose(ctx context.Context, w fsm.Tell) {
+	w.Member = r.cfg.Self
+	ctx, cancel := context.WithTimeout(ctx, proposeLimit)
+	defer cancel()
+	res, err := r.cfg.Propose(ctx, fsm.Command{Tell: &w})
+	if err != nil { // the caller looks at the table again
+		r.cfg.Log.Debug("what was told is not recorded yet", "set", w.Set, "err", err)
+		pause(ctx, proposeRetry)
+		return
+	}
+	for {
+		r.mu.Lock()
+		has, changed := r.table.Revision >= res.Revision, r.changed
+		r.mu.Unlock()
+		if has {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-changed:
+		}
+	}
+}
+
+// Status says what cannot be told, a sentence for each channel; none: all is well.
+func (r *Runner) Status() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var out []string
+	for _, c := range r.table.Channels {
+		o := r.of(c.Set)
+		list, lost := r.table.Untold(c)
+		waits := len(list)
+		if o.err == nil || waits+len(o.alerts) == 0 {
+			continue
+		}
+		text := fmt.Sprintf("mail of set %s cannot be delivered: %v (last tried %s UTC; %s", c.Set, o.err,
+			o.errAt.UTC().Format(time.DateTime), count(waits+len(o.alerts)))
+		if lost += uint64(o.lost); lost > 0 {
+			text += fmt.Sprintf(", up to %d were dropped", lost)
+		}
+		out = append(out, text+")")
+	}
+	return out
+}
+
+// count is "1 event waits", "2 events wait".
+func count(n int) string {
+	if n == 1 {
+		return "1 event waits"
+	}
+	return fmt.Sprintf("%d events wait", n)
+}
+
+// pause waits for d; false: ctx ended.
+func pause(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-t.C:
+		return true
+	}
+}
