@@ -132,10 +132,13 @@ func expected(reply []byte, u fsm.UDPCheck) bool {
 }
 
 // runScript runs a program; its exit status 0 is good.
-func runScript(ctx context.Context, c fsm.Check) error {
-	_, err := script.Run(ctx, script.Job{Command: c.Script.Command, User: c.Script.User, Timeout: c.Script.Timeout.D()})
-	if errors.Is(err, script.ErrTimeout) {
-		return fmt.Errorf("the script did not end within %s", c.Script.Timeout)
+func runScript(ctx context.Context, c fsm.Check) (status int, err error) {
+	status, err = script.Run(ctx, script.Job{Command: c.Script.Command, User: c.Script.User, Timeout: c.Script.Timeout.D()})
+	switch {
+	case errors.Is(err, script.ErrTimeout):
+		return 0, fmt.Errorf("the script did not end within %s", c.Script.Timeout)
+	case c.Script.Dynamic && status >= 2:
+		return status, nil
 	}
-	return err
+	return 0, err
 }

@@ -19,15 +19,21 @@ import (
 // handshake and one answer together) ends within c.ConnectTimeout. It returns nil if
 // the check passed; the error's text is meant for people and short: "connection
 // refused", "no answer within 3s".
-func Dial(ctx context.Context, c fsm.Check) error {
+//
+// The status is what a dynamic script ended with, 2 to 255, else 0: see
+// [fsm.ScriptCheck].
+func Dial(ctx context.Context, c fsm.Check) (status int, err error) {
+	if c.Kind == fsm.CheckMisc {
+		return runScript(ctx, c)
+	}
 	probe := map[fsm.CheckKind]func(context.Context, fsm.Check) error{
 		fsm.CheckTCP: dialTCP, fsm.CheckHTTP: askHTTP, fsm.CheckHTTPS: askHTTP, fsm.CheckSMTP: askSMTP,
-		fsm.CheckDNS: askDNS, fsm.CheckUDP: askUDP, fsm.CheckPing: ping, fsm.CheckMisc: runScript,
+		fsm.CheckDNS: askDNS, fsm.CheckUDP: askUDP, fsm.CheckPing: ping,
 	}[c.Kind]
 	if probe == nil {
-		return fmt.Errorf("this version has no check of kind %q", c.Kind)
+		return 0, fmt.Errorf("this version has no check of kind %q", c.Kind)
 	}
-	return probe(ctx, c)
+	return 0, probe(ctx, c)
 }
 
 // connect opens a connection, or an UDP socket, as c says.

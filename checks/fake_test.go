@@ -134,7 +134,11 @@ func (c *cluster) describe(t *fsm.Table, o fsm.Opinion) string {
 			continue
 		}
 		if o.Up {
-			return info.Server.String() + " up" + o.Detail
+			word := " up" + o.Detail
+			if o.Weighs != (fsm.Weighing{}) {
+				word += " (" + o.Weighs.String() + ")"
+			}
+			return info.Server.String() + word
 		}
 		return info.Server.String() + " down " + o.Detail
 	}
@@ -168,16 +172,17 @@ var errRefused = errors.New("connection refused")
 
 // network answers probes as told, and remembers when they came.
 type network struct {
-	start time.Time
-	mu    sync.Mutex
-	down  map[netip.AddrPort]bool
-	hang  map[netip.AddrPort]bool
-	seen  map[netip.AddrPort][]time.Duration
+	start  time.Time
+	mu     sync.Mutex
+	down   map[netip.AddrPort]bool
+	hang   map[netip.AddrPort]bool
+	status map[netip.AddrPort]int
+	seen   map[netip.AddrPort][]time.Duration
 }
 
 func newNetwork() *network {
 	return &network{
-		start: time.Now(), down: map[netip.AddrPort]bool{}, hang: map[netip.AddrPort]bool{},
+		start: time.Now(), down: map[netip.AddrPort]bool{}, hang: map[netip.AddrPort]bool{}, status: map[netip.AddrPort]int{},
 		seen: map[netip.AddrPort][]time.Duration{},
 	}
 }
@@ -188,21 +193,21 @@ func (n *network) set(m map[netip.AddrPort]bool, a netip.AddrPort, v bool) {
 	m[a] = v
 }
 
-func (n *network) check(ctx context.Context, c fsm.Check) error {
+func (n *network) check(ctx context.Context, c fsm.Check) (int, error) {
 	n.mu.Lock()
 	n.seen[c.Dest] = append(n.seen[c.Dest], time.Since(n.start))
-	hang, down := n.hang[c.Dest], n.down[c.Dest]
+	hang, down, status := n.hang[c.Dest], n.down[c.Dest], n.status[c.Dest]
 	n.mu.Unlock()
 	switch {
 	case hang:
 		ctx, cancel := context.WithTimeout(ctx, c.ConnectTimeout.D())
 		defer cancel()
 		<-ctx.Done()
-		return errors.New("no answer within 3s")
+		return 0, errors.New("no answer within 3s")
 	case down:
-		return errRefused
+		return 0, errRefused
 	}
-	return nil
+	return status, nil
 }
 
 func (n *network) probes(a netip.AddrPort) []time.Duration {

@@ -36,7 +36,7 @@ func probe(t *testing.T, c fsm.Check, want string) {
 	if c.ConnectTimeout == 0 {
 		c.ConnectTimeout = fsm.Duration(2 * time.Second)
 	}
-	err := Dial(t.Context(), c)
+	_, err := Dial(t.Context(), c)
 	if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
 		t.Errorf("%s %+v: %v, want %q", c.Kind, c.HTTP, err, want)
 	}
@@ -197,7 +197,7 @@ func TestHTTPServersThatMisbehave(t *testing.T) {
 				c.ConnectTimeout = fsm.Duration(5 * time.Second)
 			}
 			began := time.Now()
-			err := Dial(t.Context(), c)
+			_, err := Dial(t.Context(), c)
 			if took := time.Since(began); took > c.ConnectTimeout.D()+time.Second {
 				t.Errorf("it took %v", took)
 			}
@@ -231,7 +231,7 @@ func TestSMTP(t *testing.T) {
 		{"hello\r\n", "", "SMTP"},
 	} {
 		c := fsm.Check{Kind: fsm.CheckSMTP, Dest: server(tt.greeting, tt.answer), Helo: "check.example", ConnectTimeout: fsm.Duration(300 * time.Millisecond)}
-		err := Dial(t.Context(), c)
+		_, err := Dial(t.Context(), c)
 		if tt.want == "" && err != nil || tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want) && tt.want != "SMTP") {
 			t.Errorf("%q, %q: %v", tt.greeting, tt.answer, err)
 		}
@@ -313,7 +313,7 @@ func TestUDP(t *testing.T) {
 func TestPing(t *testing.T) {
 	for _, addr := range []string{"127.0.0.1", "::1"} {
 		c := fsm.Check{Kind: fsm.CheckPing, Dest: netip.AddrPortFrom(netip.MustParseAddr(addr), 0)}
-		if err := Dial(t.Context(), c); err != nil && (strings.Contains(err.Error(), "not permitted") || strings.Contains(err.Error(), "cannot assign")) {
+		if _, err := Dial(t.Context(), c); err != nil && (strings.Contains(err.Error(), "not permitted") || strings.Contains(err.Error(), "cannot assign")) {
 			t.Skipf("%s: %v", addr, err)
 		}
 		probe(t, c, "")
@@ -344,6 +344,20 @@ func TestMisc(t *testing.T) {
 	}
 }
 
+// The status of a dynamic script is a weight, but for 1 and a failure to run.
+func TestMiscDynamic(t *testing.T) {
+	for _, tt := range []struct {
+		command string
+		want    int
+		fails   bool
+	}{{"/bin/true", 0, false}, {"/bin/false", 0, true}, {"/bin/sh -c 'exit 2'", 2, false}, {"/bin/sh -c 'exit 255'", 255, false}, {"/bin/sh -c 'kill -9 $$'", 0, true}, {"/no/such", 0, true}} {
+		c := fsm.Check{Kind: fsm.CheckMisc, Script: &fsm.ScriptCheck{Script: fsm.Script{Command: tt.command}, Timeout: fsm.Duration(10 * time.Second), Dynamic: true}}
+		if status, err := Dial(t.Context(), c); status != tt.want || tt.fails != (err != nil) {
+			t.Errorf("%s: %d, %v", tt.command, status, err)
+		}
+	}
+}
+
 // A check from a port, an interface or with a mark.
 func TestWhereChecksComeFrom(t *testing.T) {
 	from := make(chan netip.AddrPort, 1)
@@ -368,7 +382,7 @@ func TestProbesEndWithTheirContext(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
 	began := time.Now()
-	if err := Dial(ctx, c); err == nil || time.Since(began) > 3*time.Second {
+	if _, err := Dial(ctx, c); err == nil || time.Since(began) > 3*time.Second {
 		t.Errorf("%v after %v", err, time.Since(began))
 	}
 }

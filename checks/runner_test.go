@@ -402,3 +402,39 @@ func TestProbesAreTold(t *testing.T) {
 		}
 	})
 }
+
+// TestDynamicWeights: each new status is voted once; a failure that is forgiven leaves
+// the weight, one that is not forgets it.
+func TestDynamicWeights(t *testing.T) {
+	c1 := pairCheck(web1)
+	c1.Script = &fsm.ScriptCheck{Dynamic: true}
+	run(t, func(t *testing.T, c *cluster, n *network) {
+		say := func(status int) {
+			n.mu.Lock()
+			n.status[web1] = status
+			n.mu.Unlock()
+		}
+		after(time.Second)
+		c.expect("20ms 172.25.88.2:80 up")
+		say(42)
+		after(6 * time.Second)
+		c.expect("6.02s 172.25.88.2:80 up (weight 40)")
+		after(12 * time.Second)
+		c.expect()
+		n.set(n.down, web1, true) // fails at 24 s, and is forgiven
+		after(6 * time.Second)
+		n.set(n.down, web1, false)
+		after(6 * time.Second)
+		c.expect()
+		say(2)
+		after(6 * time.Second)
+		c.expect("33.02s 172.25.88.2:80 up (weight 0)")
+		n.set(n.down, web1, true)
+		say(0)
+		after(20 * time.Second)
+		c.expect("48.02s 172.25.88.2:80 down connection refused")
+		n.set(n.down, web1, false)
+		after(6 * time.Second)
+		c.expect("1m0.02s 172.25.88.2:80 up")
+	}, server(web1, c1))
+}

@@ -50,23 +50,23 @@ func (r *Runner) begins(c fsm.Check) time.Duration {
 func (r *Runner) probe(p *probing) {
 	for wait := r.begins(p.check); pause(p.ctx, wait); {
 		began := time.Now()
-		err := r.check(p.ctx, p.check)
+		status, err := r.check(p.ctx, p.check)
 		if p.ctx.Err() != nil {
 			return // what a cancelled probe says means nothing
 		}
-		wait = r.took(p, err, began)
+		wait = r.took(p, status, err, began)
 	}
 }
 
-// took takes one result in and returns the pause before the next probe.
-func (r *Runner) took(p *probing, err error, began time.Time) time.Duration {
+// took takes one result in, with the status of a script, and returns the pause before the next probe.
+func (r *Runner) took(p *probing, status int, err error, began time.Time) time.Duration {
 	if err != nil && p.excused < excuses && r.pulse.stoodStill(began, time.Now()) {
 		p.excused++
 		r.log.Info("a failed check is repeated: this process stood still meanwhile", "server", p.target.server, "error", err)
 		return 0
 	}
 	p.excused = 0
-	return r.judge(p.target, p.nth, err, began)
+	return r.judge(p.target, p.nth, status, err, began)
 }
 
 // pause waits for d and reports whether ctx is still alive.
@@ -82,16 +82,19 @@ func pause(ctx context.Context, d time.Duration) bool {
 }
 
 // judge takes one result in and returns the pause before the next probe.
-func (r *Runner) judge(t *target, i int, err error, began time.Time) time.Duration {
+func (r *Runner) judge(t *target, i, status int, err error, began time.Time) time.Duration {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	c := &t.checks[i]
-	before := c.State
+	before, weighed := c.State, t.weighs()
 	var wait time.Duration
 	c.State, wait = Judge(c.Check, before, err == nil)
 	c.Last, c.Took, c.Detail = began, time.Since(began), ""
 	if err != nil {
 		c.Detail = err.Error()
+	}
+	if err == nil || !c.State.Up { // a failure that is forgiven leaves the weight
+		c.Status = status
 	}
 	if r.onProbe != nil {
 		r.onProbe(c.Check.Kind, c.Took, err == nil)
@@ -100,6 +103,9 @@ func (r *Runner) judge(t *target, i int, err error, began time.Time) time.Durati
 	up, known := Opinion(t.states())
 	if known && (!t.known || up != t.up) {
 		t.known, t.up, t.since = true, up, time.Now()
+		poke(r.voting)
+	}
+	if t.weighs() != weighed {
 		poke(r.voting)
 	}
 	return wait
@@ -156,10 +162,21 @@ func (t *target) states() []State {
 	return states
 }
 
+// weighs is what the scripts say of the weight.
+func (t *target) weighs() (w fsm.Weighing) {
+	for _, c := range t.checks {
+		if c.Status >= 2 {
+			w.Times++
+			w.Sum += c.Status - 2
+		}
+	}
+	return w
+}
+
 // vote returns the opinion as the table has it.
 func (t *target) vote() fsm.Vote {
 	if t.up {
-		return fsm.Vote{Up: true}
+		return fsm.Vote{Up: true, Weighs: t.weighs()}
 	}
 	for _, c := range t.checks {
 		if c.State.Known && !c.State.Up {

@@ -30,7 +30,7 @@ func addr(l *net.TCPListener) netip.AddrPort { return l.Addr().(*net.TCPAddr).Ad
 // TestDialReal: real connections on the loopback.
 func TestDialReal(t *testing.T) {
 	l := listen(t)
-	if err := Dial(t.Context(), tcpCheck(addr(l))); err != nil {
+	if _, err := Dial(t.Context(), tcpCheck(addr(l))); err != nil {
 		t.Fatalf("a listening port: %v", err)
 	}
 	conn, err := l.Accept()
@@ -43,7 +43,7 @@ func TestDialReal(t *testing.T) {
 		t.Errorf("the server read %d bytes, %v", n, err)
 	}
 	l.Close()
-	if err := Dial(t.Context(), tcpCheck(addr(l))); err == nil || err.Error() != "connection refused" {
+	if _, err := Dial(t.Context(), tcpCheck(addr(l))); err == nil || err.Error() != "connection refused" {
 		t.Errorf("a closed port: %v", err)
 	}
 }
@@ -53,7 +53,7 @@ func TestDialBind(t *testing.T) {
 	l := listen(t)
 	c := tcpCheck(addr(l))
 	c.Bind = netip.MustParseAddr("127.0.0.77")
-	if err := Dial(t.Context(), c); err != nil {
+	if _, err := Dial(t.Context(), c); err != nil {
 		t.Fatal(err)
 	}
 	conn, err := l.Accept()
@@ -65,7 +65,7 @@ func TestDialBind(t *testing.T) {
 		t.Errorf("checked from %s", from)
 	}
 	c.Bind = netip.MustParseAddr("192.0.2.1") // nobody has it
-	if err := Dial(t.Context(), c); err == nil || !strings.Contains(err.Error(), "cannot check from 192.0.2.1") {
+	if _, err := Dial(t.Context(), c); err == nil || !strings.Contains(err.Error(), "cannot check from 192.0.2.1") {
 		t.Errorf("a foreign address to check from: %v", err)
 	}
 }
@@ -74,18 +74,18 @@ func TestDialBind(t *testing.T) {
 func TestDialEnds(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := Dial(ctx, tcpCheck(addr(listen(t)))); err == nil {
+	if _, err := Dial(ctx, tcpCheck(addr(listen(t)))); err == nil {
 		t.Error("a cancelled check passed")
 	}
 	c := tcpCheck(netip.MustParseAddrPort("127.0.0.1:9"))
 	c.ConnectTimeout = 1
-	if err := Dial(t.Context(), c); err == nil || !strings.Contains(err.Error(), "no answer within 1ns") {
+	if _, err := Dial(t.Context(), c); err == nil || !strings.Contains(err.Error(), "no answer within 1ns") {
 		t.Errorf("a check without time: %v", err)
 	}
 }
 
 func TestDialUnknownKind(t *testing.T) {
-	if err := Dial(t.Context(), fsm.Check{Kind: "bfd"}); err == nil || !strings.Contains(err.Error(), `"bfd"`) {
+	if _, err := Dial(t.Context(), fsm.Check{Kind: "bfd"}); err == nil || !strings.Contains(err.Error(), `"bfd"`) {
 		t.Errorf("an unknown kind: %v", err)
 	}
 }

@@ -143,6 +143,78 @@ func TestChecksOfEveryKind(t *testing.T) {
 	e.wantNoOverlap(t)
 }
 
+// dynamicConf has a server whose script says its weight.
+const dynamicConf = `
+virtual_server 172.25.88.100 80 {
+    delay_loop 1
+    retry 0
+    lb_algo wrr
+    lb_kind DR
+    protocol TCP
+    real_server 172.25.88.2 80 {
+        weight 10
+        MISC_CHECK {
+            misc_path "/bin/sh -c '. /run/load'"
+            misc_timeout 2
+            misc_dynamic
+            user root
+        }
+    }
+    real_server 172.25.88.3 80 {
+        weight 10
+        TCP_CHECK {
+            connect_timeout 2
+        }
+    }
+}
+`
+
+// The weight that a script says is what keepalived makes of it when all directors
+// find the same, and their median when they do not.
+func TestDynamicWeights(t *testing.T) {
+	lab.Need(t)
+	s := site.New(t, 3)
+	peer := s.AddHost("peer", "172.25.88.40/24") // keepalived, for its table alone
+	s.Form()
+	e := open(s)
+	say := func(status int, hosts ...*lab.Host) {
+		for _, h := range hosts {
+			h.WriteFile("/run/load", fmt.Sprintf("exit %d\n", status))
+		}
+	}
+	all := append([]*lab.Host{peer}, e.Dirs...)
+	say(0, all...)
+	ka := peer.StartKeepalived(dynamicConf)
+	e.applied(t, poolRouter+dynamicConf)
+	s.AwaitOwner()
+	for _, status := range []int{0, 42, 255, 2, 1, 3, 0} {
+		say(status, all...)
+		e.wantAsPeer(t, peer, fmt.Sprintf("exit status %d", status), -1)
+	}
+	if err := ka.Stop(); err != nil {
+		t.Error(err)
+	}
+	weight := func(when, want string) {
+		t.Helper()
+		e.await(when+": "+want, 20*time.Second, func() bool {
+			for _, h := range e.Dirs {
+				if !strings.Contains(e.Rules(h), "-r 172.25.88.2:80 -g "+want) {
+					return false
+				}
+			}
+			return true
+		})
+	}
+	say(22, e.Dirs[0])
+	say(32, e.Dirs[1])
+	say(92, e.Dirs[2])
+	weight("the median", "-w 30")
+	e.wantTold(t, "weight 30 set by its checks")
+	say(0, e.Dirs[0], e.Dirs[1])
+	weight("most say nothing of it", "-w 10")
+	e.wantNoOverlap(t)
+}
+
 // wantServers waits until every director's kernel has these real servers.
 func (e *eyes) wantServers(t *testing.T, when string, servers ...string) {
 	t.Helper()

@@ -180,15 +180,18 @@ func (c *checker) checkVotes() {
 		c.must(x.has(target) && len(votes) > 0, "votes on %q, which is no target", target)
 		for id, v := range votes {
 			c.must(may[id], "a vote of %s, which is no present director", id)
-			c.must(isClean(v.Detail, maxDetail), "the vote of %s on %q is not clean", id, target)
+			c.must(v == v.clean(), "the vote of %s on %q is not clean", id, target)
 		}
 		down := t.Health[target].Down
-		c.must(t.tally(target, voters).agreed(down, t.Settings.Health) == down, "the votes on %q and its health disagree", target)
+		sum, weighs := t.tally(target, voters), t.Health[target].Weighs
+		c.must(sum.agreed(down, t.Settings.Health) == down, "the votes on %q and its health disagree", target)
+		c.must(down || sum.weighed(weighs) == weighs, "the votes on %q and its weight disagree", target)
 	}
 	for target, h := range t.Health {
 		c.must(x.has(target), "health of %q, which is no target", target)
 		c.must(h.Since > 0 && h.Since <= t.Revision, "health of %q since revision %d", target, h.Since)
 		c.must(isClean(h.Detail, maxDetail), "health of %q is not clean", target)
+		c.must(h.Weighs == (Weighing{}) || !h.Down && h.Weighs.valid(), "health of %q has a weight of %v", target, h.Weighs)
 	}
 	c.must(t.idx == nil || slices.EqualFunc(t.idx.targets, x.targets, sameTarget) && slices.EqualFunc(t.idx.of, x.of, slices.Equal), "the index is stale")
 }

@@ -105,6 +105,9 @@ type UDPCheck struct {
 type ScriptCheck struct {
 	Script
 	Timeout Duration `json:"timeout"`
+	// Dynamic: an exit status from 2 to 255 is no failure, but sets the weight to the
+	// status less two (keepalived: misc_dynamic).
+	Dynamic bool `json:"dynamic,omitempty"`
 }
 
 // equal reports whether c and o are the same.
@@ -148,6 +151,9 @@ func (c Check) question() string {
 		add("script %s timeout %v", strconv.Quote(s.Command), s.Timeout)
 		if s.User != "" {
 			add("user %s", s.User)
+		}
+		if s.Dynamic {
+			add("dynamic")
 		}
 	}
 	return strings.Join(parts, " ")

@@ -144,7 +144,7 @@ func richTable(t interface{ Fatal(...any) }) *Table {
 				ServiceKey: ServiceKey{Addr: addr4(100), Port: 80, Protocol: TCP}, Scheduler: "rr", Method: DirectRouting, RealServers: []RealServer{server},
 			}},
 		}}},
-		{Votes: &CastVotes{"m1", []Opinion{{server.Target(), Vote{false, "refused"}}}}},
+		{Votes: &CastVotes{"m1", []Opinion{{server.Target(), Vote{Detail: "refused"}}}}},
 		{Override: &SetOverride{Server: server.AddrPort(), State: Drained}},
 		{Ownership: &Ownership{Router: 1, Member: "m2", Owns: true}},
 		{Ownership: &Ownership{Router: 1, Member: "m1", Owns: true}},
@@ -185,7 +185,7 @@ func FuzzDecode(f *testing.F) {
 		{Member: &SetMember{ID: "m1", State: &state}},
 		{Override: &SetOverride{Server: netip.AddrPortFrom(addr4(1), 1), Weight: &weight}},
 		{AddToken: &Token{Hash: hash("a"), Uses: 1, Expires: epoch}},
-		{Votes: &CastVotes{"m1", []Opinion{{"t", Vote{true, "x"}}}}},
+		{Votes: &CastVotes{"m1", []Opinion{{"t", Vote{Up: true, Detail: "x"}}}}},
 		{Apply: &ApplySet{Set: "s", Config: richTable(f).Config("default")}},
 	} {
 		b, err := c.Encode()

@@ -67,7 +67,7 @@ func (t *Table) effective(v VirtualServer, targets []Target, hands byHand, short
 	}
 	panics := t.panics(v, targets)
 	for i, r := range v.RealServers {
-		weight, there := effective(r, hands.on(v.ServiceKey, r.AddrPort()), t.Health[targets[i]].Down && !panics)
+		weight, there := effective(r, hands.on(v.ServiceKey, r.AddrPort()), t.Health[targets[i]].but(panics))
 		if there {
 			s.Dests = append(s.Dests, Dest{r.Addr, r.Port, v.MethodOf(r), weight, r.UpperThreshold, r.LowerThreshold})
 		}
@@ -80,8 +80,9 @@ func (t *Table) effective(v VirtualServer, targets []Target, hands byHand, short
 }
 
 // effective is the weight of one server, and whether it is in the kernel at all.
-func effective(r RealServer, o Override, down bool) (weight int, there bool) {
-	weight = r.Weight
+func effective(r RealServer, o Override, h Health) (weight int, there bool) {
+	down := h.Down
+	weight = h.Weighs.of(r.Weight)
 	if o.Weight != nil {
 		weight = *o.Weight
 	}
@@ -92,6 +93,12 @@ func effective(r RealServer, o Override, down bool) (weight int, there bool) {
 		return 0, true
 	}
 	return weight, true
+}
+
+// but is h, or up where a pool panics.
+func (h Health) but(panics bool) Health {
+	h.Down = h.Down && !panics
+	return h
 }
 
 // ServerState is all there is to say about one real server of one virtual server.
@@ -133,8 +140,11 @@ func (t *Table) ServerStates(key ServiceKey) []ServerState {
 		}
 		orEmpty(&s.Up)
 		orEmpty(&s.Down)
-		s.Effective, s.InKernel = effective(r, o, s.Health.Down && !panics)
+		s.Effective, s.InKernel = effective(r, o, s.Health.but(panics))
 		s.Why = s.why(sum, t.Settings.Health)
+		if weighed := s.Health.whyWeighed(sum); weighed != "" {
+			s.Why += "; " + weighed
+		}
 		if panics && s.Health.Down {
 			s.Why += fmt.Sprintf("; taken as up all the same: %d %% of the pool or more are down", v.Panic)
 		}

@@ -226,7 +226,15 @@ func (s *story) votes(a args) *CastVotes {
 			continue
 		}
 		word, detail, _ := strings.Cut(a.keys[server], ":")
+		word, weight, weighs := strings.Cut(word, "@")
 		vote := Vote{Up: word == "up", Detail: strings.ReplaceAll(detail, "_", " ")}
+		if weighs {
+			n, err := strconv.Atoi(weight)
+			if err != nil {
+				s.t.Fatal(err)
+			}
+			vote.Weighs = Weighing{1, n}
+		}
 		if !addr.IsValid() {
 			v.Opinions = append(v.Opinions, Opinion{Target(server), vote})
 		}
@@ -399,6 +407,10 @@ func (a args) server() RealServer {
 		}
 		if a.keys["dest"] != "" {
 			c.Dest = parseAddrPort(a.keys["dest"])
+		}
+		if c.Kind == CheckMisc {
+			c.Dest = netip.AddrPortFrom(addr.Addr(), 0)
+			c.Script = &ScriptCheck{Script: Script{Command: "/bin/load"}, Timeout: Duration(time.Second), Dynamic: a.keys["dynamic"] == "yes"}
 		}
 		r.Checks = append(r.Checks, c)
 	}

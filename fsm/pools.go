@@ -34,8 +34,8 @@ func (v VirtualServer) quorum() int { return max(1, int(v.Quorum)) }
 func (t *Table) weightUp(v VirtualServer, targets []Target, hands byHand) int {
 	sum, panics := 0, t.panics(v, targets)
 	for i, r := range v.RealServers {
-		down := t.Health[targets[i]].Down && !panics
-		if weight, there := effective(r, hands.on(v.ServiceKey, r.AddrPort()), down); there && !down {
+		h := t.Health[targets[i]].but(panics)
+		if weight, there := effective(r, hands.on(v.ServiceKey, r.AddrPort()), h); there && !h.Down {
 			sum += weight
 		}
 	}

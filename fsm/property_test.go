@@ -129,6 +129,7 @@ func drawVotes(t *rapid.T, table *Table) *CastVotes {
 	for range rapid.IntRange(0, 4).Draw(t, "opinions") {
 		v.Opinions = append(v.Opinions, Opinion{rapid.SampledFrom(targets).Draw(t, "target"), Vote{
 			rapid.Bool().Draw(t, "up"), rapid.SampledFrom([]string{"", "refused", "time-out\n\xff"}).Draw(t, "detail"),
+			rapid.SampledFrom([]Weighing{{}, {}, {1, 0}, {1, 253}, {2, 30}, {1, 254}, {-1, 3}}).Draw(t, "weighs"),
 		}})
 	}
 	return v

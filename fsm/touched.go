@@ -48,12 +48,12 @@ func (t *Table) touchedByPools(before *Table, touched map[ServiceKey]bool) {
 func (t *Table) touchedByHealth(before *Table, touched map[ServiceKey]bool) {
 	turned := map[Target]bool{}
 	for target, h := range t.Health {
-		if h.Down != before.Health[target].Down {
+		if was := before.Health[target]; h.Down != was.Down || h.Weighs != was.Weighs {
 			turned[target] = true
 		}
 	}
 	for target, h := range before.Health {
-		if h.Down != t.Health[target].Down {
+		if is := t.Health[target]; h.Down != is.Down || h.Weighs != is.Weighs {
 			turned[target] = true
 		}
 	}

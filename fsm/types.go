@@ -291,6 +291,8 @@ type Target string
 type Vote struct {
 	Up     bool   `json:"up"`
 	Detail string `json:"detail,omitempty"` // "connection refused"
+	// Weighs is what its scripts say of the weight, if it is up: see [Weighing].
+	Weighs Weighing `json:"weighs,omitzero"`
 }
 
 // Health is what the votes make of a target. A target without an entry is up:
@@ -300,6 +302,8 @@ type Health struct {
 	Down   bool     `json:"down"`
 	Since  Revision `json:"since"`
 	Detail string   `json:"detail,omitempty"`
+	// Weighs is what was agreed of the weight. Invariant: zero while Down.
+	Weighs Weighing `json:"weighs,omitzero"`
 }
 
 // AdminState is an operator's word on a real server.

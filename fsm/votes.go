@@ -1,6 +1,7 @@
 package fsm
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -41,13 +42,26 @@ func (e *edit) changedVotes(v CastVotes) map[Target]Vote {
 	last := make(map[Target]Vote, len(v.Opinions))
 	for _, o := range v.Opinions {
 		if e.idx.has(o.Target) {
-			last[o.Target] = Vote{Up: o.Up, Detail: clean(o.Detail, maxDetail)}
+			vote := o.clean()
+			if !e.idx.targets[e.idx.byTarget[o.Target]].dynamic() {
+				vote.Weighs = Weighing{}
+			}
+			last[o.Target] = vote
 		}
 	}
 	return keep(last, func(target Target, vote Vote) bool {
 		old, had := e.Votes[target][v.Member]
 		return !had || old != vote
 	})
+}
+
+// clean is v as it may stand in the table.
+func (v Vote) clean() Vote {
+	v.Detail = clean(v.Detail, maxDetail)
+	if !v.Up || !v.Weighs.valid() {
+		v.Weighs = Weighing{}
+	}
+	return v
 }
 
 func (e *edit) tellVotes(m Member, targets []Target, votes map[Target]Vote) {
@@ -66,6 +80,9 @@ func (v Vote) String() string {
 	}
 	if v.Detail != "" {
 		s += " (" + v.Detail + ")"
+	}
+	if v.Weighs != (Weighing{}) {
+		s += " (" + v.Weighs.String() + ")"
 	}
 	return s
 }
@@ -91,8 +108,9 @@ func (e *edit) dropVotes(id MemberID) {
 
 // tally is what those who may vote say of one target.
 type tally struct {
-	up, down []string // names of the members, by id
-	details  []string // of the downs, each once
+	up, down []string   // names of the members, by id
+	details  []string   // of the downs, each once
+	weighs   []Weighing // of the ups, each
 }
 
 // tally counts the votes of the voters on a target.
@@ -105,6 +123,7 @@ func (t *Table) tally(target Target, voters []Member) tally {
 		case !ok:
 		case vote.Up:
 			sum.up = append(sum.up, m.Name)
+			sum.weighs = append(sum.weighs, vote.Weighs)
 		default:
 			sum.down = append(sum.down, m.Name)
 			if vote.Detail != "" && !slices.Contains(sum.details, vote.Detail) {
@@ -158,16 +177,26 @@ func (e *edit) judgeAll() { e.judge(slices.Sorted(maps.Keys(e.Votes))) }
 func (e *edit) judge(targets []Target) {
 	voters := e.voters()
 	var turned []Target
-	var sentences []string
+	var sentences, reweighed []string
 	fresh := map[Target]Health{}
 	for _, target := range targets {
 		sum := e.tally(target, voters)
 		was := e.Health[target].Down
 		down := sum.agreed(was, e.Settings.Health)
+		weighs := Weighing{}
+		if !down {
+			weighs = sum.weighed(e.Health[target].Weighs)
+		}
 		if down == was {
+			if old := e.Health[target].Weighs; weighs != old {
+				h := e.Health[target]
+				h.Weighs, h.Since = weighs, cmp.Or(h.Since, e.rev)
+				fresh[target] = h
+				reweighed = append(reweighed, fmt.Sprintf("%s %s (was %s)", e.server(target), orFile(weighs), orFile(old)))
+			}
 			continue
 		}
-		h := Health{Down: down, Since: e.rev}
+		h := Health{Down: down, Since: e.rev, Weighs: weighs}
 		word := "up"
 		if down {
 			word, h.Detail = "down", sum.detail()
@@ -176,7 +205,7 @@ func (e *edit) judge(targets []Target) {
 		turned = append(turned, target)
 		sentences = append(sentences, fmt.Sprintf("real server %s is %s: %s", e.server(target), word, sum.says(down)))
 	}
-	if len(turned) == 0 {
+	if len(fresh) == 0 {
 		return
 	}
 	e.Health = cloneMap(e.Health)
@@ -187,6 +216,9 @@ func (e *edit) judge(targets []Target) {
 		texts[target] = sentences[i]
 	}
 	e.noticeServers(texts)
+	if len(reweighed) > 0 {
+		e.event("health", "weights by checks: %s", someOf(reweighed, 5))
+	}
 }
 
 func (e *edit) tellHealth(turned []Target, sentences []string) {

@@ -32,7 +32,7 @@ func fromCheck(f Facts, element string, c fsm.Check) {
 		words, _ := script.Words(s.Command)
 		put("misc_path", "'"+strings.Join(words, "' '")+"'")
 		put("misc_timeout", fmt.Sprint(int(s.Timeout.D()/time.Second)))
-		put("misc_dynamic", "NO")
+		put("misc_dynamic", map[bool]string{true: "YES", false: "NO"}[s.Dynamic])
 		put("user", map[string]string{"root": "0:0"}[s.User])
 		return
 	}

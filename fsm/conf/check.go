@@ -72,6 +72,7 @@ var kindRules = map[fsm.CheckKind]map[string]rule{
 	fsm.CheckMisc: with(map[string]rule{
 		"misc_path":    {min: 1, max: 1, do: func(b *builder, n *node) { b.check.Script.Command = n.args[0] }},
 		"misc_timeout": {min: 1, max: 1, do: (*builder).readMiscTimeout},
+		"misc_dynamic": {do: func(b *builder, _ *node) { b.check.Script.Dynamic = true }},
 		"alpha":        alphaRule,
 		"user":         {min: 1, max: 2, do: func(b *builder, n *node) { b.check.Script.User = strings.Join(n.args, ":") }},
 	}, timerRules(func(b *builder) *timers { return &b.check.timers })),

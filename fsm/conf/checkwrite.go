@@ -59,6 +59,7 @@ func (w *writer) question(c fsm.Check) {
 	if s := c.Script; s != nil {
 		w.line("misc_path", s.Command)
 		w.line("misc_timeout", fmt.Sprint(int(s.Timeout.D()/time.Second)))
+		w.unless(!s.Dynamic, "misc_dynamic")
 		w.unless(s.User == "", append([]string{"user"}, strings.SplitN(s.User, ":", 2)...)...)
 	}
 }

@@ -319,6 +319,7 @@ func drawQuestion(t *rapid.T, c *fsm.Check) {
 		c.Script = &fsm.ScriptCheck{
 			Script:  fsm.Script{Command: rapid.SampledFrom([]string{"/bin/true", `/x a b c\ d`}).Draw(t, "command"), User: rapid.SampledFrom([]string{"", "nobody", "a:b"}).Draw(t, "user")},
 			Timeout: fsm.Duration(time.Duration(rapid.IntRange(1, 100).Draw(t, "timeout")) * time.Second),
+			Dynamic: rapid.Bool().Draw(t, "dynamic"),
 		}
 	}
 }

@@ -326,7 +326,7 @@ func TestErrors(t *testing.T) {
 		{serverWith("HTTP_GET {\nurl {\npath /\nregex a\nregex_options anchored\n}\n}"), 11, "regex_options", "not supported"},
 		{serverWith("HTTP_GET {\nhttp_protocol 2\nurl {\npath /\n}\n}"), 8, "http_protocol", "none of 1.0"},
 		{serverWith("MISC_CHECK {\n}"), 7, "MISC_CHECK", "names no program"},
-		{serverWith("MISC_CHECK {\nmisc_path /bin/true\nmisc_dynamic\n}"), 9, "misc_dynamic", "not supported yet"},
+		{serverWith("MISC_CHECK {\nmisc_path /bin/true\nmisc_dynamic 1\n}"), 9, "misc_dynamic", "takes no"},
 		{serverWith("DNS_CHECK {\ntype HINFO\n}"), 7, "DNS_CHECK", "is none of A, NS"},
 		{serverWith("DNS_CHECK {\nname a..b\n}"), 7, "DNS_CHECK", "empty label"},
 		{serverWith("UDP_CHECK {\npayload 0g\n}"), 8, "payload", "is not hex"},

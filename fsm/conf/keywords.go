@@ -111,7 +111,6 @@ var checkerOmissions = []omission{
 }
 
 var checkOmissions = []omission{
-	{words: "misc_dynamic", traffic: true, why: "not supported yet: a script's exit status is success or failure, and changes no weight"},
 	{words: "host", traffic: true, why: "of SMTP_CHECK, deprecated in keepalived too: write one SMTP_CHECK for each"},
 	{words: "log_all_failures", why: "every director's view of a server, and since when, is in lbcluster server list"},
 }

@@ -39,6 +39,7 @@ type (
 		Command string `yaml:"command"`
 		User    string `yaml:"user,omitempty"`
 		Timeout string `yaml:"timeout,omitempty"` // delay_loop
+		Dynamic bool   `yaml:"dynamic,omitempty"` // an exit status from 2 is a weight, and two more
 	}
 )
 
@@ -70,6 +71,7 @@ func (y *yamlReader) question(path string, in yamlCheck, c *fsm.Check) {
 		c.Script = &fsm.ScriptCheck{
 			Script:  fsm.Script{Command: s.Command, User: s.User},
 			Timeout: y.duration(path+".script.timeout", s.Timeout, c.DelayLoop.D()),
+			Dynamic: s.Dynamic,
 		}
 	}
 }
@@ -123,6 +125,6 @@ func questionToYAML(c fsm.Check, y *yamlCheck) {
 		}
 	}
 	if s := c.Script; s != nil {
-		y.Script = &yamlCheckScript{Command: s.Command, User: s.User, Timeout: s.Timeout.String()}
+		y.Script = &yamlCheckScript{Command: s.Command, User: s.User, Timeout: s.Timeout.String(), Dynamic: s.Dynamic}
 	}
 }
