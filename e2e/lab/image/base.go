@@ -10,7 +10,7 @@ import (
 var tools = []string{
 	"bash", "dash", "busybox", "kmod",
 	"ip", "bridge", "tc", "ss", "ipvsadm", "keepalived", "tcpdump", "curl", "nginx",
-	"nft", "ps", "pgrep", "sysctl", "bpftool", "dmsetup", "mke2fs", "strace", "ping", "arping", "nc.openbsd",
+	"nft", "ps", "pgrep", "sysctl", "bpftool", "dmsetup", "mke2fs", "strace", "ping", "arping", "nc.openbsd", "msmtpd",
 }
 
 var busyboxApplets = []string{
