@@ -32,6 +32,11 @@ func (s *Server) postApply(r *http.Request) (any, error) {
 		return nil, err
 	}
 	if req.IfRevision == 0 {
+		if req.IfRevision, err = ifMatch(r); err != nil {
+			return nil, err
+		}
+	}
+	if req.IfRevision == 0 {
 		return nil, invalid([]Fault{{"if_revision", "is missing: send the revision of the plan that was looked at"}})
 	}
 	t, err := s.tableAt(r, req.IfRevision)

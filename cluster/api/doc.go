@@ -13,6 +13,11 @@
 //
 //	curl --unix-socket /run/lbcluster/lbcluster.sock http://lbcluster/v1/status
 //
+// openapi.json describes it all; it is generated from the routes and their types
+// (go test ./cluster/api -run TestDocument -update), and docs/api.md shows how to use
+// it. GET /v1/watch streams. Answers that follow from the table alone carry its
+// revision as ETag, and changes take If-Match.
+//
 // Who may connect is the file mode of the socket: root, and the group
 // "lbcluster" where there is one. Who asked is read from the kernel
 // (SO_PEERCRED) and goes into the history of the table.

@@ -48,7 +48,7 @@ func (s *Server) getTable(r *http.Request) (any, error) {
 	for i := range shown.Tokens {
 		shown.Tokens[i].Hash = ""
 	}
-	return &shown, nil
+	return tagged{t.Revision, &shown}, nil
 }
 
 // getMembers: GET /v1/members.
@@ -57,7 +57,7 @@ func (s *Server) getMembers(*http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return shownMembers(t.Members), nil
+	return tagged{t.Revision, shownMembers(t.Members)}, nil
 }
 
 // shownMembers leaves out how the members enrolled.
@@ -74,7 +74,7 @@ func (s *Server) deleteMember(r *http.Request) (any, error) {
 	if err := s.backend.RemoveMember(r.Context(), fsm.MemberID(r.PathValue("id"))); err != nil {
 		return nil, err
 	}
-	return struct{}{}, nil
+	return none{}, nil
 }
 
 // postInit: POST /v1/init with an InitRequest.
@@ -103,7 +103,7 @@ func (s *Server) postJoin(r *http.Request) (any, error) {
 
 // postLeave: POST /v1/leave.
 func (s *Server) postLeave(r *http.Request) (any, error) {
-	return struct{}{}, s.backend.Leave(r.Context())
+	return none{}, s.backend.Leave(r.Context())
 }
 
 // postToken: POST /v1/tokens with a TokenRequest.
@@ -215,6 +215,9 @@ func (s *Server) table() (*fsm.Table, error) {
 func (s *Server) propose(r *http.Request, cmd fsm.Command) (fsm.Result, error) {
 	cmd.By = s.by(r)
 	cmd.At = time.Now()
+	if err := compare(r, &cmd); err != nil {
+		return fsm.Result{}, err
+	}
 	res, err := s.backend.Propose(r.Context(), cmd)
 	if err == nil {
 		// It is committed, whatever becomes of this: no error any more.

@@ -78,7 +78,7 @@ func (s *Server) getHistory(*http.Request) (any, error) {
 		p := pendingOf(*t.Pending)
 		reply.Pending = &p
 	}
-	return reply, nil
+	return tagged{t.Revision, reply}, nil
 }
 
 func pendingOf(p fsm.Pending) Pending {
@@ -103,7 +103,7 @@ func (s *Server) getRevision(r *http.Request) (any, error) {
 	if former, ok := t.Former(a.Revision); ok {
 		reply.Former = &former
 	}
-	return reply, nil
+	return tagged{t.Revision, reply}, nil
 }
 
 // unknownRevision says that nothing was applied at a revision, and where

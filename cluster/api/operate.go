@@ -50,7 +50,7 @@ func (s *Server) getSettings(*http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return t.Settings, nil
+	return tagged{t.Revision, t.Settings}, nil
 }
 
 // patchSettings: PATCH /v1/settings with an fsm.SetSettings: only what it names

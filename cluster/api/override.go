@@ -22,6 +22,13 @@ func (s *Server) putOverride(r *http.Request) (any, error) {
 	if faults := checkOverride(req); len(faults) > 0 {
 		return nil, invalid(faults)
 	}
+	if rev, err := ifMatch(r); err != nil {
+		return nil, err
+	} else if rev != 0 {
+		if _, err := s.tableAt(r, rev); err != nil { // this member may be behind
+			return nil, err
+		}
+	}
 	for try := 1; ; try++ {
 		t, err := s.table()
 		if err != nil {
@@ -29,7 +36,7 @@ func (s *Server) putOverride(r *http.Request) (any, error) {
 		}
 		o := mergeOverride(t, req)
 		res, err := s.propose(r, fsm.Command{IfRevision: t.Revision, Override: &o})
-		if !errors.Is(err, fsm.ErrConflict) || try == overrideTries {
+		if !errors.Is(err, fsm.ErrConflict) || try == overrideTries || r.Header.Get("If-Match") != "" {
 			return res, err
 		}
 		if err := s.backend.WaitRevision(r.Context(), t.Revision+1); err != nil {

@@ -90,41 +90,15 @@ func (s *Server) Run(ctx context.Context, ln net.Listener) error {
 // method.
 func (s *Server) Handler() http.Handler {
 	mux := http.NewServeMux()
-	routes := map[string]func(*http.Request) (any, error){
-		"GET /v1/version":         s.getVersion,
-		"GET /v1/status":          s.getStatus,
-		"GET /v1/status/local":    s.getLocal,
-		"GET /v1/table":           s.getTable,
-		"GET /v1/events":          s.getEvents,
-		"GET /v1/journal":         s.getJournal,
-		"GET /v1/members":         s.getMembers,
-		"DELETE /v1/members/{id}": s.deleteMember,
-		"PATCH /v1/members/{id}":  s.patchMember,
-		"POST /v1/moves":          s.postMove,
-		"GET /v1/settings":        s.getSettings,
-		"PATCH /v1/settings":      s.patchSettings,
-		"POST /v1/init":           s.postInit,
-		"POST /v1/join":           s.postJoin,
-		"POST /v1/leave":          s.postLeave,
-		"POST /v1/tokens":         s.postToken,
-		"POST /v1/plan":           s.postPlan,
-		"POST /v1/apply":          s.postApply,
-		"GET /v1/history":         s.getHistory,
-		"GET /v1/history/{rev}":   s.getRevision,
-		"POST /v1/confirm":        s.postConfirm,
-		"POST /v1/undo":           s.postUndo,
-		"PUT /v1/overrides":       s.putOverride,
-		"POST /v1/force-own":      s.postForce,
-		"POST /v1/eject":          s.postEject,
-	}
 	methods := map[string][]string{}
-	for pattern, fn := range routes {
-		mux.HandleFunc(pattern, s.serve(fn))
-		method, path := splitPattern(pattern)
-		methods[path] = append(methods[path], method)
+	for _, rt := range s.routes() {
+		mux.HandleFunc(rt.method+" "+rt.path, s.serve(rt))
+		methods[rt.path] = append(methods[rt.path], rt.method)
 	}
-	mux.HandleFunc("GET /v1/watch", s.watch)
-	methods["/v1/watch"] = []string{http.MethodGet}
+	for path, h := range map[string]http.HandlerFunc{"/v1/watch": s.watch, "/v1/openapi.json": openAPI} {
+		mux.HandleFunc("GET "+path, h)
+		methods[path] = []string{http.MethodGet}
+	}
 	for pattern, h := range s.mounted {
 		mux.Handle(pattern, h)
 		method, path := splitPattern(pattern)
@@ -137,22 +111,36 @@ func (s *Server) Handler() http.Handler {
 	return mux
 }
 
-// serve wraps fn: time limit, body limit, JSON answer or Problem, a log line
+// serve wraps a route: time limit, body limit, JSON answer or Problem, a log line
 // for what went wrong on our side.
-func (s *Server) serve(fn func(*http.Request) (any, error)) http.HandlerFunc {
+func (s *Server) serve(rt route) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithTimeout(r.Context(), opTimeout)
 		defer cancel()
 		r = r.WithContext(ctx)
 		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
-		reply, err := fn(r)
+		err := rt.checkMatch(r)
+		var reply any
+		if err == nil {
+			reply, err = rt.do(r)
+		}
 		if err != nil {
-			p := problemOf(err)
+			p := failedMatch(r, problemOf(err))
 			if p.Status >= http.StatusInternalServerError {
 				s.log.Warn("api request failed", "method", r.Method, "path", r.URL.Path, "by", s.by(r), "err", err)
 			}
 			writeProblem(w, p)
 			return
+		}
+		if t, ok := reply.(tagged); ok {
+			w.Header().Set("ETag", etag(t.revision))
+			if unchanged(r, t.revision) {
+				w.WriteHeader(http.StatusNotModified)
+				return
+			}
+			reply = t.body
+		} else if rev, ok := revisionOf(reply); ok {
+			w.Header().Set("ETag", etag(rev))
 		}
 		writeJSON(w, http.StatusOK, "application/json", reply)
 	}
