@@ -88,6 +88,59 @@ func TestPoolsAsKeepalived(t *testing.T) {
 	e.wantNoOverlap(t)
 }
 
+// Backups are checked, serve while too few of the others are up, and rest again.
+func TestBackupsServe(t *testing.T) {
+	lab.Need(t)
+	s := site.New(t, 3)
+	backup := s.RealServer("backup", "172.25.88.9/24", site.VIP)
+	s.Form()
+	e := open(s)
+	conf := strings.ReplaceAll(poolConf, "%POOL%", "")
+	e.applied(t, poolRouter+strings.TrimSuffix(strings.TrimSpace(conf), "}")+`
+    real_server 172.25.88.9 80 {
+        weight 0
+        @lbcluster lbcluster_backup 5
+        TCP_CHECK {
+            connect_timeout 2
+        }
+    }
+}
+`)
+	s.AwaitOwner()
+	weights := func(when string, want ...string) {
+		t.Helper()
+		e.await(when, 20*time.Second, func() bool {
+			for _, h := range e.Dirs {
+				rules := e.Rules(h)
+				for _, w := range want {
+					if !strings.Contains(rules, "-r 172.25.88."+w) {
+						return false
+					}
+				}
+				if strings.Count(rules, "-a ") != len(want) {
+					return false
+				}
+			}
+			return true
+		})
+	}
+	weights("the backup rests", "2:80 -g -w 2", "3:80 -g -w 1", "9:80 -g -w 0")
+	e.wantPage(t, "web")
+	e.stopped(t, s.Web1)
+	weights("one is enough", "3:80 -g -w 1", "9:80 -g -w 0")
+	e.stopped(t, s.Web2)
+	weights("the backup serves", "9:80 -g -w 5")
+	e.wantPage(t, "backup")
+	e.wantTold(t, "a backup: too few of the others are up")
+	e.stopped(t, backup)
+	weights("it is found down too")
+	backup.StartNginx()
+	s.Web2.StartNginx()
+	weights("it rests again", "3:80 -g -w 1", "9:80 -g -w 0")
+	e.wantPage(t, "web2")
+	e.wantNoOverlap(t)
+}
+
 func (e *eyes) stopped(t *testing.T, web *lab.Host) {
 	t.Helper()
 	if err := web.Nginx().Stop(); err != nil {

@@ -70,7 +70,7 @@ func (c Config) v3() string {
 // asV2 reports whether version 2 knew all that v says.
 func (v VirtualServer) asV2() bool {
 	for _, r := range v.RealServers {
-		if r.Method != "" || r.NoAlert || slices.ContainsFunc(r.Checks, func(c Check) bool { return !c.asV2() }) {
+		if r.Method != "" || r.NoAlert || r.Backup || slices.ContainsFunc(r.Checks, func(c Check) bool { return !c.asV2() }) {
 			return false
 		}
 	}

@@ -254,6 +254,7 @@ func serverFields(r RealServer) []field {
 	l.number("upper_threshold", uint64(r.UpperThreshold))
 	l.number("lower_threshold", uint64(r.LowerThreshold))
 	l.flag("inhibit_on_failure", r.Inhibit)
+	l.flag("backup", r.Backup)
 	l.flag("smtp_alert no", r.NoAlert)
 	checks := make([]string, len(r.Checks))
 	for i, c := range r.Checks {

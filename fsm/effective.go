@@ -36,7 +36,8 @@ type Dest struct {
 // Effective is what IPVS shall have, sorted by key: a pure function of the
 // table. A server that is down is left out (with Inhibit: weight 0), a disabled
 // one is left out, a drained one has weight 0, and a weight set by hand
-// replaces the file's. Where too few are up, the sorry server stands for them.
+// replaces the file's. Where too few are up, backups join them, and the sorry server
+// stands for all where no backup is up either.
 func (t *Table) Effective() []Service {
 	return t.EffectiveWhere(func(ServiceKey) bool { return true })
 }
@@ -68,11 +69,14 @@ func (t *Table) effective(v VirtualServer, targets []Target, hands byHand, short
 	panics := t.panics(v, targets)
 	for i, r := range v.RealServers {
 		weight, there := effective(r, hands.on(v.ServiceKey, r.AddrPort()), t.Health[targets[i]].but(panics))
+		if r.Backup && !short {
+			weight = 0
+		}
 		if there {
 			s.Dests = append(s.Dests, Dest{r.Addr, r.Port, v.MethodOf(r), weight, r.UpperThreshold, r.LowerThreshold})
 		}
 	}
-	s.Dests = v.sorry(s.Dests, short)
+	s.Dests = v.sorry(s.Dests, short && (v.Sorry == nil || !t.backedUp(v, targets, hands)))
 	slices.SortFunc(s.Dests, func(a, b Dest) int {
 		return netip.AddrPortFrom(a.Addr, a.Port).Compare(netip.AddrPortFrom(b.Addr, b.Port))
 	})
@@ -108,6 +112,7 @@ type ServerState struct {
 	Weight    int            `json:"weight"`           // the file's
 	Effective int            `json:"effective"`        // the kernel's
 	InKernel  bool           `json:"in_kernel"`        // false: not in the kernel's table at all
+	Backup    bool           `json:"backup,omitempty"`
 	Admin     AdminState     `json:"admin,omitempty"`
 	AdminBy   string         `json:"admin_by,omitempty"` // who set Admin or ByHand
 	// AdminSince and AdminUntil are when Admin was set, and when a drain ends; by
@@ -128,8 +133,9 @@ func (t *Table) ServerStates(key ServiceKey) []ServerState {
 	if !ok {
 		return nil
 	}
-	hands, voters, sorry := handsOf(t.Overrides), t.voters(), v.Sorry != nil && t.short()[key]
-	panics := t.panics(v, targetsOf(v.RealServers))
+	hands, voters, short := handsOf(t.Overrides), t.voters(), t.short()[key]
+	targets := targetsOf(v.RealServers)
+	panics, sorry := t.panics(v, targets), short && v.Sorry != nil && !t.backedUp(v, targets, hands)
 	states := make([]ServerState, 0, len(v.RealServers))
 	for _, r := range v.RealServers {
 		target := r.Target()
@@ -147,6 +153,14 @@ func (t *Table) ServerStates(key ServiceKey) []ServerState {
 		}
 		if panics && s.Health.Down {
 			s.Why += fmt.Sprintf("; taken as up all the same: %d %% of the pool or more are down", v.Panic)
+		}
+		s.Backup = r.Backup
+		switch {
+		case r.Backup && !short:
+			s.Effective = 0
+			s.Why += "; a backup: not needed now"
+		case r.Backup && s.Effective > 0:
+			s.Why += "; a backup: too few of the others are up"
 		}
 		if sorry && s.Effective > 0 {
 			s.Effective, s.InKernel = 0, false

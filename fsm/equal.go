@@ -19,6 +19,6 @@ func (v VirtualServer) equalHead(o VirtualServer) bool {
 // equal reports whether r and o are the same.
 func (r RealServer) equal(o RealServer) bool {
 	return r.Addr == o.Addr && r.Port == o.Port && r.Weight == o.Weight && r.Method == o.Method &&
-		r.UpperThreshold == o.UpperThreshold && r.LowerThreshold == o.LowerThreshold && r.Inhibit == o.Inhibit && r.NoAlert == o.NoAlert &&
+		r.UpperThreshold == o.UpperThreshold && r.LowerThreshold == o.LowerThreshold && r.Inhibit == o.Inhibit && r.NoAlert == o.NoAlert && r.Backup == o.Backup &&
 		slices.EqualFunc(r.Checks, o.Checks, Check.equal)
 }

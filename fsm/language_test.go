@@ -395,7 +395,7 @@ func parseMatch(s string) Match {
 func (a args) server() RealServer {
 	addr := parseAddrPort(a.word(0))
 	r := RealServer{
-		Addr: addr.Addr(), Port: addr.Port(), Weight: a.number("weight", 1), Inhibit: a.keys["inhibit"] == "yes",
+		Addr: addr.Addr(), Port: addr.Port(), Weight: a.number("weight", 1), Inhibit: a.keys["inhibit"] == "yes", Backup: a.keys["backup"] == "yes",
 		UpperThreshold: uint32(a.number("upper", 0)), LowerThreshold: uint32(a.number("lower", 0)),
 		Method: Method(a.keys["method"]),
 	}

@@ -30,10 +30,23 @@ type ShortPool struct {
 // quorum is the weight that must be up.
 func (v VirtualServer) quorum() int { return max(1, int(v.Quorum)) }
 
-// weightUp is the weight of the real servers that are up and not disabled.
+// weightUp is the weight of the real servers that are up and not disabled, without
+// the backups.
 func (t *Table) weightUp(v VirtualServer, targets []Target, hands byHand) int {
+	return t.weighUp(v, targets, hands, false)
+}
+
+// backedUp reports whether a backup could serve.
+func (t *Table) backedUp(v VirtualServer, targets []Target, hands byHand) bool {
+	return t.weighUp(v, targets, hands, true) > 0
+}
+
+func (t *Table) weighUp(v VirtualServer, targets []Target, hands byHand, backup bool) int {
 	sum, panics := 0, t.panics(v, targets)
 	for i, r := range v.RealServers {
+		if r.Backup != backup {
+			continue
+		}
 		h := t.Health[targets[i]].but(panics)
 		if weight, there := effective(r, hands.on(v.ServiceKey, r.AddrPort()), h); there && !h.Down {
 			sum += weight
@@ -139,7 +152,13 @@ func (v VirtualServer) poolText(short bool, up int) string {
 	}
 	needs := v.quorum() + int(v.Hysteresis)
 	text := fmt.Sprintf("too few real servers are up (weight %d, %d needed)", up, needs)
-	if v.Sorry != nil {
+	backups := slices.ContainsFunc(v.RealServers, func(r RealServer) bool { return r.Backup })
+	switch {
+	case backups && v.Sorry != nil:
+		text += ": the backups serve, or else the sorry server " + v.Sorry.AddrPort().String()
+	case backups:
+		text += ": the backups serve"
+	case v.Sorry != nil:
 		text += ": the sorry server " + v.Sorry.AddrPort().String() + " serves"
 	}
 	return text
@@ -157,8 +176,9 @@ func (t *Table) PoolState(key ServiceKey) string {
 	return fmt.Sprintf("since revision %d %s", s.Since, v.poolText(true, t.weightUp(v, t.index().of[i], handsOf(t.Overrides))))
 }
 
-// sorry puts the sorry server into a service's destinations. While it serves, the
-// real servers that are up are not there: those that are left have weight 0.
+// sorry puts the sorry server into a service's destinations. While it serves, which
+// it does if no backup can, the real servers that are up are not there: those that are
+// left have weight 0.
 func (v VirtualServer) sorry(dests []Dest, short bool) []Dest {
 	if v.Sorry == nil || !short && !v.Sorry.Inhibit {
 		return dests
@@ -174,6 +194,9 @@ func (v VirtualServer) sorry(dests []Dest, short bool) []Dest {
 func (p *problems) pool(path string, v VirtualServer) {
 	if v.Hysteresis >= uint32(v.quorum()) && v.Hysteresis > 0 {
 		p.add(path, "hysteresis %d must be below the quorum, %d", v.Hysteresis, v.quorum())
+	}
+	if len(v.RealServers) > 0 && !slices.ContainsFunc(v.RealServers, func(r RealServer) bool { return !r.Backup }) {
+		p.add(path, "all its real servers are backups: one at least must not be")
 	}
 	if v.Panic > 99 {
 		p.add(path, "panic_threshold %d is not within 1 to 99 percent", v.Panic)

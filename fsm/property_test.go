@@ -52,11 +52,18 @@ func drawService(t *rapid.T) VirtualServer {
 		}
 	}
 	for _, last := range rapid.SliceOfNDistinct(rapid.IntRange(1, 4), 0, 3, rapid.ID[int]).Draw(t, "servers") {
-		r := RealServer{Addr: addr4(last), Port: v.Port, Weight: rapid.IntRange(0, 3).Draw(t, "weight"), Inhibit: rapid.Bool().Draw(t, "inhibit"), NoAlert: rapid.IntRange(0, 4).Draw(t, "no alert") == 0}
+		r := RealServer{Addr: addr4(last), Port: v.Port, Weight: rapid.IntRange(0, 3).Draw(t, "weight"), Inhibit: rapid.Bool().Draw(t, "inhibit"), NoAlert: rapid.IntRange(0, 4).Draw(t, "no alert") == 0,
+			Backup: len(v.RealServers) > 0 && rapid.Bool().Draw(t, "backup")}
 		for range rapid.IntRange(0, 2).Draw(t, "checks") {
 			r.Checks = append(r.Checks, Check{
 				Kind: CheckTCP, Dest: netip.AddrPortFrom(r.Addr, 80), ConnectTimeout: Duration(time.Second),
 				Retry: rapid.IntRange(0, 1).Draw(t, "retry"), DelayLoop: Duration(time.Second), Alpha: rapid.IntRange(0, 3).Draw(t, "alpha") == 0,
+			})
+		}
+		if rapid.IntRange(0, 2).Draw(t, "weighs") == 0 {
+			r.Checks = append(r.Checks, Check{
+				Kind: CheckMisc, Dest: netip.AddrPortFrom(r.Addr, 0), ConnectTimeout: Duration(time.Second), DelayLoop: Duration(time.Second),
+				Script: &ScriptCheck{Script: Script{Command: "/bin/load"}, Timeout: Duration(time.Second), Dynamic: true},
 			})
 		}
 		v.RealServers = append(v.RealServers, r)
@@ -486,32 +493,38 @@ func checkEffective(t *rapid.T, table *Table) {
 // checkPool: a pool is short or not as the weight that is up says, within the
 // hysteresis either; and where it is, the sorry server alone has a weight.
 func checkPool(t *rapid.T, table *Table, v VirtualServer, s Service) {
-	up, pooled := 0, len(v.RealServers) > 0 || v.Sorry != nil
+	up, backups, pooled := 0, 0, len(v.RealServers) > 0 || v.Sorry != nil
 	for _, state := range table.ServerStates(v.ServiceKey) {
 		if state.Health.Down || state.Admin != Enabled {
 			continue
 		}
-		weight := state.Weight
+		weight := state.Health.Weighs.of(state.Weight)
 		if state.ByHand != nil {
 			weight = *state.ByHand
 		}
-		up += weight
+		if state.Backup {
+			backups += weight
+		} else {
+			up += weight
+		}
 	}
 	quorum, h := max(1, int(v.Quorum)), int(v.Hysteresis)
 	short := slices.ContainsFunc(table.Short, func(p ShortPool) bool { return p.Service == v.ServiceKey })
 	if pooled && (!short && (up == 0 || up < quorum-h) || short && up >= quorum+h) || !pooled && short {
 		t.Fatalf("%s: weight %d is up, quorum %d, hysteresis %d: short %v", v.ServiceKey, up, quorum, h, short)
 	}
-	heavy := 0
+	heavy, sorry := 0, v.Sorry != nil && short && backups == 0
 	for _, d := range s.Dests {
-		if sorry := v.Sorry != nil && d.Addr == v.Sorry.Addr; sorry != short && d.Weight > 0 && v.Sorry != nil {
+		isSorry := v.Sorry != nil && d.Addr == v.Sorry.Addr
+		isBackup := slices.ContainsFunc(v.RealServers, func(r RealServer) bool { return r.Backup && r.Addr == d.Addr && r.Port == d.Port })
+		if d.Weight > 0 && (isSorry != sorry || isBackup && !short) {
 			t.Fatalf("%s: short %v, and %s has weight %d", v.ServiceKey, short, d.Addr, d.Weight)
 		}
 		if d.Weight > 0 {
 			heavy++
 		}
 	}
-	if short && v.Sorry != nil && heavy != 1 {
+	if sorry && heavy != 1 {
 		t.Fatalf("%s is short, and %d servers serve", v.ServiceKey, heavy)
 	}
 }

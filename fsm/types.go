@@ -238,6 +238,8 @@ type RealServer struct {
 	// Inhibit keeps the server in the table with weight 0 when it is down
 	// (keepalived: inhibit_on_failure) instead of removing it.
 	Inhibit bool `json:"inhibit,omitempty"`
+	// Backup: it serves only while too few of the others are up; else its weight is 0.
+	Backup bool `json:"backup,omitempty"`
 	// NoAlert: no mail when it goes down or up (keepalived: smtp_alert no).
 	NoAlert bool `json:"no_smtp_alert,omitempty"`
 	// Checks must all pass; none: the server is always taken as up.

@@ -198,7 +198,9 @@ func drawService(t *rapid.T, i int) fsm.VirtualServer {
 func drawPool(t *rapid.T, i int, s *fsm.VirtualServer) {
 	sum := 0
 	for _, r := range s.RealServers {
-		sum += r.Weight
+		if !r.Backup {
+			sum += r.Weight
+		}
 	}
 	if sum >= 2 && rapid.Bool().Draw(t, "quorum") {
 		s.Quorum = uint32(rapid.IntRange(2, sum).Draw(t, "how many"))
@@ -235,7 +237,8 @@ func drawKey(t *rapid.T, i int) fsm.ServiceKey {
 // drawServer gives the server a method of its own, a port that it allows, and an
 // address of the other family behind a tunnel.
 func drawServer(t *rapid.T, a netip.Addr, v fsm.VirtualServer) fsm.RealServer {
-	r := fsm.RealServer{Addr: a, Port: v.Port, Weight: rapid.IntRange(0, 65535).Draw(t, "weight"), Inhibit: rapid.Bool().Draw(t, "inhibit"), NoAlert: rapid.Bool().Draw(t, "no alert")}
+	r := fsm.RealServer{Addr: a, Port: v.Port, Weight: rapid.IntRange(0, 65535).Draw(t, "weight"), Inhibit: rapid.Bool().Draw(t, "inhibit"), NoAlert: rapid.Bool().Draw(t, "no alert"),
+		Backup: len(v.RealServers) > 0 && rapid.Bool().Draw(t, "backup")}
 	if m := rapid.SampledFrom(fsm.Methods).Draw(t, "method"); m != v.Method && rapid.Bool().Draw(t, "own method") {
 		r.Method = m
 	}

@@ -126,6 +126,7 @@ func TestKeywords(t *testing.T) {
 		{serverWith(""), func(c fsm.Config) any { return c.Services[0].RealServers[0].Weight }, 1},
 		{serverWith("weight 0"), func(c fsm.Config) any { return c.Services[0].RealServers[0].Weight }, 0},
 		{serverWith("weight 65535"), func(c fsm.Config) any { return c.Services[0].RealServers[0].Weight }, 65535},
+		{serverWith("}\nreal_server 10.0.0.3 80 {\nweight 0\n@lbcluster lbcluster_backup 7"), func(c fsm.Config) any { r := c.Services[0].RealServers[1]; return []any{r.Weight, r.Backup} }, "[7 true]"},
 		{serverWith("inhibit_on_failure"), func(c fsm.Config) any { return c.Services[0].RealServers[0].Inhibit }, true},
 		{serverWith("inhibit_on_failure no"), func(c fsm.Config) any { return c.Services[0].RealServers[0].Inhibit }, false},
 		{serverWith("uthreshold 100\nlthreshold 50"), func(c fsm.Config) any { return c.Services[0].RealServers[0].UpperThreshold }, 100},

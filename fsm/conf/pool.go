@@ -61,7 +61,9 @@ func (b *builder) pool(d *serviceDraft) {
 	}
 	sum := uint32(0)
 	for _, s := range d.servers {
-		sum += uint32(*first(s.weight, d.weight, ptr(1)))
+		if s.backup == nil {
+			sum += uint32(*first(s.weight, d.weight, ptr(1)))
+		}
 	}
 	if d.Quorum > sum {
 		n := d.said["quorum"]

@@ -39,6 +39,7 @@ type serverDraft struct {
 	timers
 	at          *node
 	said        map[string]*node
+	backup      *int // the weight that it has as a backup
 	weight      *int
 	inhibit     *bool
 	checks      []*checkDraft
@@ -91,6 +92,7 @@ func init() {
 
 var serverRules = with(timerRules(func(b *builder) *timers { return &b.server.timers }), map[string]rule{
 	"weight":             {min: 1, max: 1, do: func(b *builder, n *node) { b.readWeight(n, &b.server.weight); b.server.said[n.word] = n }},
+	"lbcluster_backup":   {min: 1, max: 1, do: func(b *builder, n *node) { b.readWeight(n, &b.server.backup) }},
 	"lb_kind":            {min: 1, max: 1, do: (*builder).readServerMethod},
 	"lvs_method":         {min: 1, max: 1, do: (*builder).readServerMethod},
 	"uthreshold":         {min: 1, max: 1, do: func(b *builder, n *node) { b.readThreshold(n, &b.server.UpperThreshold) }},
@@ -483,6 +485,9 @@ func (b *builder) addServer(d *serviceDraft, s serverDraft, tell bool) fsm.RealS
 		s.Method = ""
 	}
 	s.Weight = *first(s.weight, d.weight, ptr(1))
+	if s.backup != nil {
+		s.Weight, s.Backup = *s.backup, true
+	}
 	s.Inhibit = *first(s.inhibit, &d.inhibit)
 	if len(s.checks) == 0 && tell {
 		b.notice(s.at.pos, s.at.word, "no check: always taken as up")

@@ -84,7 +84,12 @@ func (w *writer) server(r fsm.RealServer) {
 		words = append(words, fmt.Sprint(r.Port))
 	}
 	w.block(func() {
-		w.line("weight", fmt.Sprint(r.Weight))
+		if r.Backup { // keepalived must not use it
+			w.line("weight", "0")
+			w.condition("@lbcluster", "lbcluster_backup", fmt.Sprint(r.Weight))
+		} else {
+			w.line("weight", fmt.Sprint(r.Weight))
+		}
 		w.unless(r.Method == "", "lb_kind", strings.ToUpper(string(r.Method)))
 		w.unless(r.UpperThreshold == 0, "uthreshold", fmt.Sprint(r.UpperThreshold))
 		w.unless(r.LowerThreshold == 0, "lthreshold", fmt.Sprint(r.LowerThreshold))

@@ -94,6 +94,7 @@ type (
 		UpperThreshold uint32      `yaml:"upper_threshold,omitempty"`
 		LowerThreshold uint32      `yaml:"lower_threshold,omitempty"`
 		Inhibit        bool        `yaml:"inhibit,omitempty"`
+		Backup         bool        `yaml:"backup,omitempty"`     // serves while too few others are up
 		Alert          *bool       `yaml:"smtp_alert,omitempty"` // true
 		Checks         []yamlCheck `yaml:"checks,omitempty"`
 	}

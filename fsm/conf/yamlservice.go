@@ -140,7 +140,7 @@ func (y *yamlReader) server(path string, s yamlServer, v fsm.VirtualServer) fsm.
 	at := y.addrPort(path+".address", s.Address, int(v.Port))
 	out := fsm.RealServer{
 		Addr: at.Addr(), Port: at.Port(), Method: fsm.Method(s.Method), Weight: y.bounded(path+".weight", s.Weight, 1, 0, 65535),
-		UpperThreshold: s.UpperThreshold, LowerThreshold: s.LowerThreshold, Inhibit: s.Inhibit,
+		UpperThreshold: s.UpperThreshold, LowerThreshold: s.LowerThreshold, Inhibit: s.Inhibit, Backup: s.Backup,
 	}
 	if s.Method != "" {
 		y.required(path, "method", s.Method, yamlMethods...)

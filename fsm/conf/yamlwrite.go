@@ -109,7 +109,7 @@ func serverToYAML(v fsm.VirtualServer, r fsm.RealServer) yamlServer {
 	}
 	y := yamlServer{
 		Address: address, Method: string(r.Method), Weight: ptr(r.Weight), UpperThreshold: r.UpperThreshold,
-		LowerThreshold: r.LowerThreshold, Inhibit: r.Inhibit,
+		LowerThreshold: r.LowerThreshold, Inhibit: r.Inhibit, Backup: r.Backup,
 	}
 	for _, c := range r.Checks {
 		check := yamlCheck{
