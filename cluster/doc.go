@@ -11,8 +11,10 @@
 //
 // One TCP port carries everything, TLS 1.3 only, told apart by ALPN: Raft
 // ([alpnRaft]), requests of members ([alpnMember], HTTP), lease packets where
-// UDP does not get through ([alpnLease], frames: see relay) and enrolment
-// ([alpnJoin], HTTP, the only one without a client certificate). A member's
+// UDP does not get through ([alpnLease], frames: see relay), enrolment
+// ([alpnJoin], HTTP, the only one without a client certificate) and real servers
+// that ask for their VIPs ([alpnReader], HTTP, with a reader's certificate, which
+// opens nothing else and cannot be taken back singly). A member's
 // certificate names its id and its cluster; a connection is refused when the
 // table says that the id was removed, and cut when that happens later. Gossip
 // (memberlist, its own key) runs on the next port and is a hint for people and

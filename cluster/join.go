@@ -49,7 +49,7 @@ func (n *Node) Join(ctx context.Context, addr, token string, role fsm.Role) erro
 	if err != nil {
 		return err
 	}
-	answer, err := n.enrolAt(ctx, hosts, t, j, role)
+	answer, err := enrolAt(ctx, hosts, t, j, enrolRequest{Name: n.cfg.Name, Role: role, Addr: n.cfg.Addr, Reads: n.reads})
 	if err != nil {
 		return err
 	}
@@ -110,8 +110,8 @@ func (n *Node) beginJoin(tokenHash string) (*joining, error) {
 	return j, writeFile(path, b)
 }
 
-// enrolAt asks each address in turn.
-func (n *Node) enrolAt(ctx context.Context, hosts []string, t joinToken, j *joining, role fsm.Role) (*enrolAnswer, error) {
+// enrolAt asks each address in turn; who says who asks.
+func enrolAt(ctx context.Context, hosts []string, t joinToken, j *joining, who enrolRequest) (*enrolAnswer, error) {
 	key, err := parseKey(j.Key)
 	if err != nil {
 		return nil, fmt.Errorf("the joining key: %w", err)
@@ -120,9 +120,8 @@ func (n *Node) enrolAt(ctx context.Context, hosts []string, t joinToken, j *join
 	if err != nil {
 		return nil, err
 	}
-	body, err := json.Marshal(enrolRequest{
-		Secret: t.Secret, Request: j.Request, Name: n.cfg.Name, Role: role, Addr: n.cfg.Addr, CSR: csr, Reads: n.reads,
-	})
+	who.Secret, who.Request, who.CSR = t.Secret, j.Request, csr
+	body, err := json.Marshal(who)
 	if err != nil {
 		return nil, fmt.Errorf("asking to join: %w", err)
 	}
@@ -204,7 +203,7 @@ func (s *session) joinHandler() http.Handler {
 			writeFault(w, err)
 			return
 		}
-		s.log.Info("a member enrolled", "id", answer.ID, "name", req.Name, "addr", req.Addr)
+		s.log.Info("enrolled", "id", answer.ID, "role", req.Role, "name", req.Name, "addr", req.Addr)
 		writeJSON(w, http.StatusOK, answer)
 	})
 	return m
@@ -215,6 +214,9 @@ func (s *session) joinHandler() http.Handler {
 func (s *session) enrol(ctx context.Context, req enrolRequest) (*enrolAnswer, error) {
 	if err := req.check(); err != nil {
 		return nil, err
+	}
+	if req.Role == fsm.Reader {
+		return s.enrolReader(ctx, req)
 	}
 	pub, err := parseRequest(req.CSR)
 	if err != nil {

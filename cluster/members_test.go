@@ -301,7 +301,7 @@ func TestJoinAgainAfterLostAnswer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	lost, err := b.node.enrolAt(within10(t), []string{a.cfg.Addr.String()}, tok, j, fsm.Director)
+	lost, err := enrolAt(within10(t), []string{a.cfg.Addr.String()}, tok, j, enrolRequest{Name: b.cfg.Name, Role: fsm.Director, Addr: b.cfg.Addr, Reads: b.node.reads})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -25,6 +25,7 @@ const (
 	alpnMember = "lbcluster-member"
 	alpnJoin   = "lbcluster-join"
 	alpnLease  = "lbcluster-lease"
+	alpnReader = "lbcluster-reader"
 )
 
 const (
@@ -37,7 +38,7 @@ const (
 // because net/http closes TLS connections whose ALPN it does not know.
 type peerConn struct {
 	net.Conn
-	peer  fsm.MemberID // empty: a joiner
+	peer  fsm.MemberID // empty: a joiner or a reader
 	proto string
 	// removed: it was a member once; all it is told is that it is none.
 	removed bool
@@ -62,6 +63,7 @@ type mux struct {
 	queues  map[string]*queue
 	slots   chan struct{}
 	joins   chan struct{}
+	readers chan struct{}
 	refused atomic.Uint64 // handshakes that failed, were refused or did not fit
 
 	mu    sync.Mutex
@@ -71,12 +73,13 @@ type mux struct {
 func newMux(cluster string, creds *credentials, gone func(fsm.MemberID) bool, log *slog.Logger) *mux {
 	m := &mux{
 		cluster: cluster, creds: creds, gone: gone, log: log,
-		queues: make(map[string]*queue),
-		slots:  make(chan struct{}, maxHandshakes),
-		joins:  make(chan struct{}, maxJoins),
-		conns:  make(map[*peerConn]struct{}),
+		queues:  make(map[string]*queue),
+		slots:   make(chan struct{}, maxHandshakes),
+		joins:   make(chan struct{}, maxJoins),
+		readers: make(chan struct{}, maxReaders),
+		conns:   make(map[*peerConn]struct{}),
 	}
-	for _, p := range []string{alpnRaft, alpnMember, alpnJoin, alpnLease} {
+	for _, p := range []string{alpnRaft, alpnMember, alpnJoin, alpnLease, alpnReader} {
 		m.queues[p] = &queue{ch: make(chan net.Conn), done: make(chan struct{})}
 	}
 	return m
@@ -140,15 +143,14 @@ func (m *mux) admit(ctx context.Context, c net.Conn) {
 
 func (m *mux) dispatch(ctx context.Context, tc *tls.Conn) error {
 	cs := tc.ConnectionState()
-	if cs.NegotiatedProtocol == alpnJoin {
-		select {
-		case m.joins <- struct{}{}:
-		default:
-			return errors.New("too many enrolments at a time")
+	switch cs.NegotiatedProtocol {
+	case alpnJoin:
+		return m.handLimited(ctx, tc, alpnJoin, m.joins)
+	case alpnReader:
+		if err := isReader(cs, m.cluster); err != nil {
+			return fmt.Errorf("not a reader of this cluster: %w", err)
 		}
-		var once sync.Once
-		free := func() { once.Do(func() { <-m.joins }) }
-		return m.hand(ctx, alpnJoin, &peerConn{Conn: tc, proto: alpnJoin, forget: free})
+		return m.handLimited(ctx, tc, alpnReader, m.readers)
 	}
 	id, err := memberOf(cs, m.cluster)
 	if err != nil {
@@ -161,6 +163,19 @@ func (m *mux) dispatch(ctx context.Context, tc *tls.Conn) error {
 		return fmt.Errorf("%w: %s", ErrRemoved, id)
 	}
 	return m.hand(ctx, pc.proto, pc)
+}
+
+// handLimited hands over a connection of somebody who is no member, and counts it
+// among the places that there are for such.
+func (m *mux) handLimited(ctx context.Context, c net.Conn, proto string, places chan struct{}) error {
+	select {
+	case places <- struct{}{}:
+	default:
+		return fmt.Errorf("too many connections for %s at a time", proto)
+	}
+	var once sync.Once
+	free := func() { once.Do(func() { <-places }) }
+	return m.hand(ctx, proto, &peerConn{Conn: c, proto: proto, forget: free})
 }
 
 func (m *mux) hand(ctx context.Context, proto string, c *peerConn) error {
@@ -179,7 +194,7 @@ func (m *mux) hand(ctx context.Context, proto string, c *peerConn) error {
 func (m *mux) serverConfig() *tls.Config {
 	return &tls.Config{
 		MinVersion: tls.VersionTLS13,
-		NextProtos: []string{alpnRaft, alpnMember, alpnJoin, alpnLease},
+		NextProtos: []string{alpnRaft, alpnMember, alpnJoin, alpnLease, alpnReader},
 		// Session tickets would let a connection skip the certificate.
 		SessionTicketsDisabled: true,
 		Certificates:           []tls.Certificate{m.creds.leaf},
@@ -194,7 +209,7 @@ func (m *mux) serverConfig() *tls.Config {
 			}
 			switch proto {
 			case alpnJoin:
-			case alpnRaft, alpnMember, alpnLease:
+			case alpnRaft, alpnMember, alpnLease, alpnReader:
 				cfg.ClientAuth, cfg.ClientCAs = tls.RequireAndVerifyClientCert, m.creds.pool
 			default:
 				return nil, fmt.Errorf("unknown protocol %q", proto)

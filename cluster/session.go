@@ -110,6 +110,9 @@ func (s *session) run(ctx context.Context) error {
 		srv.SetKeepAlivesEnabled(false) // whoever has been answered makes room
 		return serve(inner, srv, s.mux.queues[alpnJoin])
 	})
+	g.Go(func() error {
+		return serve(inner, newServer(s.readerHandler(), 15*time.Second, maxEnrolRequest, s.log), s.mux.queues[alpnReader])
+	})
 	g.Go(func() error { return s.relay.run(inner, s.mux.queues[alpnLease], s.othersNow) })
 	g.Go(func() error { return s.contacts.run(inner) })
 	g.Go(func() error { return s.gossip.run(inner) })

@@ -23,7 +23,7 @@ func TestLeaveOfAMemberThatIsNotReached(t *testing.T) {
 	}
 	own := b.node.cfg.Addr
 	b.node.cfg.Addr = freeAddr(t) // where the others look for it in vain
-	answer, err := b.node.enrolAt(within10(t), []string{a.cfg.Addr.String()}, tok, j, fsm.Director)
+	answer, err := enrolAt(within10(t), []string{a.cfg.Addr.String()}, tok, j, enrolRequest{Name: b.cfg.Name, Role: fsm.Director, Addr: b.node.cfg.Addr, Reads: b.node.reads})
 	b.node.cfg.Addr = own
 	if err != nil {
 		t.Fatal(err)

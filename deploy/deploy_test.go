@@ -95,16 +95,41 @@ func TestUnitVerifies(t *testing.T) {
 	if err != nil {
 		t.Skip("no systemd-analyze here")
 	}
-	// The program need not be installed for this.
-	text := strings.ReplaceAll(Unit, "/usr/sbin/lbcluster", "/bin/true")
-	file := filepath.Join(t.TempDir(), "lbcluster.service")
-	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
-		t.Fatal(err)
+	for name, text := range map[string]string{"lbcluster.service": Unit, "lbcluster-realserver.service": RealServerUnit} {
+		// The program need not be installed for this.
+		text = strings.ReplaceAll(text, "/usr/sbin/lbcluster", "/bin/true")
+		file := filepath.Join(t.TempDir(), name)
+		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		out, _ := exec.Command(analyze, "verify", "--man=no", file).CombinedOutput()
+		for line := range strings.Lines(string(out)) {
+			if strings.Contains(line, file) || strings.Contains(line, "Unknown") {
+				t.Error(strings.TrimSpace(line))
+			}
+		}
 	}
-	out, _ := exec.Command(analyze, "verify", "--man=no", file).CombinedOutput()
-	for line := range strings.Lines(string(out)) {
-		if strings.Contains(line, file) || strings.Contains(line, "Unknown") {
-			t.Error(strings.TrimSpace(line))
+}
+
+// TestRealServerUnit: what was put on lo outlives the process, and the folders are
+// those that the program uses by default.
+func TestRealServerUnit(t *testing.T) {
+	u := unit(t, RealServerUnit)
+	for key, want := range map[string]string{
+		"Service.ExecStart":                "/usr/sbin/lbcluster realserver run",
+		"Service.RuntimeDirectory":         "lbcluster-realserver",
+		"Service.RuntimeDirectoryPreserve": "yes",
+		"Service.StateDirectory":           "lbcluster-realserver",
+		"Service.StateDirectoryMode":       "0700",
+		"Service.CapabilityBoundingSet":    "CAP_NET_ADMIN",
+	} {
+		if got := u[key]; !slices.Equal(got, []string{want}) {
+			t.Errorf("%s is %q, want %q", key, got, want)
+		}
+	}
+	for _, no := range []string{"Service.ProtectKernelTunables", "Service.PrivateNetwork", "Service.ExecStopPost"} {
+		if u[no] != nil {
+			t.Errorf("%s=%q: it could set no sysctl, see no lo, or would take away what is to stay", no, u[no])
 		}
 	}
 }

@@ -6,6 +6,8 @@ import _ "embed"
 var (
 	//go:embed lbcluster.service
 	Unit string
+	//go:embed lbcluster-realserver.service
+	RealServerUnit string
 	//go:embed lbcluster.yaml
 	NodeConfig string
 	//go:embed keepalived-pair.conf

@@ -51,7 +51,8 @@ type Found struct {
 // Enrol adds a member in state Joining, using up one use of a token. The new
 // id is the Result's Member. Enrolling again with the same Request and token
 // returns the same id and changes nothing (a joiner that lost the answer asks
-// again), even when the token is used up or expired by then.
+// again), even when the token is used up or expired by then. A [Reader] becomes no
+// member and gets no id: each of its commands uses the token once.
 type Enrol struct {
 	TokenHash string         `json:"token_hash"`
 	Request   string         `json:"request"` // random, made by the joiner

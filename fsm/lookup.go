@@ -1,6 +1,7 @@
 package fsm
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -68,6 +69,35 @@ func (t *Table) VIPs() []netip.Addr {
 	}
 	slices.SortFunc(all, netip.Addr.Compare)
 	return all
+}
+
+// VIPsServedBy are the addresses of virtual servers that must be on a host with the
+// addresses own, which are none of them: it is a real server of theirs, or their
+// sorry server, by direct routing or through a tunnel. Sorted, each once.
+func (t *Table) VIPsServedBy(own []netip.Addr) []netip.Addr {
+	all := []netip.Addr{}
+	for _, v := range t.Services {
+		if !v.deliversTo(own) {
+			continue
+		}
+		for _, a := range v.Addrs() {
+			if !slices.Contains(own, a) {
+				all = append(all, a)
+			}
+		}
+	}
+	slices.SortFunc(all, netip.Addr.Compare)
+	return slices.Compact(all)
+}
+
+// deliversTo reports whether packets to the service's own address reach one of own.
+func (v VirtualServer) deliversTo(own []netip.Addr) bool {
+	if s := v.Sorry; s != nil && cmp.Or(s.Method, v.Method) != Masquerade && slices.Contains(own, s.Addr) {
+		return true
+	}
+	return slices.ContainsFunc(v.RealServers, func(r RealServer) bool {
+		return v.MethodOf(r) != Masquerade && slices.Contains(own, r.Addr)
+	})
 }
 
 // presentDirector reports whether m holds VIPs and votes on health.

@@ -49,6 +49,9 @@ func (e *edit) enrol(n Enrol) error {
 	if err != nil {
 		return err
 	}
+	if n.Role == Reader && e.cmd.Version >= 3 {
+		return e.enrolReader(n, i)
+	}
 	if bad := e.newMemberProblem(n.Name, n.Role, n.Addr); bad != "" {
 		return invalid("%s", bad)
 	}
@@ -58,15 +61,31 @@ func (e *edit) enrol(n Enrol) error {
 	if err := e.mayRead(n.Name, n.Reads); err != nil && n.Reads != 0 {
 		return err
 	}
-	e.Tokens = slices.Clone(e.Tokens)
-	if e.Tokens[i].Uses--; e.Tokens[i].Uses == 0 {
-		e.Tokens = slices.Delete(e.Tokens, i, i+1)
-	}
+	e.useToken(i)
 	m := e.addMember(Member{
 		Name: n.Name, Role: n.Role, State: Joining, Addr: n.Addr, Request: n.Request, Token: n.TokenHash, Reads: n.Reads,
 	})
 	e.event("member", "%s (%s) enrols as %s at %s", m.Name, m.ID, m.Role, m.Addr)
 	return nil
+}
+
+// enrolReader uses a token up for a reader's certificate. The table keeps nothing
+// else of readers.
+func (e *edit) enrolReader(n Enrol, token int) error {
+	if bad := hostNameProblem(n.Name); bad != "" {
+		return invalid("%s", bad)
+	}
+	e.useToken(token)
+	e.event("member", "%s gets a reader's certificate", n.Name)
+	return nil
+}
+
+// useToken takes one use off a token.
+func (e *edit) useToken(i int) {
+	e.Tokens = slices.Clone(e.Tokens)
+	if e.Tokens[i].Uses--; e.Tokens[i].Uses == 0 {
+		e.Tokens = slices.Delete(e.Tokens, i, i+1)
+	}
 }
 
 // enrolAgain answers a joiner that lost the answer.
@@ -333,6 +352,9 @@ func (e *edit) addToken(t Token) error {
 	if bad := t.problem(); bad != "" {
 		return invalid("token: %s", bad)
 	}
+	if t.Role == Reader && e.cmd.Version < 3 {
+		return oldVersion("the token is for a %s", t.Role)
+	}
 	if !e.cmd.At.Before(t.Expires) {
 		return invalid("token: it has expired before it is made")
 	}
@@ -354,8 +376,8 @@ func (t Token) problem() string {
 	if raw, err := hex.DecodeString(t.Hash); err != nil || len(raw) != 32 || hex.EncodeToString(raw) != t.Hash {
 		return "its hash is no SHA-256 in lower-case hexadecimal"
 	}
-	if t.Role != "" && t.Role != Director && t.Role != Witness {
-		return fmt.Sprintf("role %q is neither %s nor %s", t.Role, Director, Witness)
+	if t.Role != "" && t.Role != Director && t.Role != Witness && t.Role != Reader {
+		return fmt.Sprintf("role %q is neither %s, %s nor %s", t.Role, Director, Witness, Reader)
 	}
 	if t.Uses < 1 || t.Uses > MaxTokenUses {
 		return fmt.Sprintf("it must be good for 1 to %d uses", MaxTokenUses)

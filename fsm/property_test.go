@@ -197,7 +197,7 @@ func drawEnrol(t *rapid.T) *Enrol {
 		TokenHash: hash(rapid.SampledFrom([]string{"a", "b"}).Draw(t, "token")),
 		Request:   fmt.Sprint("r", rapid.IntRange(n, n+1).Draw(t, "request")),
 		Name:      fmt.Sprint("dir", n),
-		Role:      rapid.SampledFrom([]Role{Director, Director, Director, Witness}).Draw(t, "role"),
+		Role:      rapid.SampledFrom([]Role{Director, Director, Director, Witness, Reader}).Draw(t, "role"),
 		// 10.0.0.3 and .4 are real servers at times.
 		Addr:  netip.AddrPortFrom(addr4(n+2), 7946),
 		Reads: rapid.SampledFrom([]int{0, 2, 3}).Draw(t, "reads"),

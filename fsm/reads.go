@@ -65,6 +65,10 @@ func (c Command) isV3() bool {
 	switch {
 	case c.Confirm != nil, c.Undo != nil, c.Tell != nil:
 		return true
+	case c.AddToken != nil:
+		return c.AddToken.Role == Reader
+	case c.Enrol != nil:
+		return c.Enrol.Role == Reader
 	case c.Settings != nil:
 		return c.Settings.Health != ""
 	case c.Override != nil:

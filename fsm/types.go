@@ -20,6 +20,9 @@ type Role string
 const (
 	Director Role = "director" // holds VIPs, forwards, checks, votes
 	Witness  Role = "witness"  // votes in Raft and in leases, nothing else
+	// Reader is no member's role: a token and an Enrol may have it, for a certificate
+	// with which a real server reads its VIPs, and nothing else. Since version 3.
+	Reader Role = "reader"
 )
 
 // MemberState is a member's way through the cluster.
@@ -398,7 +401,7 @@ type Set struct {
 // Token lets machines enrol. Only the hash of its secret is kept.
 type Token struct {
 	Hash    string    `json:"hash"`           // hex SHA-256 of the secret
-	Role    Role      `json:"role,omitempty"` // empty: any role
+	Role    Role      `json:"role,omitempty"` // empty: any role; Reader: since version 3
 	Uses    int       `json:"uses"`           // left; at least 1
 	Expires time.Time `json:"expires"`        // compared with the At of the Enrol command
 }

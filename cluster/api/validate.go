@@ -46,7 +46,11 @@ func checkToken(r TokenRequest) []Fault {
 	if r.Uses < 0 || r.Uses > fsm.MaxTokenUses {
 		faults = append(faults, Fault{"uses", fmt.Sprintf("%d is not between 1 and %d", r.Uses, fsm.MaxTokenUses)})
 	}
-	return append(faults, checkRole(r.Role)...)
+	switch r.Role {
+	case "", fsm.Director, fsm.Witness, fsm.Reader:
+		return faults
+	}
+	return append(faults, Fault{"role", fmt.Sprintf("%q is neither director, witness nor reader", r.Role)})
 }
 
 func checkRole(r fsm.Role) []Fault {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"strings"
 
@@ -85,6 +86,11 @@ func (a *app) print(v any, text func() string) error {
 	enc := json.NewEncoder(a.out)
 	enc.SetIndent("", "  ")
 	return enc.Encode(v)
+}
+
+// logger writes what a long-running verb tells.
+func (a *app) logger() *slog.Logger {
+	return slog.New(slog.NewTextHandler(a.errOut, &slog.HandlerOptions{ReplaceAttr: noTime()}))
 }
 
 // say tells a person something besides the result.

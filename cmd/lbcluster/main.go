@@ -59,7 +59,7 @@ Start with: lbcluster init   on the first machine, then
 		a.initCommand(), a.joinCommand(), a.leaveCommand(), a.tokenCommand(), a.memberCommand(),
 		a.checkCommand(), a.applyCommand(), a.confirmCommand(), a.historyCommand(), a.diffCommand(), a.rollbackCommand(), a.exportCommand(),
 		a.statusCommand(), a.whyCommand(), a.eventsCommand(), a.routerCommand(),
-		a.serverCommand(), a.forceCommand(), a.ejectCommand(), a.directorCommand(), a.settingsCommand(),
+		a.serverCommand(), a.realServerCommand(), a.forceCommand(), a.ejectCommand(), a.directorCommand(), a.settingsCommand(),
 		a.versionCommand(), exitCodesTopic(),
 	)
 	return root

@@ -192,13 +192,16 @@ as a password until it is used up or expires.`,
 				return fmt.Errorf("make a token: %w", err)
 			}
 			return a.print(r, func() string {
+				if req.Role == fsm.Reader {
+					return fmt.Sprintf("%s\n\nOn the real server (%s):\n\n  lbcluster realserver install --cluster %s --token %s\n", r.Token, lasts(uses, ttl), r.Addr, r.Token)
+				}
 				return fmt.Sprintf("%s\n\nOn the machine that is to join (%s):\n\n  lbcluster join %s --token %s\n", r.Token, lasts(uses, ttl), r.Addr, r.Token)
 			})
 		}),
 	}
 	cmd.Flags().DurationVar(&ttl, "ttl", time.Hour, "how long it can be used")
 	cmd.Flags().IntVar(&uses, "uses", 1, "how many machines can use it")
-	cmd.Flags().StringVar(&role, "role", "", "only for this role: director or witness (default: both)")
+	cmd.Flags().StringVar(&role, "role", "", "only for this role: director, witness, or reader for real servers (default: any)")
 	return cmd
 }
 
