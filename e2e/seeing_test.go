@@ -36,6 +36,9 @@ func TestClusterIsSeen(t *testing.T) {
 	wantMetrics(t, s, owner, visits)
 	wantTCPMetrics(t, s)
 	wantPage(t, s)
+	if out := s.Dirs[1].MustRun("lbcluster", "status", "--check"); !strings.HasPrefix(out, "LBCLUSTER OK - survives 1 more failure | failures_left=1 members=3 answering=3 routers=1 dark=0 servers=2 down=0") {
+		t.Errorf("monitoring is told: %s", out)
+	}
 }
 
 const (

@@ -75,6 +75,7 @@ func collect(f Facts, out chan<- prometheus.Metric) {
 	s.raft(st)
 	s.members(f, n)
 	s.leases(st, n)
+	s.put(mailFailing, float64(st.MailFailing))
 	for reason, count := range st.Dropped {
 		s.put(packetsDropped, float64(count), reason)
 	}

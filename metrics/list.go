@@ -63,6 +63,7 @@ var (
 	memberAlive     = gauge("member_gossip_alive", "1 if gossip takes the member as alive", "member")
 	memberHeard     = gauge("member_heard_age_seconds", "How long ago the member answered a Raft or members' request of this one; absent if never", "member")
 	peerWays        = gauge("lease_ways_alive", "Ways (pairs of addresses, and the members' TLS connection) on which lease packets came from the member lately", "member")
+	mailFailing     = gauge("mail_failing", "Sets whose mail this member tried to deliver and could not")
 	findingsCount   = gauge("findings", "Things that lbcluster status would have a person look at", "severity")
 )
 

@@ -113,6 +113,7 @@ func TestValues(t *testing.T) {
 		{"raft_state", "state=follower", 0},
 		{"member_answers", "member=dir2", 1},
 		{"findings", "severity=bad", 0},
+		{"mail_failing", "", 1},
 		{"router_owned", "router=web", 1},
 		{"lease_remaining_seconds", "router=web", 0.64},
 		{"lease_renewals_total", "router=web", 812},

@@ -39,6 +39,9 @@ type DirectorStatus struct {
 	// broken, or was no member's: "lease_key", "vrrp_unknown_vrid",
 	// "members_connection". Adverts that concern a router are in VRRP's Rejected.
 	Dropped map[string]uint64 `json:"dropped,omitempty"`
+	// MailFailing counts the sets whose mail this member tried to deliver and could
+	// not; Warnings say why.
+	MailFailing int `json:"mail_failing,omitempty"`
 	// Warnings are sentences of other parts that a person should read, such as
 	// "clock: MONOTONIC and MONOTONIC_RAW differ by 3 %".
 	Warnings []string `json:"warnings,omitempty"`

@@ -35,7 +35,10 @@ func exitCodesTopic() *cobra.Command {
      confirm, or it needs a yes (--yes, and --prune --yes for deletions);
      nothing was changed
   4  the daemon on this machine does not answer: systemctl start lbcluster
-  5  this machine is not enrolled in a cluster, or the cluster has no majority`,
+  5  this machine is not enrolled in a cluster, or the cluster has no majority
+
+lbcluster status --check has the exit status of monitoring plugins instead: 0 OK,
+1 warning, 2 critical, 3 unknown.`,
 	}
 }
 
@@ -69,9 +72,12 @@ var errDeclined error = &api.Problem{Code: api.CodeNeedsConfirmation, Title: "no
 func exitCode(err error) int {
 	var f *failure
 	var p *api.Problem
+	var v verdict
 	switch {
 	case err == nil:
 		return exitOK
+	case errors.As(err, &v):
+		return int(v)
 	case !errors.As(err, &f):
 		return exitUsage
 	case errors.Is(err, api.ErrUnreachable):
@@ -80,7 +86,7 @@ func exitCode(err error) int {
 		return exitNoCluster
 	case errors.Is(err, fsm.ErrConflict):
 		return exitConflict
-	case errors.Is(err, errInput), errors.Is(err, fsm.ErrInvalid):
+	case errors.Is(err, errInput), errors.Is(err, errFlags), errors.Is(err, fsm.ErrInvalid):
 		return exitUsage
 	case errors.As(err, &p) && (p.Code == api.CodeNeedsConfirmation || p.Code == api.CodeUnconfirmed):
 		return exitConflict
@@ -90,6 +96,10 @@ func exitCode(err error) int {
 
 // printError writes an error and what to do about it.
 func printError(w io.Writer, err error) {
+	var v verdict
+	if errors.As(err, &v) {
+		return // its line is on standard output
+	}
 	fmt.Fprintf(w, "lbcluster: %v\n", err)
 	if hint := hintFor(err); hint != "" {
 		fmt.Fprintf(w, "hint: %s\n", hint)

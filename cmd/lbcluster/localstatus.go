@@ -90,7 +90,9 @@ func (m *member) fill(out *api.DirectorStatus) {
 	if old := t.Behind(); old != "" {
 		out.Warnings = append(out.Warnings, "lbcluster on "+old+" is older: what it could not read has to wait until it is upgraded there")
 	}
-	out.Warnings = append(out.Warnings, m.teller.Status()...)
+	untold := m.teller.Status()
+	out.MailFailing = len(untold)
+	out.Warnings = append(out.Warnings, untold...)
 	if m.broken != nil {
 		out.Gate.Error = m.broken.Error()
 	}

@@ -73,6 +73,7 @@ func (f *Fake) vote(id fsm.MemberID, down map[string]string) {
 func (f *Fake) busy(s *api.DirectorStatus) {
 	s.Raft.Commit = s.Raft.Applied
 	s.Running = api.Timing{Profile: "default"}
+	s.MailFailing = 1
 	s.Dropped = map[string]uint64{"lease_key": 2}
 	t := f.Table()
 	for _, m := range t.Members {
