@@ -48,8 +48,8 @@ func (c Config) v3() string {
 	if !c.Globals.IPVS.IsZero() {
 		return "there are settings of IPVS"
 	}
-	if c.Globals.SMTPHelo != "" || c.Globals.NoEmailFaults {
-		return "there are settings of mail"
+	if c.Globals.SMTPHelo != "" || c.Globals.NoEmailFaults || c.Globals.FIFOs != (FIFOs{}) {
+		return "there are settings of mail or notify pipes"
 	}
 	for _, g := range c.Groups {
 		if g.Alert {
@@ -70,11 +70,11 @@ func (c Config) v3() string {
 // asV2 reports whether version 2 knew all that v says.
 func (v VirtualServer) asV2() bool {
 	for _, r := range v.RealServers {
-		if r.Method != "" || r.NoAlert || r.Backup || slices.ContainsFunc(r.Checks, func(c Check) bool { return !c.asV2() }) {
+		if r.Method != "" || r.NoAlert || r.Backup || r.Notify != (UpDown{}) || slices.ContainsFunc(r.Checks, func(c Check) bool { return !c.asV2() }) {
 			return false
 		}
 	}
-	return v.Panic == 0 && !v.Alert && v.Quorum == 0 && v.Hysteresis == 0 && v.Sorry == nil && v.Mark == 0 && (v.Protocol == TCP || v.Protocol == UDP) && v.Method == DirectRouting &&
+	return v.Panic == 0 && !v.Alert && v.Notify == (UpDown{}) && v.Quorum == 0 && v.Hysteresis == 0 && v.Sorry == nil && v.Mark == 0 && (v.Protocol == TCP || v.Protocol == UDP) && v.Method == DirectRouting &&
 		!v.OnePacket && !v.HashPort && !v.HashFallback && v.PersistenceEngine == "" && v.Group == "" && len(v.Matches) == 0
 }
 

@@ -168,6 +168,7 @@ func globalFields(g Globals) []field {
 	l.delay("smtp_connect_timeout", g.SMTPTimeout)
 	l.text("smtp_helo_name", quoted(g.SMTPHelo))
 	l.flag("no_email_faults", g.NoEmailFaults)
+	l.fifos(g.FIFOs)
 	l.flag("vrrp_skip_check_adv_addr", g.SkipCheckAdvAddr)
 	l.delay("vrrp_garp_interval", g.GARPInterval)
 	l.delay("vrrp_gna_interval", g.GNAInterval)
@@ -231,6 +232,7 @@ func serviceFields(v VirtualServer) []field {
 	l.number("hysteresis", uint64(v.Hysteresis))
 	l.number("panic_threshold", uint64(v.Panic))
 	l.flag("smtp_alert", v.Alert)
+	l.upDown("quorum", v.Notify)
 	if s := v.Sorry; s != nil {
 		l.text("sorry_server", s.AddrPort().String())
 		l.text("sorry_server_lvs_method", quoted(string(s.Method)))
@@ -256,6 +258,7 @@ func serverFields(r RealServer) []field {
 	l.flag("inhibit_on_failure", r.Inhibit)
 	l.flag("backup", r.Backup)
 	l.flag("smtp_alert no", r.NoAlert)
+	l.upDown("notify", r.Notify)
 	checks := make([]string, len(r.Checks))
 	for i, c := range r.Checks {
 		checks[i] = c.text(r.AddrPort())

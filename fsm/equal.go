@@ -9,7 +9,7 @@ func (v VirtualServer) equal(o VirtualServer) bool {
 
 // equalHead is equal without the real servers.
 func (v VirtualServer) equalHead(o VirtualServer) bool {
-	return v.ServiceKey == o.ServiceKey && v.Panic == o.Panic && v.Alert == o.Alert && v.Scheduler == o.Scheduler && v.Method == o.Method &&
+	return v.ServiceKey == o.ServiceKey && v.Panic == o.Panic && v.Alert == o.Alert && v.Notify.equal(o.Notify) && v.Scheduler == o.Scheduler && v.Method == o.Method &&
 		v.Persistence == o.Persistence && v.PersistenceMask == o.PersistenceMask && v.PersistenceEngine == o.PersistenceEngine &&
 		v.OnePacket == o.OnePacket && v.HashPort == o.HashPort && v.HashFallback == o.HashFallback &&
 		v.Quorum == o.Quorum && v.Hysteresis == o.Hysteresis && (v.Sorry == o.Sorry || v.Sorry != nil && o.Sorry != nil && *v.Sorry == *o.Sorry) &&
@@ -19,6 +19,6 @@ func (v VirtualServer) equalHead(o VirtualServer) bool {
 // equal reports whether r and o are the same.
 func (r RealServer) equal(o RealServer) bool {
 	return r.Addr == o.Addr && r.Port == o.Port && r.Weight == o.Weight && r.Method == o.Method &&
-		r.UpperThreshold == o.UpperThreshold && r.LowerThreshold == o.LowerThreshold && r.Inhibit == o.Inhibit && r.NoAlert == o.NoAlert && r.Backup == o.Backup &&
+		r.UpperThreshold == o.UpperThreshold && r.LowerThreshold == o.LowerThreshold && r.Inhibit == o.Inhibit && r.NoAlert == o.NoAlert && r.Backup == o.Backup && r.Notify.equal(o.Notify) &&
 		slices.EqualFunc(r.Checks, o.Checks, Check.equal)
 }

@@ -35,6 +35,7 @@ type Notice struct {
 	Server   netip.AddrPort `json:"server,omitzero"`
 	Node     string         `json:"node,omitempty"` // the name of the director that took a router
 	Mail     bool           `json:"mail,omitempty"` // by mail too: see smtp_alert
+	Run      bool           `json:"run,omitempty"`  // to programs and pipes too
 	Text     string         `json:"text"`           // a sentence for people
 }
 
@@ -47,16 +48,23 @@ const (
 // ChannelKind is a way of telling.
 type ChannelKind string
 
-// ChannelMail is mail by the settings of one set.
-const ChannelMail ChannelKind = "mail"
+// The kinds: by the settings of one set.
+const (
+	ChannelMail ChannelKind = "mail"
+	ChannelRun  ChannelKind = "scripts" // notify_up, quorum_down and their like, and lines of pipes
+)
 
 // Channel is one way out for notices, and how far it has come. There is one for each
-// set whose globals have mail settings.
+// set whose globals have mail settings, and one for each that has programs for
+// changes of servers: or, where each director runs them, one for each of those.
 //
 // Invariant: Told <= Claim <= Table.LastNotice.
 type Channel struct {
 	Kind ChannelKind `json:"kind"`
 	Set  string      `json:"set"`
+	// Of is the director that alone tells, if it does: what happens while it is
+	// silent it does not hear.
+	Of MemberID `json:"of,omitempty"`
 	// Teller is the director that tells; it stays so while it is present and not
 	// silent, unless it passes the duty on. Empty: there is none.
 	Teller MemberID `json:"teller,omitempty"`
@@ -67,12 +75,25 @@ type Channel struct {
 }
 
 // String is "mail of set default".
-func (c Channel) String() string { return string(c.Kind) + " of set " + c.Set }
+func (c Channel) String() string {
+	if c.Of != "" {
+		return fmt.Sprintf("%s of set %s on %s", c.Kind, c.Set, c.Of)
+	}
+	return string(c.Kind) + " of set " + c.Set
+}
+
+// same reports whether c and o are one channel.
+func (c Channel) same(o Channel) bool { return c.Kind == o.Kind && c.Set == o.Set && c.Of == o.Of }
+
+func (c Channel) compare(o Channel) int {
+	return cmp.Or(cmp.Compare(c.Kind, o.Kind), cmp.Compare(c.Set, o.Set), cmp.Compare(c.Of, o.Of))
+}
 
 // Tell records how far a channel has come. Exactly one of Claim, Told and Pass.
 type Tell struct {
 	Kind   ChannelKind `json:"kind"`
 	Set    string      `json:"set"`
+	Of     MemberID    `json:"of,omitempty"`
 	Member MemberID    `json:"member"`          // must be the teller
 	Claim  uint64      `json:"claim,omitempty"` // it is about to tell the notices up to this
 	Told   uint64      `json:"told,omitempty"`  // it has told the batch
@@ -94,6 +115,9 @@ func (t *Table) Globals(set string) Globals {
 // Hears reports whether a channel tells a notice: of its set's, those for mail. What
 // is nobody's is told by each, but by one only where sets have the same recipients.
 func (t *Table) Hears(c Channel, n Notice) bool {
+	if c.Kind == ChannelRun {
+		return n.Run && n.Set == c.Set
+	}
 	if !n.Mail {
 		return false
 	}
@@ -107,7 +131,7 @@ func (t *Table) Hears(c Channel, n Notice) bool {
 func (t *Table) firstOf(c Channel) bool {
 	mine := t.Globals(c.Set)
 	for _, o := range t.Channels {
-		if o.Kind == c.Kind && o.Set == c.Set {
+		if o.same(c) {
 			break
 		}
 		other := t.Globals(o.Set)
@@ -132,10 +156,8 @@ func (t *Table) Untold(c Channel) (list []Notice, lost uint64) {
 	return list, lost
 }
 
-// Channel finds a channel.
-func (t *Table) Channel(kind ChannelKind, set string) (Channel, bool) {
-	return find(t.Channels, func(c Channel) bool { return c.Kind == kind && c.Set == set })
-}
+// Channel finds a channel as it is now.
+func (t *Table) Channel(was Channel) (Channel, bool) { return find(t.Channels, was.same) }
 
 // notice tells the channels, if there are any.
 func (e *edit) notice(n Notice) {
@@ -181,26 +203,63 @@ func (e *edit) settleNotices() {
 // settleChannels makes the channels that the sets ask for, each with a teller.
 func (e *edit) settleChannels() {
 	var all []Channel
-	for _, s := range e.Sets {
-		if !s.Globals.mails() {
-			continue
-		}
-		c, ok := e.Channel(ChannelMail, s.Name)
+	for _, want := range e.wantedChannels() {
+		c, ok := e.Channel(want)
 		if !ok && e.cmd.Version < 3 {
 			continue
 		}
 		if !ok { // what was before concerns it not
-			c = Channel{Kind: ChannelMail, Set: s.Name, Told: e.LastNotice, Claim: e.LastNotice}
+			c = want
+			c.Told, c.Claim = e.LastNotice, e.LastNotice
 		}
-		if m, ok := e.Member(c.Teller); !ok || !m.tells() {
-			c.Teller = e.nextTeller(c.Teller)
-		}
-		all = append(all, c)
+		all = append(all, e.withTeller(c))
 	}
-	slices.SortFunc(all, func(a, b Channel) int { return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Set, b.Set)) })
+	slices.SortFunc(all, Channel.compare)
 	if !slices.Equal(all, e.Channels) {
 		e.Channels = all
 	}
+}
+
+// wantedChannels are those that sets and settings ask for.
+func (e *edit) wantedChannels() []Channel {
+	var all []Channel
+	for _, s := range e.Sets {
+		if s.Globals.mails() {
+			all = append(all, Channel{Kind: ChannelMail, Set: s.Name})
+		}
+		// Services are many: they are looked through only if they changed.
+		runs := slices.ContainsFunc(e.Channels, func(c Channel) bool { return c.Kind == ChannelRun && c.Set == s.Name })
+		if !same(e.Services, e.old.Services) || !same(e.Sets, e.old.Sets) {
+			runs = e.runs(s)
+		}
+		if !runs {
+			continue
+		}
+		if e.Settings.Scripts != ScriptsEach {
+			all = append(all, Channel{Kind: ChannelRun, Set: s.Name})
+			continue
+		}
+		for _, m := range e.Members {
+			if m.presentDirector() {
+				all = append(all, Channel{Kind: ChannelRun, Set: s.Name, Of: m.ID})
+			}
+		}
+	}
+	return all
+}
+
+// withTeller gives c a teller who can.
+func (e *edit) withTeller(c Channel) Channel {
+	m, ok := e.Member(cmp.Or(c.Of, c.Teller))
+	switch able := ok && m.tells(); {
+	case able:
+		c.Teller = m.ID
+	case c.Of != "":
+		c.Teller, c.Told, c.Claim = "", e.LastNotice, e.LastNotice
+	default:
+		c.Teller = e.nextTeller(c.Teller)
+	}
+	return c
 }
 
 // tells: a witness has neither the scripts nor, often, the way to a mail server.
@@ -221,15 +280,17 @@ func (e *edit) tell(w Tell) error {
 	if e.cmd.Version < 3 {
 		return oldVersion("nobody is told of anything")
 	}
-	i := slices.IndexFunc(e.Channels, func(c Channel) bool { return c.Kind == w.Kind && c.Set == w.Set })
+	asked := Channel{Kind: w.Kind, Set: w.Set, Of: w.Of}
+	i := slices.IndexFunc(e.Channels, asked.same)
 	if i < 0 {
-		return notFound("%s", Channel{Kind: w.Kind, Set: w.Set})
+		return notFound("%s", asked)
 	}
 	c := e.Channels[i]
 	if c.Teller != w.Member {
 		return invalid("%s is told by %s, not by %s", c, e.name(c.Teller), w.Member)
 	}
 	switch {
+	case w.Pass && c.Of != "": // nobody else may
 	case w.Pass:
 		c.Teller = e.nextTeller(c.Teller)
 	case w.Told > c.Claim:
@@ -304,13 +365,19 @@ func (e *edit) noticeServers(turned map[Target]string) {
 			e.notice(Notice{
 				Kind: NoticeServer, State: upOrDown(!e.Health[target].Down), Set: v.Set,
 				Service: v.ServiceKey, Server: r.AddrPort(), Mail: !r.NoAlert, Text: text,
+				Run: e.runsFor(v.Set, r.Notify),
 			})
 		}
 	}
 }
 
 func (e *edit) noticePool(v VirtualServer, short bool, text string) {
-	e.notice(Notice{Kind: NoticePool, State: upOrDown(!short), Set: v.Set, Service: v.ServiceKey, Mail: v.Alert, Text: text})
+	e.notice(Notice{Kind: NoticePool, State: upOrDown(!short), Set: v.Set, Service: v.ServiceKey, Mail: v.Alert, Run: e.runsFor(v.Set, v.Notify), Text: text})
+}
+
+// runsFor reports whether a program or a pipe wants to hear of a change.
+func (e *edit) runsFor(set string, u UpDown) bool {
+	return u != UpDown{} || len(e.Globals(set).FIFOs.Paths(false)) > 0
 }
 
 func upOrDown(up bool) string {
@@ -329,9 +396,10 @@ func (c *checker) checkNotices() {
 	}
 	for i, ch := range t.Channels {
 		c.must(ch.Told <= ch.Claim && ch.Claim <= t.LastNotice, "%s: told %d, claimed %d of %d", ch, ch.Told, ch.Claim, t.LastNotice)
-		c.must(t.Globals(ch.Set).mails(), "%s: the set has no mail settings", ch)
-		c.must(i == 0 || t.Channels[i-1].Set < ch.Set, "%s is out of order", ch)
+		set, _ := find(t.Sets, func(s Set) bool { return s.Name == ch.Set })
+		c.must(ch.Kind == ChannelMail && set.Globals.mails() || ch.Kind == ChannelRun && t.runs(set), "%s: the set asks for none", ch)
+		c.must(i == 0 || t.Channels[i-1].compare(ch) < 0, "%s is out of order", ch)
 		m, ok := t.Member(ch.Teller)
-		c.must(ch.Teller == "" && t.nextTeller("") == "" || ok && m.tells(), "%s: %q tells it", ch, ch.Teller)
+		c.must(ch.Teller == "" && (ch.Of != "" || t.nextTeller("") == "") || ok && m.tells() && (ch.Of == "" || ch.Of == m.ID), "%s: %q tells it", ch, ch.Teller)
 	}
 }

@@ -238,6 +238,7 @@ func TestOldCommandsTellNobody(t *testing.T) {
 	for _, change := range []func(*Config){
 		func(c *Config) { c.Globals.SMTPHelo = "x" },
 		func(c *Config) { c.Globals.NoEmailFaults = true },
+		func(c *Config) { c.Globals.FIFOs.All = &FIFO{Path: "/f"} },
 	} {
 		is := cfg
 		change(&is)
@@ -249,5 +250,82 @@ func TestOldCommandsTellNobody(t *testing.T) {
 	s.silent("m2", false)
 	if len(s.Channels) != 1 {
 		t.Errorf("%+v", s.Channels)
+	}
+}
+
+func (s *told) channels() string {
+	var all []string
+	for _, c := range s.Channels {
+		all = append(all, fmt.Sprintf("%s by %q", c, c.Teller))
+	}
+	return strings.Join(all, ", ")
+}
+
+func (s *told) scripts(p ScriptsPolicy) {
+	s.t.Helper()
+	s.do(Command{Settings: &SetSettings{Scripts: p}})
+}
+
+// Programs of servers run on one director, or on each: then a director does not hear
+// of what happened while it was silent.
+func TestScriptsOnceOrOnEach(t *testing.T) {
+	s := newTold(t, 2)
+	s.apply("default", Globals{}, 1)
+	s.vote(false)
+	if s.Channels != nil {
+		t.Fatal(s.channels())
+	}
+	cfg := s.Config("default")
+	cfg.Services[0].Notify.Down = &Script{Command: "/x"}
+	s.do(Command{Apply: &ApplySet{Set: "default", Config: cfg}})
+	want := func(channels string) {
+		t.Helper()
+		if got := s.channels(); got != channels {
+			t.Errorf("%s\nwant %s", got, channels)
+		}
+	}
+	want(`scripts of set default by "m1"`)
+	s.vote(true)
+	s.vote(false)
+	s.want("1 pool UP enough real servers are up again (weight 1)", "2 pool DOWN too few real servers are up (weight 0, 1 needed)")
+	s.scripts(ScriptsEach)
+	want(`scripts of set default on m1 by "m1", scripts of set default on m2 by "m2"`)
+	s.want() // to those who begin now it is history
+	s.vote(true)
+	s.silent("m2", true)
+	want(`scripts of set default on m1 by "m1", scripts of set default on m2 by ""`)
+	if n, _ := s.Untold(s.Channels[1]); len(n) != 0 {
+		t.Errorf("m2 will hear of %v", n)
+	}
+	s.silent("m2", false)
+	for _, w := range []Tell{
+		{Kind: ChannelRun, Set: "default", Of: "m1", Member: "m2", Claim: 3},
+		{Kind: ChannelRun, Set: "default", Member: "m1", Claim: 3},
+	} {
+		if s.try(Command{Tell: &w}) == nil {
+			t.Errorf("%+v was taken", w)
+		}
+	}
+	for _, w := range []Tell{{Claim: 3}, {Told: 3}} {
+		w.Kind, w.Set, w.Of, w.Member = ChannelRun, "default", "m1", "m1"
+		s.do(Command{Tell: &w})
+	}
+	s.want()
+	s.scripts(ScriptsOnce)
+	want(`scripts of set default by "m1"`)
+	cfg = s.Config("default")
+	cfg.Services = slices.Clone(cfg.Services)
+	cfg.Services[0].Notify = UpDown{}
+	s.do(Command{Apply: &ApplySet{Set: "default", Config: cfg}})
+	want("")
+	cfg.Globals.FIFOs.VRRP = &FIFO{Path: "/run/v"} // hears of no servers
+	s.do(Command{Apply: &ApplySet{Set: "default", Config: cfg}})
+	want("")
+	cfg.Globals.FIFOs.LVS = &FIFO{Path: "/run/l"}
+	s.do(Command{Apply: &ApplySet{Set: "default", Config: cfg}})
+	want(`scripts of set default by "m1"`)
+	cfg.Globals.FIFOs.All = &FIFO{Path: "/run/l"}
+	if s.try(Command{Apply: &ApplySet{Set: "default", Config: cfg}}) == nil {
+		t.Error("two pipes of one path were taken")
 	}
 }

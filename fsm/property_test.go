@@ -42,6 +42,7 @@ func drawService(t *rapid.T) VirtualServer {
 		HashPort:   rapid.IntRange(0, 9).Draw(t, "hash") == 0,
 		Group:      rapid.SampledFrom([]string{"", "web"}).Draw(t, "group"),
 		Alert:      rapid.Bool().Draw(t, "alert"),
+		Notify:     drawUpDown(t),
 	}
 	if rapid.IntRange(0, 4).Draw(t, "marked") == 0 {
 		v.ServiceKey = ServiceKey{Mark: rapid.Uint32Range(1, 2).Draw(t, "mark")}
@@ -53,7 +54,7 @@ func drawService(t *rapid.T) VirtualServer {
 	}
 	for _, last := range rapid.SliceOfNDistinct(rapid.IntRange(1, 4), 0, 3, rapid.ID[int]).Draw(t, "servers") {
 		r := RealServer{Addr: addr4(last), Port: v.Port, Weight: rapid.IntRange(0, 3).Draw(t, "weight"), Inhibit: rapid.Bool().Draw(t, "inhibit"), NoAlert: rapid.IntRange(0, 4).Draw(t, "no alert") == 0,
-			Backup: len(v.RealServers) > 0 && rapid.Bool().Draw(t, "backup")}
+			Backup: len(v.RealServers) > 0 && rapid.Bool().Draw(t, "backup"), Notify: drawUpDown(t)}
 		for range rapid.IntRange(0, 2).Draw(t, "checks") {
 			r.Checks = append(r.Checks, Check{
 				Kind: CheckTCP, Dest: netip.AddrPortFrom(r.Addr, 80), ConnectTimeout: Duration(time.Second),
@@ -77,11 +78,24 @@ func drawService(t *rapid.T) VirtualServer {
 	return v
 }
 
+func drawUpDown(t *rapid.T) UpDown {
+	one := func() *Script {
+		if rapid.IntRange(0, 4).Draw(t, "script") > 0 {
+			return nil
+		}
+		return &Script{Command: "/x"}
+	}
+	return UpDown{Up: one(), Down: one()}
+}
+
 func drawConfig(t *rapid.T) Config {
 	var c Config
 	c.Globals.RouterID = rapid.SampledFrom([]string{"", "LVS"}).Draw(t, "router_id")
 	if rapid.Bool().Draw(t, "mail") {
 		c.Globals.NotificationEmail, c.Globals.SMTPServer = []string{"admin@lab"}, "127.0.0.1"
+		if rapid.IntRange(0, 4).Draw(t, "fifo") == 0 {
+			c.Globals.FIFOs.LVS = &FIFO{Path: "/run/f"}
+		}
 		c.Globals.NoEmailFaults = rapid.IntRange(0, 4).Draw(t, "no faults") == 0
 	}
 	for range rapid.IntRange(0, 2).Draw(t, "routers") {
@@ -112,6 +126,7 @@ func drawSettings(t *rapid.T) *SetSettings {
 	}
 	s.FailBack = rapid.SampledFrom([]FailBack{"", "", FailBackAuto, FailBackManual, "x"}).Draw(t, "fail back")
 	s.Health = rapid.SampledFrom([]HealthPolicy{"", HealthMajority, HealthAnyDown, "x"}).Draw(t, "health")
+	s.Scripts = rapid.SampledFrom([]ScriptsPolicy{"", ScriptsOnce, ScriptsEach, "x"}).Draw(t, "scripts")
 	return s
 }
 
@@ -224,9 +239,15 @@ func drawPending(t *rapid.T, table *Table) Revision {
 
 // drawTell mostly draws what a teller would say.
 func drawTell(t *rapid.T, table *Table) *Tell {
-	w := &Tell{Kind: ChannelMail, Set: rapid.SampledFrom([]string{"default", "web", "x"}).Draw(t, "set"), Member: drawID(t)}
+	w := &Tell{
+		Kind: rapid.SampledFrom([]ChannelKind{ChannelMail, ChannelRun}).Draw(t, "kind"),
+		Set:  rapid.SampledFrom([]string{"default", "web", "x"}).Draw(t, "set"), Member: drawID(t),
+	}
+	if rapid.Bool().Draw(t, "of") {
+		w.Of = w.Member
+	}
 	seq := rapid.Uint64Range(0, 6).Draw(t, "notice")
-	if c, ok := table.Channel(w.Kind, w.Set); ok && rapid.IntRange(0, 4).Draw(t, "the teller") > 0 {
+	if c, ok := table.Channel(Channel{Kind: w.Kind, Set: w.Set, Of: w.Of}); ok && rapid.IntRange(0, 4).Draw(t, "the teller") > 0 {
 		w.Member, seq = c.Teller, rapid.Uint64Range(c.Told, table.LastNotice).Draw(t, "notice")
 	}
 	switch rapid.IntRange(0, 4).Draw(t, "word") {

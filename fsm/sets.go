@@ -61,7 +61,7 @@ func (c Config) canonical(set string) Config {
 	} else {
 		out.Globals.NotificationEmail = slices.Clone(c.Globals.NotificationEmail)
 	}
-	out.Globals.IPVS = c.Globals.IPVS.clone()
+	out.Globals.IPVS, out.Globals.FIFOs = c.Globals.IPVS.clone(), c.Globals.FIFOs.clone()
 	for i := range out.Routers {
 		r := &out.Routers[i]
 		r.ID, r.Set, r.Addresses = 0, set, slices.Clone(r.Addresses)
@@ -77,8 +77,10 @@ func (c Config) canonical(set string) Config {
 		v := &out.Services[i]
 		v.Set, v.RealServers = set, slices.Clone(v.RealServers)
 		orEmpty(&v.RealServers)
+		v.Notify = v.Notify.clone()
 		v.Matches = append([]Match(nil), v.Matches...)
 		for j := range v.RealServers {
+			v.RealServers[j].Notify = v.RealServers[j].Notify.clone()
 			v.RealServers[j].Checks = append([]Check(nil), v.RealServers[j].Checks...)
 		}
 	}

@@ -135,6 +135,8 @@ func setOther(t *testing.T, f reflect.Value) {
 		f.SetUint(1)
 	case reflect.Pointer:
 		f.Set(reflect.New(f.Type().Elem()))
+	case reflect.Struct:
+		setOther(t, f.Field(0))
 	case reflect.Slice:
 		f.Set(reflect.MakeSlice(f.Type(), 1, 1))
 	default:

@@ -225,7 +225,9 @@ type VirtualServer struct {
 	// that are wrong, and the rest could not carry everything. 0: never.
 	Panic uint8 `json:"panic_threshold,omitempty"`
 	// Alert: that too few real servers are up is told by mail (keepalived: smtp_alert).
-	Alert       bool         `json:"smtp_alert,omitempty"`
+	Alert bool `json:"smtp_alert,omitempty"`
+	// Notify are quorum_up and quorum_down.
+	Notify      UpDown       `json:"notify,omitzero"`
 	RealServers []RealServer `json:"real_servers"` // order of the file; unique by Addr and Port
 }
 
@@ -245,6 +247,8 @@ type RealServer struct {
 	Backup bool `json:"backup,omitempty"`
 	// NoAlert: no mail when it goes down or up (keepalived: smtp_alert no).
 	NoAlert bool `json:"no_smtp_alert,omitempty"`
+	// Notify are notify_up and notify_down.
+	Notify UpDown `json:"notify,omitzero"`
 	// Checks must all pass; none: the server is always taken as up.
 	Checks []Check `json:"checks,omitempty"`
 }
@@ -359,7 +363,19 @@ type Settings struct {
 	FailBackAfter Duration `json:"fail_back_after,omitempty"` // 0: one minute
 	// Health is [HealthMajority] when empty.
 	Health HealthPolicy `json:"health,omitempty"`
+	// Scripts is [ScriptsOnce] when empty.
+	Scripts ScriptsPolicy `json:"server_scripts,omitempty"`
 }
+
+// ScriptsPolicy says where the programs and FIFO lines of servers and pools go.
+// Those of routers are each director's own.
+type ScriptsPolicy string
+
+// The policies.
+const (
+	ScriptsOnce ScriptsPolicy = "once" // on one director
+	ScriptsEach ScriptsPolicy = "each" // on each, as with keepalived
+)
 
 // HealthPolicy says what the directors' opinions of a real server make of it.
 type HealthPolicy string
@@ -379,7 +395,8 @@ type Globals struct {
 	SMTPTimeout       Duration `json:"smtp_connect_timeout,omitempty"`
 	SMTPHelo          string   `json:"smtp_helo_name,omitempty"` // empty: the host's name
 	// NoEmailFaults: no mail when nobody holds a router (keepalived: no_email_faults).
-	NoEmailFaults bool `json:"no_email_faults,omitempty"`
+	NoEmailFaults bool  `json:"no_email_faults,omitempty"`
+	FIFOs         FIFOs `json:"fifos,omitzero"`
 	// SkipCheckAdvAddr, GARPInterval and GNAInterval are vrrp_skip_check_adv_addr,
 	// vrrp_garp_interval and vrrp_gna_interval.
 	SkipCheckAdvAddr bool     `json:"vrrp_skip_check_adv_addr,omitempty"`

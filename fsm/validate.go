@@ -96,6 +96,7 @@ func (p *problems) globals(g Globals) {
 			p.add(path, "%q has control characters in it or is longer than %d bytes", s, maxGlobal)
 		}
 	}
+	p.fifos(path, g.FIFOs)
 	for _, d := range []namedDelay{
 		{"smtp_connect_timeout", g.SMTPTimeout},
 		{"vrrp_garp_interval", g.GARPInterval},

@@ -33,6 +33,8 @@ func (p *problems) service(v VirtualServer) {
 		}
 	}
 	p.pool(path, v)
+	p.script(path, "quorum_up", v.Notify.Up)
+	p.script(path, "quorum_down", v.Notify.Down)
 	seen := map[netip.AddrPort]bool{}
 	for _, r := range v.RealServers {
 		p.server(v, r)
@@ -112,6 +114,8 @@ func (p *problems) serverItself(v VirtualServer, r RealServer) {
 	const path = "" // see below
 	method := v.MethodOf(r)
 	p.addIf(path, hostProblem(r.Addr))
+	p.script(path, "notify_up", r.Notify.Up)
+	p.script(path, "notify_down", r.Notify.Down)
 	if r.Method != "" && !slices.Contains(Methods, r.Method) {
 		p.add(path, "forwarding method %q is unknown: there are %s", r.Method, joined(Methods))
 	}

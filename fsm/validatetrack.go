@@ -119,15 +119,7 @@ func userProblem(s string) string {
 
 func (p *problems) notify(path string, n Notify) {
 	for _, s := range n.scripts() {
-		if s.script == nil {
-			continue
-		}
-		if bad := commandProblem(s.script.Command); bad != "" {
-			p.add(path, "%s: %s", s.keyword, bad)
-		}
-		if bad := userProblem(s.script.User); bad != "" {
-			p.add(path, "%s: %s", s.keyword, bad)
-		}
+		p.script(path, s.keyword, s.script)
 	}
 }
 

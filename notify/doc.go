@@ -14,6 +14,10 @@
 // BACKUP, which is told at the start too; STOP when the daemon ends. A state is
 // told on the director whose state it is and nowhere else.
 //
+// Real servers and pools have programs, too, and lines of all changes go into named
+// pipes ([Pipes], [Servers]), in keepalived's formats. Whose turn it is to tell of
+// servers, package tell decides.
+//
 // Called by: the daemon of a director. A script that fails is logged and not run
 // again; nothing waits for scripts, least of all the lease.
 package notify

@@ -2,6 +2,7 @@ package notify
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"strconv"
 	"sync"
@@ -44,6 +45,15 @@ type Subject struct {
 	Name     string
 	Priority int // as the last argument of notify
 	Scripts  fsm.Notify
+	Pipes    []string // that get a line of each change
+}
+
+// kind is keepalived's word for what it is.
+func (s Subject) kind() string {
+	if s.Group {
+		return "GROUP"
+	}
+	return "INSTANCE"
 }
 
 // id tells a group from a router of the same name.
@@ -65,8 +75,9 @@ type change struct {
 
 // Runner tells changes. Set may be called any time from anywhere and never waits.
 type Runner struct {
-	log *slog.Logger
-	run func(context.Context, script.Job) (int, error)
+	log   *slog.Logger
+	pipes *Pipes
+	run   func(context.Context, script.Job) (int, error)
 
 	mu     sync.Mutex
 	states map[id]State
@@ -83,8 +94,8 @@ type queue struct {
 }
 
 // New starts nothing: see [Runner.Run].
-func New(log *slog.Logger) *Runner {
-	return &Runner{log: log, run: script.Run, states: map[id]State{}, queues: map[id]*queue{}, wake: make(chan struct{}, 1)}
+func New(pipes *Pipes, log *slog.Logger) *Runner {
+	return &Runner{log: log, pipes: pipes, run: script.Run, states: map[id]State{}, queues: map[id]*queue{}, wake: make(chan struct{}, 1)}
 }
 
 // Set tells the state of a subject. Only a change counts.
@@ -99,6 +110,7 @@ func (r *Runner) Set(s Subject, state State) {
 	if state == Stop {
 		delete(r.states, k)
 	}
+	r.pipes.Write(s.Pipes, fmt.Sprintf("%s \"%s\" %s %d\n", s.kind(), s.Name, state, s.Priority))
 	if s.Scripts == (fsm.Notify{}) {
 		return
 	}
@@ -187,12 +199,8 @@ func (c change) jobs() []script.Job {
 		jobs = append(jobs, script.Job{Command: own.Command, User: own.User, Timeout: Limit})
 	}
 	if all := c.Scripts.Any; all != nil {
-		kind := "INSTANCE"
-		if c.Group {
-			kind = "GROUP"
-		}
 		jobs = append(jobs, script.Job{Command: all.Command, User: all.User, Timeout: Limit,
-			Args: []string{kind, c.Name, string(c.state), strconv.Itoa(c.Priority)}})
+			Args: []string{c.kind(), c.Name, string(c.state), strconv.Itoa(c.Priority)}})
 	}
 	return jobs
 }

@@ -54,7 +54,7 @@ func (l *ledger) want(t *testing.T, want ...string) {
 func play(t *testing.T, l *ledger, story func(r *Runner, stop func())) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		r := New(slog.New(slog.DiscardHandler))
+		r := New(NewPipes(slog.New(slog.DiscardHandler)), slog.New(slog.DiscardHandler))
 		r.run = l.run
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error, 1)

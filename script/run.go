@@ -39,7 +39,7 @@ func Run(ctx context.Context, j Job) (status int, err error) {
 	if err != nil {
 		return -1, err
 	}
-	cred, err := credential(j.User)
+	cred, err := Credential(j.User)
 	if err != nil {
 		return -1, err
 	}
@@ -75,8 +75,9 @@ func outcome(ctx context.Context, name string, cmd *exec.Cmd, err error) (int, e
 	return -1, fmt.Errorf("run %s: %w", name, err)
 }
 
-// credential is who a script runs as; nil: whoever runs us.
-func credential(name string) (*syscall.Credential, error) {
+// Credential is who a script runs as ("user", "user:group", empty: the default); nil:
+// whoever runs us.
+func Credential(name string) (*syscall.Credential, error) {
 	wanted := name
 	if name == "" {
 		name = defaultUser

@@ -19,10 +19,10 @@ func (r *Runner) Alert(n fsm.Notice) {
 	n.At, n.Node, n.Mail = time.Now().UTC().Truncate(time.Second), r.cfg.Name, true
 	r.mu.Lock()
 	for _, c := range r.table.Channels {
-		if !r.table.Hears(c, n) || n.State == "FAULT" && r.table.Globals(c.Set).NoEmailFaults {
+		if c.Kind != fsm.ChannelMail || !r.table.Hears(c, n) || n.State == "FAULT" && r.table.Globals(c.Set).NoEmailFaults {
 			continue
 		}
-		o := r.of(c.Set)
+		o := r.of(c)
 		if o.alerts = append(o.alerts, n); len(o.alerts) > alertsKept { // the mail under way keeps its own
 			o.alerts = slices.Delete(o.alerts, o.batch, o.batch+1)
 			o.lost++
@@ -33,10 +33,10 @@ func (r *Runner) Alert(n fsm.Notice) {
 }
 
 // workAlerts sends this member's own alerts until none is left.
-func (r *Runner) workAlerts(ctx context.Context, set string) {
+func (r *Runner) workAlerts(ctx context.Context, c fsm.Channel) {
 	failures := 0
 	for pause(ctx, max(Settle, backoff(failures))) {
-		m, ok := r.alertMail(set)
+		m, ok := r.alertMail(c)
 		if !ok {
 			return
 		}
@@ -46,14 +46,14 @@ func (r *Runner) workAlerts(ctx context.Context, set string) {
 		}
 		failures++
 		r.mu.Lock()
-		o := r.of(set)
+		o := r.of(c)
 		if o.err, o.errAt = err, time.Now(); err == nil || failures >= alertTries {
 			o.alerts, o.batch, o.id = slices.Clone(o.alerts[o.batch:]), 0, ""
 			failures = 0
 		}
 		r.mu.Unlock()
 		if err != nil {
-			r.cfg.Log.Warn("mail cannot be delivered", "set", set, "err", err)
+			r.cfg.Log.Warn("mail cannot be delivered", "set", c.Set, "err", err)
 		}
 	}
 }
@@ -66,11 +66,11 @@ func backoff(failures int) time.Duration {
 }
 
 // alertMail is the mail of the alerts that wait; one that failed stays as it was.
-func (r *Runner) alertMail(set string) (Mail, bool) {
+func (r *Runner) alertMail(c fsm.Channel) (Mail, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	o := r.of(set)
-	if _, ok := r.table.Channel(fsm.ChannelMail, set); !ok {
+	o := r.of(c)
+	if _, ok := r.table.Channel(c); !ok {
 		o.alerts, o.batch = nil, 0 // the settings are gone
 	}
 	if len(o.alerts) == 0 {
@@ -80,7 +80,7 @@ func (r *Runner) alertMail(set string) (Mail, bool) {
 		o.batch = len(o.alerts)
 	}
 	batch := o.alerts[:o.batch]
-	m := compose(r.table.Globals(set), batch, r.cfg.Name)
+	m := compose(r.table.Globals(c.Set), batch, r.cfg.Name)
 	if o.id == "" {
 		o.id = messageID(m.From, r.cfg.Self, time.Now().UnixNano())
 	}

@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"net"
-	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -32,8 +31,7 @@ const defaultTimeout = 30 * time.Second
 // Compose makes the mail of a channel's batch, as the member called node sends it;
 // false: nothing is left to tell. The same batch always has the same Message-ID.
 func Compose(t *fsm.Table, c fsm.Channel, node string) (Mail, bool) {
-	list, _ := t.Untold(c)
-	list = fold(slices.DeleteFunc(list, func(n fsm.Notice) bool { return n.Seq > c.Claim }))
+	list := fold(batch(t, c))
 	if len(list) == 0 {
 		return Mail{}, false
 	}
@@ -43,6 +41,12 @@ func Compose(t *fsm.Table, c fsm.Channel, node string) (Mail, bool) {
 		m.Body += fmt.Sprintf("\nUp to %d earlier events were too many to be kept: see lbcluster events.\n", lost-c.Told)
 	}
 	return m, true
+}
+
+// batch are the notices that are claimed.
+func batch(t *fsm.Table, c fsm.Channel) []fsm.Notice {
+	list, _ := t.Untold(c)
+	return slices.DeleteFunc(list, func(n fsm.Notice) bool { return n.Seq > c.Claim })
 }
 
 // fold leaves out that nobody held a router where somebody took it afterwards: a
@@ -106,33 +110,15 @@ func Headline(n fsm.Notice) string {
 		}
 		return fmt.Sprintf("VRRP %s %s - Entering %s state", what, n.Name, n.State)
 	case fsm.NoticeServer:
-		return fmt.Sprintf("Realserver %s of virtual server %s - %s", ServerText(n.Service, n.Server), ServiceText(n.Service), n.State)
+		return fmt.Sprintf("Realserver %s of virtual server %s - %s", n.Service.ServerText(n.Server), n.Service.Text(), n.State)
 	case fsm.NoticePool:
-		return fmt.Sprintf("Virtualserver %s - %s", ServiceText(n.Service), n.State)
+		return fmt.Sprintf("Virtualserver %s - %s", n.Service.Text(), n.State)
 	case fsm.NoticeMember:
 		return fmt.Sprintf("Member %s - %s", n.Name, n.State)
 	case fsm.NoticeMore:
 		return "More changes"
 	}
 	return n.Name + " - " + n.State
-}
-
-// ServiceText is a virtual server as keepalived writes it (check_data.c,
-// format_vs): "[10.0.0.1]:tcp:80", "FWM 7".
-func ServiceText(k fsm.ServiceKey) string {
-	if k.Mark != 0 {
-		return fmt.Sprintf("FWM %d", k.Mark)
-	}
-	return trio(k.Addr, k.Protocol, k.Port)
-}
-
-// ServerText is a real server of a virtual server likewise (format_rs).
-func ServerText(k fsm.ServiceKey, server netip.AddrPort) string {
-	return trio(server.Addr(), k.Protocol, server.Port())
-}
-
-func trio(a netip.Addr, p fsm.Protocol, port uint16) string {
-	return fmt.Sprintf("[%s]:%s:%d", a, cmp.Or(string(p), "none"), port)
 }
 
 func messageID(from string, parts ...any) string {

@@ -7,6 +7,9 @@
 // notices that have come together as one batch (a command in the log), sends one mail
 // ([Compose], [Send]) and records that it is told (another command).
 //
+// A batch of changes of servers is told to programs and pipes likewise ([Config.Run]),
+// without waiting for more, by one director or by each: a channel of each then.
+//
 // # What is guaranteed
 //
 // A notice that the log has taken is told, unless more than [fsm.NoticesKept] wait,
@@ -16,6 +19,9 @@
 // time, with the same Message-ID, by which mail systems know it for the same; the
 // batch of a claim never changes. A change of leader or of the teller, and a mail
 // that failed, repeat nothing that was accepted and recorded.
+//
+// The same holds for programs: those of a batch that was begun and not recorded run
+// again.
 //
 // What the log cannot take, for there is no quorum, each member tells of itself
 // ([Runner.Alert]): that it has no leader, and that its gate closed because a lease

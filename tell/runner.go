@@ -36,7 +36,10 @@ type Config struct {
 	Name    string // of this member
 	Propose func(context.Context, fsm.Command) (fsm.Result, error)
 	Send    func(context.Context, Mail) error // nil: Send
-	Log     *slog.Logger
+	// Run runs the programs of a batch of notices of servers and pools, and writes
+	// their lines; what fails it logs itself. nil: this member is no director.
+	Run func(context.Context, *fsm.Table, []fsm.Notice)
+	Log *slog.Logger
 }
 
 // Runner tells what is this member's to tell.
@@ -45,12 +48,15 @@ type Runner struct {
 
 	mu      sync.Mutex
 	table   *fsm.Table
-	changed chan struct{} // closed and replaced with each table
-	outs    map[string]*out
-	wake    chan struct{} // one slot: somebody should look again
+	changed chan struct{}        // closed and replaced with each table
+	outs    map[fsm.Channel]*out // by keyOf
+	wake    chan struct{}        // one slot: somebody should look again
 }
 
-// out is what this process knows of one set's mail.
+// keyOf is what stays the same of a channel.
+func keyOf(c fsm.Channel) fsm.Channel { return fsm.Channel{Kind: c.Kind, Set: c.Set, Of: c.Of} }
+
+// out is what this process knows of one channel.
 type out struct {
 	busy      bool   // a goroutine works on it
 	sent      uint64 // the claim whose mail was accepted; its record may be missing
@@ -71,7 +77,7 @@ func New(cfg Config) *Runner {
 	if cfg.Send == nil {
 		cfg.Send = Send
 	}
-	return &Runner{cfg: cfg, table: fsm.New(), changed: make(chan struct{}), outs: map[string]*out{}, wake: make(chan struct{}, 1)}
+	return &Runner{cfg: cfg, table: fsm.New(), changed: make(chan struct{}), outs: map[fsm.Channel]*out{}, wake: make(chan struct{}, 1)}
 }
 
 // Update hands it the latest table. It never waits.
@@ -91,12 +97,12 @@ func (r *Runner) poke() {
 	}
 }
 
-// of is the set's out; the lock is held.
-func (r *Runner) of(set string) *out {
-	o := r.outs[set]
+// of is the channel's out; the lock is held.
+func (r *Runner) of(c fsm.Channel) *out {
+	o := r.outs[keyOf(c)]
 	if o == nil {
 		o = &out{}
-		r.outs[set] = o
+		r.outs[keyOf(c)] = o
 	}
 	return o
 }
@@ -119,11 +125,11 @@ func (r *Runner) start(ctx context.Context, g *errgroup.Group) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, c := range r.table.Channels {
-		o := r.of(c.Set)
+		o := r.of(c)
 		if !o.busy && r.pending(c) {
 			o.busy = true
 			g.Go(func() error {
-				r.work(ctx, c.Set)
+				r.work(ctx, c)
 				r.mu.Lock()
 				o.busy = false
 				r.mu.Unlock()
@@ -134,7 +140,7 @@ func (r *Runner) start(ctx context.Context, g *errgroup.Group) {
 		if !o.localBusy && len(o.alerts) > 0 {
 			o.localBusy = true
 			g.Go(func() error {
-				r.workAlerts(ctx, c.Set)
+				r.workAlerts(ctx, c)
 				r.mu.Lock()
 				o.localBusy = false
 				r.mu.Unlock()
@@ -154,19 +160,19 @@ func (r *Runner) pending(c fsm.Channel) bool {
 	return c.Claim > c.Told || len(list) > 0
 }
 
-// mine is the latest table and the set's channel; false: there is nothing for this
+// mine is the latest table and the channel in it; false: there is nothing for this
 // member to tell.
-func (r *Runner) mine(set string) (*fsm.Table, fsm.Channel, bool) {
+func (r *Runner) mine(was fsm.Channel) (*fsm.Table, fsm.Channel, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	c, ok := r.table.Channel(fsm.ChannelMail, set)
+	c, ok := r.table.Channel(was)
 	return r.table, c, ok && r.pending(c)
 }
 
 // work tells batch after batch until nothing is left that is this member's to tell.
-func (r *Runner) work(ctx context.Context, set string) {
+func (r *Runner) work(ctx context.Context, channel fsm.Channel) {
 	for ctx.Err() == nil {
-		t, c, ok := r.mine(set)
+		t, c, ok := r.mine(channel)
 		if !ok {
 			return
 		}
@@ -174,14 +180,14 @@ func (r *Runner) work(ctx context.Context, set string) {
 			r.tellBatch(ctx, t, c)
 			continue
 		}
-		if !pause(ctx, Settle) {
+		if c.Kind == fsm.ChannelMail && !pause(ctx, Settle) {
 			return
 		}
-		if t, c, ok = r.mine(set); !ok || c.Claim > c.Told {
+		if t, c, ok = r.mine(channel); !ok || c.Claim > c.Told {
 			continue
 		}
 		list, _ := t.Untold(c)
-		r.propose(ctx, fsm.Tell{Kind: c.Kind, Set: set, Claim: list[min(len(list), batchMost)-1].Seq})
+		r.propose(ctx, c, fsm.Tell{Claim: list[min(len(list), batchMost)-1].Seq})
 	}
 }
 
@@ -189,11 +195,18 @@ func (r *Runner) work(ctx context.Context, set string) {
 // it.
 func (r *Runner) tellBatch(ctx context.Context, t *fsm.Table, c fsm.Channel) {
 	r.mu.Lock()
-	o := r.of(c.Set)
+	o := r.of(c)
 	sent, wait := o.sent == c.Claim, time.Until(o.next)
 	r.mu.Unlock()
-	told := fsm.Tell{Kind: c.Kind, Set: c.Set, Told: c.Claim}
-	if m, any := Compose(t, c, r.cfg.Name); any && !sent {
+	told := fsm.Tell{Told: c.Claim}
+	if c.Kind == fsm.ChannelRun {
+		if list := batch(t, c); !sent && r.cfg.Run != nil && len(list) > 0 {
+			r.cfg.Run(ctx, t, list)
+			if ctx.Err() != nil {
+				return
+			}
+		}
+	} else if m, any := Compose(t, c, r.cfg.Name); any && !sent {
 		if wait > 0 {
 			r.idle(ctx, wait)
 			return // the duty may be another's by now
@@ -214,14 +227,14 @@ func (r *Runner) tellBatch(ctx context.Context, t *fsm.Table, c fsm.Channel) {
 		o.err = nil
 	}
 	r.mu.Unlock()
-	r.propose(context.WithoutCancel(ctx), told) // it was accepted: that must not be forgotten for haste
+	r.propose(context.WithoutCancel(ctx), c, told) // it was accepted: that must not be forgotten for haste
 }
 
 // failed notes that a mail failed, passes the duty on from time to time, and says
 // why the mail is given up; "": it is not.
 func (r *Runner) failed(ctx context.Context, c fsm.Channel, err error) (gaveUp string) {
 	r.mu.Lock()
-	o := r.of(c.Set)
+	o := r.of(c)
 	o.failures++
 	if errors.Is(err, ErrRefused) {
 		o.refused++
@@ -236,7 +249,7 @@ func (r *Runner) failed(ctx context.Context, c fsm.Channel, err error) (gaveUp s
 		return err.Error()
 	}
 	if failures%passAfter == 0 {
-		r.propose(ctx, fsm.Tell{Kind: c.Kind, Set: c.Set, Pass: true})
+		r.propose(ctx, c, fsm.Tell{Pass: true})
 	}
 	return ""
 }
@@ -256,8 +269,8 @@ func (r *Runner) idle(ctx context.Context, d time.Duration) {
 }
 
 // propose proposes once, and waits until this member's table has what came of it.
-func (r *Runner) propose(ctx context.Context, w fsm.Tell) {
-	w.Member = r.cfg.Self
+func (r *Runner) propose(ctx context.Context, c fsm.Channel, w fsm.Tell) {
+	w.Kind, w.Set, w.Of, w.Member = c.Kind, c.Set, c.Of, r.cfg.Self
 	ctx, cancel := context.WithTimeout(ctx, proposeLimit)
 	defer cancel()
 	res, err := r.cfg.Propose(ctx, fsm.Command{Tell: &w})
@@ -287,7 +300,7 @@ func (r *Runner) Status() []string {
 	defer r.mu.Unlock()
 	var out []string
 	for _, c := range r.table.Channels {
-		o := r.of(c.Set)
+		o := r.of(c)
 		list, lost := r.table.Untold(c)
 		waits := len(list)
 		if o.err == nil || waits+len(o.alerts) == 0 {

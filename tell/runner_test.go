@@ -24,6 +24,7 @@ type lab struct {
 	members map[fsm.MemberID]*member
 	mails   []Mail                              // accepted
 	answer  func(by fsm.MemberID, m Mail) error // of the mail server
+	ran     []string                            // by whom, in order
 	deaf    bool                                // the log takes nothing
 }
 
@@ -93,6 +94,12 @@ func (l *lab) start(id fsm.MemberID) {
 		l.mails = append(l.mails, m)
 		l.mu.Unlock()
 		return nil
+	}, Run: func(_ context.Context, _ *fsm.Table, list []fsm.Notice) {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		for _, n := range list {
+			l.ran = append(l.ran, fmt.Sprintf("%s: %s %s", id, n.Kind, n.State))
+		}
 	}})
 	one := &member{Runner: r, ended: make(chan error, 1)}
 	one.stop = sync.OnceFunc(func() {
@@ -480,8 +487,44 @@ func TestAlertsComeFromEachMember(t *testing.T) {
 		}
 		l.members["m3"].mu.Lock()
 		defer l.members["m3"].mu.Unlock()
-		if s := l.members["m3"].outs["default"]; len(s.alerts) != alertsKept || s.lost != 400 {
+		if s := l.members["m3"].outs[fsm.Channel{Kind: fsm.ChannelMail, Set: "default"}]; len(s.alerts) != alertsKept || s.lost != 400 {
 			t.Errorf("%d alerts are kept, %d lost", len(s.alerts), s.lost)
+		}
+	})
+}
+
+// Programs run at once, in order, on one director or on each; mail does not wait for
+// them, nor they for mail.
+func TestPrograms(t *testing.T) {
+	story(t, 3, func(l *lab) {
+		l.answer = func(fsm.MemberID, Mail) error { return errors.New("refused") }
+		cfg := l.now().Config("default")
+		cfg.Services[0].Notify.Down = &fsm.Script{Command: "/x"}
+		cfg.Globals.FIFOs.LVS = &fsm.FIFO{Path: "/run/lvs"}
+		l.do(fsm.Command{Apply: &fsm.ApplySet{Set: "default", Config: cfg}})
+		want := func(lines ...string) {
+			t.Helper()
+			synctest.Wait()
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			slices.SortStableFunc(l.ran, func(a, b string) int { return strings.Compare(a[:2], b[:2]) })
+			if !slices.Equal(l.ran, lines) {
+				t.Errorf("ran %q, want %q", l.ran, lines)
+			}
+			l.ran = nil
+		}
+		l.votes(false, 0, 1)
+		want("m1: server DOWN", "m1: server DOWN", "m1: pool DOWN")
+		l.votes(true, 0)
+		want("m1: server UP", "m1: pool UP")
+		l.silent("m1", true)
+		l.votes(false, 0)
+		want("m2: server DOWN", "m2: pool DOWN")
+		l.do(fsm.Command{Settings: &fsm.SetSettings{Scripts: fsm.ScriptsEach}})
+		l.votes(true, 1)
+		want("m2: server UP", "m2: pool UP", "m3: server UP", "m3: pool UP")
+		if s := strings.Join(l.members["m2"].Status(), ""); strings.Contains(s, "scripts") {
+			t.Errorf("status %q", s)
 		}
 	})
 }

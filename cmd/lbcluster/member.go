@@ -67,7 +67,7 @@ func newMember(d *theDaemon, id cluster.Identity, settings fsm.Settings) (*membe
 		self: id.ID, main: id.Addr.Addr(), named: d.cfg.Networks, table: d.node.Table, propose: d.node.Propose,
 		look: hostAddrs, changed: make(chan struct{}, 1), log: d.log.With("part", "networks"),
 	}}
-	m.teller = tell.New(tell.Config{Self: id.ID, Name: d.cfg.Name, Propose: d.node.Propose, Log: d.log.With("part", "tell")})
+	m.teller = tell.New(tell.Config{Self: id.ID, Name: d.cfg.Name, Propose: d.node.Propose, Run: m.tellServers, Log: d.log.With("part", "tell")})
 	params, err := lease.Profile(settings.Profile)
 	if err != nil {
 		return nil, err

@@ -149,6 +149,9 @@ func (d *theDaemon) run(ctx context.Context, serve func(context.Context) error) 
 		d.stretchLease(memberCtx)
 		stopNode()
 		err := slow.Wait()
+		if m := d.part.Load(); m != nil && m.watch != nil {
+			m.watch.pipes.StopReaders()
+		}
 		stopMember(lease.ErrKeep) // the gate stays open until its deadline, the VIPs stay where they are
 		return err
 	})

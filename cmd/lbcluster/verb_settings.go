@@ -57,6 +57,11 @@ var settings = []setting{
 		func(s fsm.Settings) string { return string(cmp.Or(s.Health, fsm.HealthMajority)) },
 		func(c *fsm.SetSettings, v string) error { c.Health = fsm.HealthPolicy(v); return nil },
 	},
+	{
+		"server-scripts", "where notify_up, quorum_down and their like run, and lines of servers go: once (on one director), each (on each)",
+		func(s fsm.Settings) string { return string(cmp.Or(s.Scripts, fsm.ScriptsOnce)) },
+		func(c *fsm.SetSettings, v string) error { c.Scripts = fsm.ScriptsPolicy(v); return nil },
+	},
 }
 
 func readDelay(v string) (*fsm.Duration, error) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -18,6 +19,7 @@ import (
 type watchers struct {
 	track  *track.Runner
 	notify *notify.Runner
+	pipes  *notify.Pipes
 
 	mu     sync.Mutex
 	states map[uint64]track.State // of units that have trackers
@@ -25,7 +27,9 @@ type watchers struct {
 
 // newWatchers: changed is called when a state has changed; it must not block.
 func newWatchers(interfaces map[string]string, changed func(), log *slog.Logger) *watchers {
-	w := &watchers{notify: notify.New(log.With("part", "notify"))}
+	log = log.With("part", "notify")
+	pipes := notify.NewPipes(log)
+	w := &watchers{notify: notify.New(pipes, log), pipes: pipes}
 	w.track = track.New(track.Config{Interfaces: interfaces, Log: log.With("part", "track"), OnChange: func(states map[uint64]track.State) {
 		w.mu.Lock()
 		w.states = states
@@ -80,6 +84,9 @@ func (m *member) unfitFor(t *fsm.Table, u fsm.Unit) string {
 // tellEvery bounds how late a script hears of a change that nobody announced.
 const tellEvery = 50 * time.Millisecond
 
+// pipesEvery is each how many looks the notify pipes are brought in line.
+const pipesEvery = 10
+
 // tell lets notify scripts know this director's states, until ctx ends; then of
 // the end, unless this process only makes room for the next one.
 func (m *member) tell(ctx context.Context) error {
@@ -87,24 +94,31 @@ func (m *member) tell(ctx context.Context) error {
 	defer stop()
 	ended := make(chan error, 1)
 	go func() { ended <- m.watch.notify.Run(running) }()
+	piped := make(chan error, 1)
+	kept := func() bool { return errors.Is(context.Cause(ctx), lease.ErrKeep) }
+	go func() { piped <- m.watch.pipes.Run(running, kept) }()
 	told := map[string]notify.Subject{}
 	first := time.Now().Add(reportFirst)
-	for pause(ctx, tellEvery) {
+	for n := 0; pause(ctx, tellEvery); n++ {
 		if len(told) == 0 && m.tenure.adopting() && time.Now().Before(first) {
 			continue // a reload must not tell of BACKUP between two MASTERs
 		}
 		if _, whole := m.plane.Applied(); !whole && len(told) == 0 {
 			continue // a first look at the kernel comes before a first word
 		}
-		m.tellNow(m.d.node.Table(), told)
+		t := m.d.node.Table()
+		if n%pipesEvery == 0 {
+			m.watch.pipes.Want(pipesOf(t.Sets))
+		}
+		m.tellNow(t, told)
 	}
-	if !errors.Is(context.Cause(ctx), lease.ErrKeep) {
+	if !kept() {
 		for _, s := range told {
 			m.watch.notify.Set(s, notify.Stop)
 		}
 	}
 	stop()
-	return <-ended
+	return errors.Join(<-ended, <-piped)
 }
 
 // tellNow sets the state of each router and group; told are those of the last
@@ -130,6 +144,30 @@ func (m *member) tellNow(t *fsm.Table, told map[string]notify.Subject) {
 	}
 }
 
+// tellServers is package notify's, with this director's pipes if it has any.
+func (m *member) tellServers(ctx context.Context, t *fsm.Table, list []fsm.Notice) {
+	log := m.d.log.With("part", "notify")
+	pipes := notify.NewPipes(log)
+	if m.watch != nil {
+		pipes = m.watch.pipes
+	}
+	notify.Servers{Pipes: pipes, Log: log}.Tell(ctx, t, list)
+}
+
+// pipesOf are the notify pipes of all sets. Where two name one, the first is meant.
+func pipesOf(sets []fsm.Set) []fsm.FIFO {
+	var list []fsm.FIFO
+	for _, s := range sets {
+		f := s.Globals.FIFOs
+		for _, p := range []*fsm.FIFO{f.All, f.VRRP, f.LVS} {
+			if p != nil && !slices.ContainsFunc(list, func(o fsm.FIFO) bool { return o.Path == p.Path }) {
+				list = append(list, *p)
+			}
+		}
+	}
+	return list
+}
+
 func stillThere(t *fsm.Table, s notify.Subject) bool {
 	if s.Group {
 		for _, g := range t.Groups {
@@ -149,11 +187,13 @@ func subjects(t *fsm.Table, u fsm.Unit, w *watchers) map[string]notify.Subject {
 	score, _ := w.score(u.ID)
 	for _, id := range u.Routers {
 		r, _ := t.Router(id)
-		out["INSTANCE "+r.Name] = notify.Subject{Name: r.Name, Priority: notify.Priority(r.Priority, score), Scripts: r.Notify}
+		out["INSTANCE "+r.Name] = notify.Subject{
+			Name: r.Name, Priority: notify.Priority(r.Priority, score), Scripts: r.Notify, Pipes: t.Globals(r.Set).FIFOs.Paths(true),
+		}
 	}
 	for _, g := range t.Groups {
 		if g.ID == u.ID {
-			out["GROUP "+g.Name] = notify.Subject{Group: true, Name: g.Name, Scripts: g.Notify}
+			out["GROUP "+g.Name] = notify.Subject{Group: true, Name: g.Name, Scripts: g.Notify, Pipes: t.Globals(g.Set).FIFOs.Paths(true)}
 		}
 	}
 	return out

@@ -277,8 +277,17 @@ func fromService(f Facts, v fsm.VirtualServer) {
 	if s := v.Sorry; s != nil {
 		f[Fact{element, "sorry_server"}] = fmt.Sprintf("[%s]:%s:%d", s.Addr, v.Protocol, s.Port)
 	}
+	fromUpDown(f, element, "quorum", v.Notify)
 	for _, r := range v.RealServers {
 		fromServer(f, element, v.Method, r)
+	}
+}
+
+func fromUpDown(f Facts, element, word string, u fsm.UpDown) {
+	for field, s := range map[string]*fsm.Script{word + "_up": u.Up, word + "_down": u.Down} {
+		if s != nil {
+			f[Fact{element, field}] = command(s.Command) + ", uid:gid " + ids(s.User)
+		}
 	}
 }
 
@@ -293,6 +302,7 @@ func mask(family netip.Addr, bits uint8) string {
 
 func fromServer(f Facts, service string, method fsm.Method, r fsm.RealServer) {
 	element := fmt.Sprintf("%s > real_server %s %d", service, r.Addr, r.Port)
+	fromUpDown(f, element, "notify", r.Notify)
 	f[Fact{element, "weight"}] = fmt.Sprint(r.Weight)
 	f[Fact{element, "lb_kind"}] = methodText(cmp.Or(r.Method, method))
 	f[Fact{element, "connections"}] = fmt.Sprintf("%d -> %d", r.LowerThreshold, r.UpperThreshold)

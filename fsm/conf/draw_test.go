@@ -65,6 +65,13 @@ func drawGlobals(t *rapid.T) fsm.Globals {
 		g.NotificationEmail = append(g.NotificationEmail, fmt.Sprintf("u%d@example", i))
 	}
 	g.SMTPHelo, g.NoEmailFaults = rapid.SampledFrom([]string{"", "lb.example"}).Draw(t, "helo"), rapid.Bool().Draw(t, "no faults")
+	fifo := func(i int) *fsm.FIFO {
+		if rapid.IntRange(0, 2).Draw(t, "fifo") > 0 {
+			return nil
+		}
+		return &fsm.FIFO{Path: fmt.Sprintf("/run/f%d", i), User: rapid.SampledFrom([]string{"", "u", "u:g"}).Draw(t, "owner"), Script: drawScript(t, "reader")}
+	}
+	g.FIFOs = fsm.FIFOs{All: fifo(0), VRRP: fifo(1), LVS: fifo(2)}
 	return g
 }
 
@@ -156,13 +163,19 @@ func drawTrack(t *rapid.T) []fsm.Tracker {
 	return list
 }
 
-func drawNotify(t *rapid.T) fsm.Notify {
-	one := func(label string) *fsm.Script {
-		if !rapid.Bool().Draw(t, label) {
-			return nil
-		}
-		return &fsm.Script{Command: rapid.SampledFrom([]string{"/x", "/x y 'z z'"}).Draw(t, "command"), User: rapid.SampledFrom([]string{"", "u", "u:g"}).Draw(t, "user")}
+func drawScript(t *rapid.T, label string) *fsm.Script {
+	if !rapid.Bool().Draw(t, label) {
+		return nil
 	}
+	return &fsm.Script{Command: rapid.SampledFrom([]string{"/x", "/x y 'z z'"}).Draw(t, "command"), User: rapid.SampledFrom([]string{"", "u", "u:g"}).Draw(t, "user")}
+}
+
+func drawUpDown(t *rapid.T) fsm.UpDown {
+	return fsm.UpDown{Up: drawScript(t, "up"), Down: drawScript(t, "down")}
+}
+
+func drawNotify(t *rapid.T) fsm.Notify {
+	one := func(label string) *fsm.Script { return drawScript(t, label) }
 	return fsm.Notify{Master: one("master"), Backup: one("backup"), Fault: one("fault"), Stop: one("stop"), Any: one("any")}
 }
 
@@ -170,7 +183,7 @@ func drawService(t *rapid.T, i int) fsm.VirtualServer {
 	s := fsm.VirtualServer{
 		ServiceKey: drawKey(t, i),
 		Scheduler:  rapid.SampledFrom(fsm.Schedulers).Draw(t, "scheduler"), Method: rapid.SampledFrom(fsm.Methods).Draw(t, "method"),
-		Alert: rapid.Bool().Draw(t, "alert"),
+		Alert: rapid.Bool().Draw(t, "alert"), Notify: drawUpDown(t),
 	}
 	if rapid.Bool().Draw(t, "persistent") || s.Mark == 0 && s.Port == 0 {
 		s.Persistence = fsm.Duration(time.Duration(rapid.IntRange(1, 3600).Draw(t, "persistence")) * time.Second)
@@ -238,7 +251,7 @@ func drawKey(t *rapid.T, i int) fsm.ServiceKey {
 // address of the other family behind a tunnel.
 func drawServer(t *rapid.T, a netip.Addr, v fsm.VirtualServer) fsm.RealServer {
 	r := fsm.RealServer{Addr: a, Port: v.Port, Weight: rapid.IntRange(0, 65535).Draw(t, "weight"), Inhibit: rapid.Bool().Draw(t, "inhibit"), NoAlert: rapid.Bool().Draw(t, "no alert"),
-		Backup: len(v.RealServers) > 0 && rapid.Bool().Draw(t, "backup")}
+		Backup: len(v.RealServers) > 0 && rapid.Bool().Draw(t, "backup"), Notify: drawUpDown(t)}
 	if m := rapid.SampledFrom(fsm.Methods).Draw(t, "method"); m != v.Method && rapid.Bool().Draw(t, "own method") {
 		r.Method = m
 	}

@@ -114,6 +114,7 @@ func (w *writer) globals(cfg fsm.Config) {
 		w.unless(g.SMTPTimeout == 0, "smtp_connect_timeout", seconds(g.SMTPTimeout))
 		w.unless(g.SMTPHelo == "", "smtp_helo_name", g.SMTPHelo)
 		w.unless(!g.NoEmailFaults, "no_email_faults")
+		w.fifos(g.FIFOs)
 		w.unless(g.RouterID == "", "router_id", g.RouterID)
 		w.unless(!g.SkipCheckAdvAddr, "vrrp_skip_check_adv_addr")
 		w.skipAdvAddr = g.SkipCheckAdvAddr

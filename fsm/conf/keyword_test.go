@@ -44,6 +44,15 @@ func TestKeywords(t *testing.T) {
 		{globalWith("smtp_server mail.example"), func(c fsm.Config) any { return c.Globals.SMTPServer }, "mail.example"},
 		{globalWith("smtp_server 127.0.0.1 2525"), func(c fsm.Config) any { return c.Globals.SMTPServer }, "127.0.0.1:2525"},
 		{globalWith("smtp_helo_name lb.example"), func(c fsm.Config) any { return c.Globals.SMTPHelo }, "lb.example"},
+		{globalWith("notify_fifo /run/a root"), func(c fsm.Config) any { return *c.Globals.FIFOs.All }, "{/run/a root <nil>}"},
+		{globalWith("lvs_notify_fifo_script \"/bin/x y\" u g\nlvs_notify_fifo /run/l"), func(c fsm.Config) any {
+			return c.Globals.FIFOs.LVS.Path + c.Globals.FIFOs.LVS.Script.Command + c.Globals.FIFOs.LVS.Script.User
+		}, "/run/l/bin/x yu:g"},
+		{globalWith("script_user nobody\nvrrp_notify_fifo /run/v"), func(c fsm.Config) any { return *c.Globals.FIFOs.VRRP }, "{/run/v nobody <nil>}"},
+		{serviceWith("quorum_up \"/bin/up a\"\nquorum_down /bin/down u"), func(c fsm.Config) any { return fmt.Sprint(*c.Services[0].Notify.Up, *c.Services[0].Notify.Down) }, "{/bin/up a } {/bin/down u}"},
+		{serverWith("notify_up /bin/up\nnotify_down \"/bin/down 'x y'\""), func(c fsm.Config) any {
+			return fmt.Sprint(*c.Services[0].RealServers[0].Notify.Up, *c.Services[0].RealServers[0].Notify.Down)
+		}, "{/bin/up } {/bin/down 'x y' }"},
 		{globalWith("no_email_faults"), func(c fsm.Config) any { return c.Globals.NoEmailFaults }, true},
 		{globalWith("smtp_connect_timeout 30"), func(c fsm.Config) any { return c.Globals.SMTPTimeout }, "30s"},
 		{globalWith("vrrp_skip_check_adv_addr"), func(c fsm.Config) any { return c.Globals.SkipCheckAdvAddr }, true},
@@ -279,7 +288,7 @@ func TestErrors(t *testing.T) {
 		{serviceWith("sorry_server 10.0.0.100 80"), 6, "sorry_server", "is the virtual server's"},
 		{serviceWith("sorry_server_inhibit"), 6, "sorry_server_inhibit", "before sorry_server"},
 		{serviceWith("quorum 0"), 6, "quorum", "not a whole number from 1"},
-		{serviceWith("quorum_up /bin/true"), 6, "quorum_up", "not supported yet"},
+		{globalWith("startup_script /bin/true"), 2, "startup_script", "ExecStartPre"},
 		{serviceWith("weight -1"), 6, "weight", "from 0 to 65535"},
 		{serviceWith("real_server 10.0.0.2 80 {\n}"), 8, "real_server", "twice"},
 		{serviceWith("") + serviceWith(""), 12, "virtual_server", "twice"},
@@ -309,7 +318,7 @@ func TestErrors(t *testing.T) {
 		{serverWith("lb_kind tun"), 7, "lb_kind", "DR, TUN or NAT"},
 		{serverWith("FILE_CHECK {\ntrack_file f\n}"), 7, "FILE_CHECK", "not supported yet"},
 		{serverWith("HTTP_GETT {\nurl {\npath /\n}\n}"), 7, "HTTP_GETT", "unknown keyword in real_server"},
-		{serverWith("notify_down \"/bin/x y\""), 7, "notify_down", "not supported yet"},
+		{serverWith("FILE_CHECK {\n}"), 7, "FILE_CHECK", "not supported yet"},
 		{serverWith("lb_algo rr"), 7, "lb_algo", "belongs in virtual_server"},
 		{serverWith("delay_loop 5 {\n}"), 7, "delay_loop", "takes no block"},
 

@@ -53,8 +53,7 @@ var globalOmissions = []omission{
 	{words: "vrrp_owner_ignore_adverts vrrp_notify_priority_changes log_unknown_vrids",
 		why: "how adverts of others are answered is not chosen by the file; they are counted and shown in lbcluster status"},
 	{words: "vrrp_delay_after_boot", why: "a director that starts takes nothing from another: it waits for a lease"},
-	{words: "notify_fifo notify_fifo_script vrrp_notify_fifo vrrp_notify_fifo_script lvs_notify_fifo lvs_notify_fifo_script fifo_write_vrrp_states_on_reload", traffic: true,
-		why: "there are no notify pipes; the nearest are notify_master, notify_backup and notify of an instance or group, and lbcluster events --follow"},
+	{words: "fifo_write_vrrp_states_on_reload", why: "a reload changes no state, and lines are written when a state changes"},
 	{words: "startup_script shutdown_script startup_script_timeout shutdown_script_timeout", traffic: true,
 		why: "the daemon runs no programs at its start and stop; the nearest are ExecStartPre and ExecStopPost of its systemd unit"},
 	{words: "no_checker_emails email_faults", why: "smtp_alert, smtp_alert_checker and no_email_faults say which mail is sent"},
@@ -99,7 +98,6 @@ var routerOmissions = []omission{
 }
 
 var serviceOmissions = []omission{
-	{words: "quorum_up quorum_down notify_up notify_down", traffic: true, why: "not supported yet: no program runs when a server changes; lbcluster events --follow tells"},
 	{words: "omega", why: "the services stay when a daemon stops, and nothing is notified then"},
 	{words: "ha_suspend", harmless: "off", why: "every director checks, so that any can take over; what they agree on counts"},
 	{words: "snmp_name hashed", why: "there is no SNMP, and services are found by their addresses"},

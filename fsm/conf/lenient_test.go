@@ -29,7 +29,7 @@ func TestLenient(t *testing.T) {
 		{"no {", "vrrp_instance V\n" + strings.TrimPrefix(routerWith(""), "vrrp_instance V {\n"), "f:1:1: vrrp_instance: needs a block: { is missing; the block begins on the next line"},
 		{"two {", "vrrp_instance V {\n{\n" + strings.TrimPrefix(routerWith(""), "vrrp_instance V {\n"), "f:2:1: {: there is no keyword before this {; it is ignored"},
 		{"missing file", "include none\n" + routerWith(""), "f:1:9: include: cannot read none: file does not exist; it is left out"},
-		{"what the table can't hold", serviceWith("quorum_up /bin/true"), "f:6:1: quorum_up: left out, which changes what the file does: "},
+		{"what the table can't hold", globalWith("startup_script /bin/true"), "f:2:1: startup_script: left out, which changes what the file does: "},
 		{"what peers would see", routerWith("use_ipvlan"), "f:5:1: use_ipvlan: left out, which changes what the file does: "},
 		{"a quote", routerWith("notify \"a"), "f:5:8: notify: the quote is not closed on this line; what follows it is ignored"},
 		{"a long line", routerWith("# " + strings.Repeat("x", 1020) + " # y"), "it is cut into lines of 1023"},

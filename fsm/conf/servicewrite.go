@@ -72,6 +72,8 @@ func (w *writer) service(s fsm.VirtualServer, name []string) {
 		}
 		w.pool(s)
 		w.unless(!s.Alert, "smtp_alert")
+		w.script("quorum_up", s.Notify.Up)
+		w.script("quorum_down", s.Notify.Down)
 		for _, r := range s.RealServers {
 			w.server(r)
 		}
@@ -95,6 +97,8 @@ func (w *writer) server(r fsm.RealServer) {
 		w.unless(r.LowerThreshold == 0, "lthreshold", fmt.Sprint(r.LowerThreshold))
 		w.unless(!r.Inhibit, "inhibit_on_failure")
 		w.unless(!r.NoAlert, "smtp_alert", "no")
+		w.script("notify_up", r.Notify.Up)
+		w.script("notify_down", r.Notify.Down)
 		for _, c := range r.Checks {
 			w.check(c, netip.AddrPortFrom(r.Addr, r.Port))
 		}

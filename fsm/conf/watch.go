@@ -278,15 +278,20 @@ func (b *builder) unused() {
 }
 
 // notifyRules are the rules of the notify_* keywords of whatever to returns.
+// scriptRule reads a program with its user and group.
+func scriptRule(to func(*builder) **fsm.Script) rule {
+	return rule{min: 1, max: 3, do: func(b *builder, n *node) {
+		if strings.TrimSpace(n.args[0]) == "" {
+			b.problem(n.pos, n.word, "names no program")
+			return
+		}
+		*to(b) = &fsm.Script{Command: n.args[0], User: strings.Join(n.args[1:], ":")}
+	}}
+}
+
 func notifyRules(to func(*builder) *fsm.Notify) map[string]rule {
 	one := func(which func(*fsm.Notify) **fsm.Script) rule {
-		return rule{min: 1, max: 3, do: func(b *builder, n *node) {
-			if strings.TrimSpace(n.args[0]) == "" {
-				b.problem(n.pos, n.word, "names no program")
-				return
-			}
-			*which(to(b)) = &fsm.Script{Command: n.args[0], User: strings.Join(n.args[1:], ":")}
-		}}
+		return scriptRule(func(b *builder) **fsm.Script { return which(to(b)) })
 	}
 	return map[string]rule{
 		"notify_master": one(func(n *fsm.Notify) **fsm.Script { return &n.Master }),
@@ -320,6 +325,7 @@ func (b *builder) users() {
 	for _, g := range b.groups {
 		set(&g.Notify)
 	}
+	b.upDownUsers()
 }
 
 // groupDraft is a vrrp_sync_group.

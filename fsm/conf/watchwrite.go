@@ -117,15 +117,19 @@ func (w *writer) notify(n fsm.Notify) {
 	}{
 		{"notify_master", n.Master}, {"notify_backup", n.Backup}, {"notify_fault", n.Fault}, {"notify_stop", n.Stop}, {"notify", n.Any},
 	} {
-		if s.script == nil {
-			continue
-		}
-		words := []string{s.keyword, s.script.Command}
-		if s.script.User != "" {
-			words = append(words, strings.SplitN(s.script.User, ":", 2)...)
-		}
-		w.line(words...)
+		w.script(s.keyword, s.script)
 	}
+}
+
+func (w *writer) script(keyword string, s *fsm.Script) {
+	if s == nil {
+		return
+	}
+	words := []string{keyword, s.Command}
+	if s.User != "" {
+		words = append(words, strings.SplitN(s.User, ":", 2)...)
+	}
+	w.line(words...)
 }
 
 // group writes a sync group; weights within it need a word to count.
@@ -238,24 +242,13 @@ func (n *yamlNotify) read() fsm.Notify {
 	if n == nil {
 		return fsm.Notify{}
 	}
-	one := func(s *yamlScript) *fsm.Script {
-		if s == nil {
-			return nil
-		}
-		return &fsm.Script{Command: s.Command, User: s.User}
-	}
-	return fsm.Notify{Master: one(n.Master), Backup: one(n.Backup), Fault: one(n.Fault), Stop: one(n.Stop), Any: one(n.Any)}
+	return fsm.Notify{Master: n.Master.read(), Backup: n.Backup.read(), Fault: n.Fault.read(), Stop: n.Stop.read(), Any: n.Any.read()}
 }
 
 func notifyToYAML(n fsm.Notify) *yamlNotify {
 	if n == (fsm.Notify{}) {
 		return nil
 	}
-	one := func(s *fsm.Script) *yamlScript {
-		if s == nil {
-			return nil
-		}
-		return &yamlScript{s.Command, s.User}
-	}
+	one := scriptToYAML
 	return &yamlNotify{Master: one(n.Master), Backup: one(n.Backup), Fault: one(n.Fault), Stop: one(n.Stop), Any: one(n.Any)}
 }

@@ -31,9 +31,14 @@ type (
 		SMTPTimeout       string   `yaml:"smtp_connect_timeout,omitempty"`
 		SMTPHelo          string   `yaml:"smtp_helo_name,omitempty"`
 		NoEmailFaults     bool     `yaml:"no_email_faults,omitempty"`
-		SkipCheckAdvAddr  bool     `yaml:"vrrp_skip_check_adv_addr,omitempty"`
-		GARPInterval      string   `yaml:"vrrp_garp_interval,omitempty"`
-		GNAInterval       string   `yaml:"vrrp_gna_interval,omitempty"`
+
+		NotifyFIFO *yamlFIFO `yaml:"notify_fifo,omitempty"`
+		VRRPFIFO   *yamlFIFO `yaml:"vrrp_notify_fifo,omitempty"`
+		LVSFIFO    *yamlFIFO `yaml:"lvs_notify_fifo,omitempty"`
+
+		SkipCheckAdvAddr bool   `yaml:"vrrp_skip_check_adv_addr,omitempty"`
+		GARPInterval     string `yaml:"vrrp_garp_interval,omitempty"`
+		GNAInterval      string `yaml:"vrrp_gna_interval,omitempty"`
 
 		IPVS *yamlIPVS `yaml:"ipvs,omitempty"`
 	}
@@ -80,6 +85,8 @@ type (
 		Sorry             *yamlSorry   `yaml:"sorry_server,omitempty"`
 		Panic             uint8        `yaml:"panic_threshold,omitempty"` // percent; 0: never
 		Alert             *bool        `yaml:"smtp_alert,omitempty"`      // true, with mail settings
+		QuorumUp          *yamlScript  `yaml:"quorum_up,omitempty"`
+		QuorumDown        *yamlScript  `yaml:"quorum_down,omitempty"`
 		RealServers       []yamlServer `yaml:"real_servers"`
 	}
 	yamlMatch struct {
@@ -96,6 +103,8 @@ type (
 		Inhibit        bool        `yaml:"inhibit,omitempty"`
 		Backup         bool        `yaml:"backup,omitempty"`     // serves while too few others are up
 		Alert          *bool       `yaml:"smtp_alert,omitempty"` // true
+		NotifyUp       *yamlScript `yaml:"notify_up,omitempty"`
+		NotifyDown     *yamlScript `yaml:"notify_down,omitempty"`
 		Checks         []yamlCheck `yaml:"checks,omitempty"`
 	}
 	yamlCheck struct {

@@ -36,6 +36,7 @@ func (y *yamlReader) convert(f yamlFile) {
 	if g := f.Globals; g != nil {
 		y.cfg.Globals = fsm.Globals{
 			RouterID: g.RouterID, NotificationEmail: g.NotificationEmail, EmailFrom: g.EmailFrom,
+			FIFOs:    fsm.FIFOs{All: g.NotifyFIFO.read(), VRRP: g.VRRPFIFO.read(), LVS: g.LVSFIFO.read()},
 			SMTPHelo: g.SMTPHelo, NoEmailFaults: g.NoEmailFaults,
 			SMTPServer: g.SMTPServer, SMTPTimeout: y.duration("globals.smtp_connect_timeout", g.SMTPTimeout, 0),
 			SkipCheckAdvAddr: g.SkipCheckAdvAddr,

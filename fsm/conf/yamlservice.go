@@ -75,6 +75,7 @@ func (y *yamlReader) service(path string, s yamlService) fsm.VirtualServer {
 		out.Quorum = 0
 	}
 	out.Panic = s.Panic
+	out.Notify = fsm.UpDown{Up: s.QuorumUp.read(), Down: s.QuorumDown.read()}
 	out.Sorry = y.sorry(path+".sorry_server", s.Sorry, out)
 	for i, r := range s.RealServers {
 		out.RealServers = append(out.RealServers, y.server(fmt.Sprintf("%s.real_servers[%d]", path, i), r, out))
@@ -141,6 +142,7 @@ func (y *yamlReader) server(path string, s yamlServer, v fsm.VirtualServer) fsm.
 	out := fsm.RealServer{
 		Addr: at.Addr(), Port: at.Port(), Method: fsm.Method(s.Method), Weight: y.bounded(path+".weight", s.Weight, 1, 0, 65535),
 		UpperThreshold: s.UpperThreshold, LowerThreshold: s.LowerThreshold, Inhibit: s.Inhibit, Backup: s.Backup,
+		Notify: fsm.UpDown{Up: s.NotifyUp.read(), Down: s.NotifyDown.read()},
 	}
 	if s.Method != "" {
 		y.required(path, "method", s.Method, yamlMethods...)

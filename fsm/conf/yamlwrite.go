@@ -48,11 +48,12 @@ func optional(d fsm.Duration) string {
 func globalsToYAML(g fsm.Globals) *yamlGlobals {
 	y := yamlGlobals{
 		RouterID: g.RouterID, NotificationEmail: g.NotificationEmail, EmailFrom: g.EmailFrom,
-		SMTPServer: g.SMTPServer, SMTPTimeout: optional(g.SMTPTimeout), SMTPHelo: g.SMTPHelo, NoEmailFaults: g.NoEmailFaults, SkipCheckAdvAddr: g.SkipCheckAdvAddr,
+		SMTPServer: g.SMTPServer, SMTPTimeout: optional(g.SMTPTimeout), NotifyFIFO: fifoToYAML(g.FIFOs.All), VRRPFIFO: fifoToYAML(g.FIFOs.VRRP), LVSFIFO: fifoToYAML(g.FIFOs.LVS),
+		SMTPHelo: g.SMTPHelo, NoEmailFaults: g.NoEmailFaults, SkipCheckAdvAddr: g.SkipCheckAdvAddr,
 		GARPInterval: optional(g.GARPInterval), GNAInterval: optional(g.GNAInterval),
 		IPVS: ipvsToYAML(g.IPVS),
 	}
-	if y.IPVS == nil && len(g.NotificationEmail) == 0 && !g.NoEmailFaults && g.RouterID+g.SMTPHelo+g.EmailFrom+y.SMTPServer+y.SMTPTimeout+y.GARPInterval+y.GNAInterval == "" && !g.SkipCheckAdvAddr {
+	if y.IPVS == nil && g.FIFOs == (fsm.FIFOs{}) && len(g.NotificationEmail) == 0 && !g.NoEmailFaults && g.RouterID+g.SMTPHelo+g.EmailFrom+y.SMTPServer+y.SMTPTimeout+y.GARPInterval+y.GNAInterval == "" && !g.SkipCheckAdvAddr {
 		return nil
 	}
 	return &y
@@ -83,6 +84,7 @@ func serviceToYAML(s fsm.VirtualServer) yamlService {
 		Protocol: string(s.Protocol), Method: string(s.Method), Scheduler: s.Scheduler, Persistence: optional(s.Persistence),
 		PersistenceEngine: s.PersistenceEngine, Group: s.Group,
 		HashPort: s.HashPort, HashFallback: s.HashFallback, OnePacket: s.OnePacket,
+		QuorumUp: scriptToYAML(s.Notify.Up), QuorumDown: scriptToYAML(s.Notify.Down),
 		Quorum: s.Quorum, Hysteresis: s.Hysteresis, Sorry: sorryToYAML(s), Panic: s.Panic,
 	}
 	if s.Mark != 0 {
@@ -110,6 +112,7 @@ func serverToYAML(v fsm.VirtualServer, r fsm.RealServer) yamlServer {
 	y := yamlServer{
 		Address: address, Method: string(r.Method), Weight: ptr(r.Weight), UpperThreshold: r.UpperThreshold,
 		LowerThreshold: r.LowerThreshold, Inhibit: r.Inhibit, Backup: r.Backup,
+		NotifyUp: scriptToYAML(r.Notify.Up), NotifyDown: scriptToYAML(r.Notify.Down),
 	}
 	for _, c := range r.Checks {
 		check := yamlCheck{
