@@ -21,6 +21,7 @@ type steward struct {
 	s      *session
 	undo   countdown // of run alone
 	drains drains    // likewise
+	ramps  ramps     // likewise
 
 	mu      sync.Mutex
 	term    uint64 // of the leadership in which it settled
@@ -53,6 +54,7 @@ func (w *steward) run(ctx context.Context) error {
 		t, tableChanged := w.s.n.board.latest()
 		w.undo.look(t, time.Now()) // whoever leads or not: who leads when it ends has counted, too
 		w.drains.look(t, time.Now())
+		w.ramps.look(t, time.Now())
 		did, err := w.step(ctx)
 		if err != nil && ctx.Err() == nil {
 			w.s.log.Warn("a change of the members did not work; trying again", "error", err)
@@ -93,6 +95,9 @@ func (w *steward) step(ctx context.Context) (did bool, err error) {
 	}
 	if o, over := w.drains.over(t, time.Now()); over {
 		return true, w.endDrain(ctx, o)
+	}
+	if steps := w.ramps.over(t, time.Now()); len(steps) > 0 {
+		return true, w.goOn(ctx, steps)
 	}
 	v := w.look(inst, t)
 	c := nextChange(v)

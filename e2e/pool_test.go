@@ -141,6 +141,55 @@ func TestBackupsServe(t *testing.T) {
 	e.wantNoOverlap(t)
 }
 
+// A server that has come up gets its weight step by step, on all directors alike.
+func TestSlowStart(t *testing.T) {
+	lab.Need(t)
+	s := site.New(t, 3)
+	s.Form()
+	e := open(s)
+	conf := strings.ReplaceAll(strings.ReplaceAll(poolConf, "%POOL%", ""), "weight 2", "weight 10")
+	e.applied(t, poolRouter+conf)
+	yaml := e.Dirs[0].MustRun("lbcluster", "export", "--format", "yaml")
+	slow := strings.Replace(yaml, "scheduler: rr\n", "scheduler: rr\n    slow_start: 10s\n", 1)
+	if slow == yaml {
+		t.Fatalf("no scheduler in\n%s", yaml)
+	}
+	e.Dirs[0].WriteFile("/etc/slow.yaml", slow)
+	e.ordered(t, "apply", "-f", "/etc/slow.yaml", "--yes")
+	s.AwaitOwner()
+	e.wantServers(t, "both are up", "172.25.88.2:80", "172.25.88.3:80")
+	if rules := e.Rules(e.Dirs[0]); !strings.Contains(rules, "-r 172.25.88.2:80 -g -w 10") {
+		t.Errorf("up from the beginning:\n%s", rules)
+	}
+	e.stopped(t, s.Web1)
+	e.wantServers(t, "one is down", "172.25.88.3:80")
+	s.Web1.StartNginx()
+	seen := map[*lab.Host][]string{}
+	e.await("it has its whole weight on all directors", 40*time.Second, func() bool {
+		done := 0
+		for _, h := range e.Dirs {
+			_, rest, there := strings.Cut(e.Rules(h), "-r 172.25.88.2:80 -g -w ")
+			if !there {
+				continue
+			}
+			weight := strings.Fields(rest)[0]
+			if all := seen[h]; len(all) == 0 || all[len(all)-1] != weight {
+				seen[h] = append(all, weight)
+			}
+			if weight == "10" {
+				done++
+			}
+		}
+		return done == len(e.Dirs)
+	})
+	for _, h := range e.Dirs {
+		if got := strings.Join(seen[h], " "); got != "2 4 6 8 10" {
+			t.Errorf("%s had the weights %s", h.Name, got)
+		}
+	}
+	e.wantNoOverlap(t)
+}
+
 func (e *eyes) stopped(t *testing.T, web *lab.Host) {
 	t.Helper()
 	if err := web.Nginx().Stop(); err != nil {

@@ -138,6 +138,8 @@ func (e *edit) run() error {
 		return e.confirm(*c.Confirm)
 	case c.Undo != nil:
 		return e.undo(*c.Undo)
+	case c.Ramp != nil:
+		return e.ramp(*c.Ramp)
 	case c.Tell != nil:
 		return e.tell(*c.Tell)
 	}
@@ -217,7 +219,7 @@ func (c Command) readable() error {
 	for _, there := range []bool{
 		c.Found != nil, c.Enrol != nil, c.Member != nil, c.Remove != nil, c.AddToken != nil,
 		c.Apply != nil, c.Votes != nil, c.Override != nil, c.Settings != nil, c.Ownership != nil,
-		c.Move != nil, c.Confirm != nil, c.Undo != nil, c.Tell != nil,
+		c.Move != nil, c.Confirm != nil, c.Undo != nil, c.Ramp != nil, c.Tell != nil,
 	} {
 		if there {
 			bodies++

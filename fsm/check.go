@@ -191,6 +191,7 @@ func (c *checker) checkVotes() {
 		c.must(x.has(target), "health of %q, which is no target", target)
 		c.must(h.Since > 0 && h.Since <= t.Revision, "health of %q since revision %d", target, h.Since)
 		c.must(isClean(h.Detail, maxDetail), "health of %q is not clean", target)
+		c.must(h.Step >= 0 && h.Step < RampSteps && (h.Step == 0 || !h.Down), "health of %q is at step %d", target, h.Step)
 		c.must(h.Weighs == (Weighing{}) || !h.Down && h.Weighs.valid(), "health of %q has a weight of %v", target, h.Weighs)
 	}
 	c.must(t.idx == nil || slices.EqualFunc(t.idx.targets, x.targets, sameTarget) && slices.EqualFunc(t.idx.of, x.of, slices.Equal), "the index is stale")

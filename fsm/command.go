@@ -35,6 +35,7 @@ type Command struct {
 	Move      *Move        `json:"move,omitempty"`    // since version 2
 	Confirm   *Confirm     `json:"confirm,omitempty"` // since version 3
 	Undo      *Undo        `json:"undo,omitempty"`    // since version 3
+	Ramp      *Ramp        `json:"ramp,omitempty"`    // since version 3
 	Tell      *Tell        `json:"tell,omitempty"`    // since version 3
 }
 

@@ -74,7 +74,7 @@ func (v VirtualServer) asV2() bool {
 			return false
 		}
 	}
-	return v.Panic == 0 && !v.Alert && v.Notify == (UpDown{}) && v.Quorum == 0 && v.Hysteresis == 0 && v.Sorry == nil && v.Mark == 0 && (v.Protocol == TCP || v.Protocol == UDP) && v.Method == DirectRouting &&
+	return v.Panic == 0 && v.SlowStart == 0 && !v.Alert && v.Notify == (UpDown{}) && v.Quorum == 0 && v.Hysteresis == 0 && v.Sorry == nil && v.Mark == 0 && (v.Protocol == TCP || v.Protocol == UDP) && v.Method == DirectRouting &&
 		!v.OnePacket && !v.HashPort && !v.HashFallback && v.PersistenceEngine == "" && v.Group == "" && len(v.Matches) == 0
 }
 

@@ -231,6 +231,7 @@ func serviceFields(v VirtualServer) []field {
 	l.number("quorum", uint64(v.Quorum))
 	l.number("hysteresis", uint64(v.Hysteresis))
 	l.number("panic_threshold", uint64(v.Panic))
+	l.delay("slow_start", v.SlowStart)
 	l.flag("smtp_alert", v.Alert)
 	l.upDown("quorum", v.Notify)
 	if s := v.Sorry; s != nil {

@@ -68,7 +68,11 @@ func (t *Table) effective(v VirtualServer, targets []Target, hands byHand, short
 	}
 	panics := t.panics(v, targets)
 	for i, r := range v.RealServers {
-		weight, there := effective(r, hands.on(v.ServiceKey, r.AddrPort()), t.Health[targets[i]].but(panics))
+		o, h := hands.on(v.ServiceKey, r.AddrPort()), t.Health[targets[i]].but(panics)
+		weight, there := effective(r, o, h)
+		if o.Weight == nil {
+			weight = v.slowly(weight, h)
+		}
 		if r.Backup && !short {
 			weight = 0
 		}
@@ -153,6 +157,11 @@ func (t *Table) ServerStates(key ServiceKey) []ServerState {
 		}
 		if panics && s.Health.Down {
 			s.Why += fmt.Sprintf("; taken as up all the same: %d %% of the pool or more are down", v.Panic)
+		}
+		if full := s.Effective; o.Weight == nil {
+			if s.Effective = v.slowly(full, s.Health); v.SlowStart > 0 && s.Health.Step > 0 && full > 0 {
+				s.Why += s.Health.whySlow()
+			}
 		}
 		s.Backup = r.Backup
 		switch {

@@ -9,7 +9,7 @@ func (v VirtualServer) equal(o VirtualServer) bool {
 
 // equalHead is equal without the real servers.
 func (v VirtualServer) equalHead(o VirtualServer) bool {
-	return v.ServiceKey == o.ServiceKey && v.Panic == o.Panic && v.Alert == o.Alert && v.Notify.equal(o.Notify) && v.Scheduler == o.Scheduler && v.Method == o.Method &&
+	return v.ServiceKey == o.ServiceKey && v.Panic == o.Panic && v.SlowStart == o.SlowStart && v.Alert == o.Alert && v.Notify.equal(o.Notify) && v.Scheduler == o.Scheduler && v.Method == o.Method &&
 		v.Persistence == o.Persistence && v.PersistenceMask == o.PersistenceMask && v.PersistenceEngine == o.PersistenceEngine &&
 		v.OnePacket == o.OnePacket && v.HashPort == o.HashPort && v.HashFallback == o.HashFallback &&
 		v.Quorum == o.Quorum && v.Hysteresis == o.Hysteresis && (v.Sorry == o.Sorry || v.Sorry != nil && o.Sorry != nil && *v.Sorry == *o.Sorry) &&

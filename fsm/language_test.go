@@ -137,6 +137,15 @@ func (s *story) command(a args, lines []string) Command {
 			s.t.Fatalf("no revision %s", a.word(0))
 		}
 		c.Apply = &ApplySet{Set: old.Set, Config: old.Config, Why: "rollback to revision " + a.word(0)}
+	case "ramp": // ramp STEP SINCE ADDR:PORT...
+		c.Ramp = &Ramp{}
+		for _, word := range a.words[2:] {
+			for _, info := range s.table.Targets() {
+				if info.Server == parseAddrPort(word) {
+					c.Ramp.Steps = append(c.Ramp.Steps, RampStep{info.Target, Revision(a.atoi(1)), a.atoi(0)})
+				}
+			}
+		}
 	case "confirm":
 		c.Confirm = &Confirm{Revision: Revision(a.atoi(0))}
 	case "undo":
@@ -371,6 +380,7 @@ func (a args) service() VirtualServer {
 	v.PersistenceEngine, v.Group = a.keys["engine"], a.keys["group"]
 	v.OnePacket, v.HashPort, v.HashFallback = a.keys["ops"] == "yes", a.keys["hash_port"] == "yes", a.keys["hash_fallback"] == "yes"
 	v.Panic = uint8(a.number("panic", 0))
+	v.SlowStart = a.delay("slow", 0)
 	v.Quorum, v.Hysteresis = uint32(a.number("quorum", 0)), uint32(a.number("hysteresis", 0))
 	if sorry := a.keys["sorry"]; sorry != "" {
 		at := parseAddrPort(sorry)

@@ -198,6 +198,9 @@ func (p *problems) pool(path string, v VirtualServer) {
 	if len(v.RealServers) > 0 && !slices.ContainsFunc(v.RealServers, func(r RealServer) bool { return !r.Backup }) {
 		p.add(path, "all its real servers are backups: one at least must not be")
 	}
+	if v.SlowStart != 0 && (v.SlowStart.D() < leastSlowStart || v.SlowStart.D() > mostSlowStart) {
+		p.add(path, "slow_start %v is not within %v to %v", v.SlowStart, Duration(leastSlowStart), Duration(mostSlowStart))
+	}
 	if v.Panic > 99 {
 		p.add(path, "panic_threshold %d is not within 1 to 99 percent", v.Panic)
 	}

@@ -72,6 +72,9 @@ func drawService(t *rapid.T) VirtualServer {
 	if v.Quorum = uint32(rapid.IntRange(0, 4).Draw(t, "quorum")); v.Quorum > 1 {
 		v.Hysteresis = uint32(rapid.IntRange(0, int(v.Quorum)-1).Draw(t, "hysteresis"))
 	}
+	if rapid.Bool().Draw(t, "slowly") {
+		v.SlowStart = Duration(time.Minute)
+	}
 	if rapid.Bool().Draw(t, "sorry") {
 		v.Sorry = &SorryServer{Addr: addr4(9), Port: v.Port, Inhibit: rapid.Bool().Draw(t, "sorry inhibit")}
 	}
@@ -273,10 +276,16 @@ func drawCommand(t *rapid.T, table *Table) Command {
 	switch rapid.SampledFrom([]string{
 		"found", "enrol", "enrol", "enrol", "member", "member", "member", "remove", "token", "apply", "apply", "apply",
 		"votes", "votes", "votes", "votes", "override", "override", "settings", "owner", "owner", "move", "move",
-		"confirm", "undo", "tell", "tell", "tell",
+		"confirm", "undo", "ramp", "ramp", "tell", "tell", "tell",
 	}).Draw(t, "command") {
 	case "tell":
 		c.Tell = drawTell(t, table)
+	case "ramp":
+		c.Ramp = &Ramp{}
+		for _, info := range table.Targets() {
+			h := table.Health[info.Target]
+			c.Ramp.Steps = append(c.Ramp.Steps, RampStep{info.Target, h.Since, h.Step + rapid.IntRange(0, 2).Draw(t, "by")})
+		}
 	case "found":
 		c.Found = &Found{Cluster: "lab", Name: "dir0", Addr: netip.AddrPortFrom(addr4(200), 7946)}
 	case "enrol":

@@ -48,12 +48,12 @@ func (t *Table) touchedByPools(before *Table, touched map[ServiceKey]bool) {
 func (t *Table) touchedByHealth(before *Table, touched map[ServiceKey]bool) {
 	turned := map[Target]bool{}
 	for target, h := range t.Health {
-		if was := before.Health[target]; h.Down != was.Down || h.Weighs != was.Weighs {
+		if h.inKernel() != before.Health[target].inKernel() {
 			turned[target] = true
 		}
 	}
 	for target, h := range before.Health {
-		if is := t.Health[target]; h.Down != is.Down || h.Weighs != is.Weighs {
+		if h.inKernel() != t.Health[target].inKernel() {
 			turned[target] = true
 		}
 	}

@@ -224,6 +224,9 @@ type VirtualServer struct {
 	// are down, of four at least, all are taken as up, for then it is rather the checks
 	// that are wrong, and the rest could not carry everything. 0: never.
 	Panic uint8 `json:"panic_threshold,omitempty"`
+	// SlowStart is how long a real server that has come up takes to its full weight, in
+	// RampSteps steps; 0: it has it at once.
+	SlowStart Duration `json:"slow_start,omitempty"`
 	// Alert: that too few real servers are up is told by mail (keepalived: smtp_alert).
 	Alert bool `json:"smtp_alert,omitempty"`
 	// Notify are quorum_up and quorum_down.
@@ -313,6 +316,9 @@ type Health struct {
 	Detail string   `json:"detail,omitempty"`
 	// Weighs is what was agreed of the weight. Invariant: zero while Down.
 	Weighs Weighing `json:"weighs,omitzero"`
+	// Step is where a slow start is, 1 to RampSteps-1; 0: there is none, or it is over.
+	// Invariant: 0 while Down.
+	Step int `json:"step,omitempty"`
 }
 
 // AdminState is an operator's word on a real server.

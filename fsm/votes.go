@@ -177,6 +177,7 @@ func (e *edit) judgeAll() { e.judge(slices.Sorted(maps.Keys(e.Votes))) }
 func (e *edit) judge(targets []Target) {
 	voters := e.voters()
 	var turned []Target
+	slow := e.SlowStarts()
 	var sentences, reweighed []string
 	fresh := map[Target]Health{}
 	for _, target := range targets {
@@ -200,6 +201,8 @@ func (e *edit) judge(targets []Target) {
 		word := "up"
 		if down {
 			word, h.Detail = "down", sum.detail()
+		} else if slow && e.SlowStart(target) > 0 {
+			h.Step = 1
 		}
 		fresh[target] = h
 		turned = append(turned, target)

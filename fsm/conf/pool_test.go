@@ -3,6 +3,7 @@ package conf
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"lbcluster/fsm"
 )
@@ -57,21 +58,27 @@ func sorryText(s *fsm.SorryServer) string {
 
 // What keepalived.conf has no word for goes through YAML, and is not lost in an export
 // as keepalived.conf, which fails.
-func TestPanicThreshold(t *testing.T) {
-	r, problems := read(serviceWith("quorum 1"))
-	if len(problems) > 0 {
-		t.Fatal(lines(problems))
-	}
-	r.Config.Services[0].Panic = 60
-	out, err := WriteYAML(r.Config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	again, problems := ParseYAML("f", out)
-	if len(problems) > 0 || again.Config.Services[0].Panic != 60 {
-		t.Errorf("%s: %s", lines(problems), out)
-	}
-	if _, err := WriteKeepalived(r.Config); err == nil || !strings.Contains(err.Error(), "panic_threshold") {
-		t.Errorf("exported as keepalived.conf: %v", err)
+func TestWhatOnlyYAMLSays(t *testing.T) {
+	for word, set := range map[string]func(*fsm.VirtualServer){
+		"panic_threshold": func(v *fsm.VirtualServer) { v.Panic = 60 },
+		"slow_start":      func(v *fsm.VirtualServer) { v.SlowStart = fsm.Duration(90 * time.Second) },
+	} {
+		r, problems := read(serviceWith("quorum 1"))
+		if len(problems) > 0 {
+			t.Fatal(lines(problems))
+		}
+		want := &r.Config.Services[0]
+		set(want)
+		out, err := WriteYAML(r.Config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, problems := ParseYAML("f", out)
+		if len(problems) > 0 || again.Config.Services[0].Panic != want.Panic || again.Config.Services[0].SlowStart != want.SlowStart {
+			t.Errorf("%s: %s", lines(problems), out)
+		}
+		if _, err := WriteKeepalived(r.Config); err == nil || !strings.Contains(err.Error(), word) {
+			t.Errorf("exported as keepalived.conf: %v", err)
+		}
 	}
 }

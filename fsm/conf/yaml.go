@@ -84,6 +84,7 @@ type (
 		Hysteresis        uint32       `yaml:"hysteresis,omitempty"`
 		Sorry             *yamlSorry   `yaml:"sorry_server,omitempty"`
 		Panic             uint8        `yaml:"panic_threshold,omitempty"` // percent; 0: never
+		SlowStart         string       `yaml:"slow_start,omitempty"`      // 0s
 		Alert             *bool        `yaml:"smtp_alert,omitempty"`      // true, with mail settings
 		QuorumUp          *yamlScript  `yaml:"quorum_up,omitempty"`
 		QuorumDown        *yamlScript  `yaml:"quorum_down,omitempty"`

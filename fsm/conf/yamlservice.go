@@ -76,6 +76,7 @@ func (y *yamlReader) service(path string, s yamlService) fsm.VirtualServer {
 	}
 	out.Panic = s.Panic
 	out.Notify = fsm.UpDown{Up: s.QuorumUp.read(), Down: s.QuorumDown.read()}
+	out.SlowStart = y.duration(path+".slow_start", s.SlowStart, 0)
 	out.Sorry = y.sorry(path+".sorry_server", s.Sorry, out)
 	for i, r := range s.RealServers {
 		out.RealServers = append(out.RealServers, y.server(fmt.Sprintf("%s.real_servers[%d]", path, i), r, out))

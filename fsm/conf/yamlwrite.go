@@ -85,7 +85,7 @@ func serviceToYAML(s fsm.VirtualServer) yamlService {
 		PersistenceEngine: s.PersistenceEngine, Group: s.Group,
 		HashPort: s.HashPort, HashFallback: s.HashFallback, OnePacket: s.OnePacket,
 		QuorumUp: scriptToYAML(s.Notify.Up), QuorumDown: scriptToYAML(s.Notify.Down),
-		Quorum: s.Quorum, Hysteresis: s.Hysteresis, Sorry: sorryToYAML(s), Panic: s.Panic,
+		Quorum: s.Quorum, Hysteresis: s.Hysteresis, Sorry: sorryToYAML(s), Panic: s.Panic, SlowStart: optional(s.SlowStart),
 	}
 	if s.Mark != 0 {
 		y.Mark, y.Family = s.Mark, map[bool]string{false: "ipv4", true: "ipv6"}[s.V6]
