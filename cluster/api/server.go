@@ -50,7 +50,7 @@ func (s *Server) Mount(pattern string, h http.Handler) {
 // NewServer makes a server; host is this machine's name and version the
 // daemon's. It starts nothing.
 func NewServer(b Backend, host, version string, log *slog.Logger) *Server {
-	return &Server{backend: b, host: host, version: version, log: log}
+	return &Server{backend: b, host: host, version: version, log: log, shared: sharedReport{turn: make(chan struct{}, 1)}}
 }
 
 // Run serves ln until ctx ends, then closes it, lets running requests finish

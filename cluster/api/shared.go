@@ -2,14 +2,13 @@ package api
 
 import (
 	"context"
-	"sync"
 	"time"
 )
 
 // sharedReport is the last report made, for all who watch at once: however many
 // they are, the members are asked as often as for one.
 type sharedReport struct {
-	mu   sync.Mutex
+	turn chan struct{} // one slot: filled by who looks at the rest
 	made time.Time
 	r    StatusReport
 }
@@ -17,10 +16,11 @@ type sharedReport struct {
 // Report is what GET /v1/status answers, at most maxAge old. Asking the other
 // members takes a second if one of them does not answer.
 func (s *Server) Report(ctx context.Context, maxAge time.Duration) StatusReport {
-	s.shared.mu.Lock()
-	defer s.shared.mu.Unlock()
+	s.shared.turn <- struct{}{} // never for longer than it takes to ask
+	defer func() { <-s.shared.turn }()
 	if s.shared.made.IsZero() || time.Since(s.shared.made) >= maxAge {
-		s.shared.r = s.report(ctx)
+		// Whoever asked first may go before the members have answered; others want it.
+		s.shared.r = s.report(context.WithoutCancel(ctx))
 		s.shared.made = time.Now()
 	}
 	return s.shared.r

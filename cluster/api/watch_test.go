@@ -6,11 +6,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -241,4 +243,68 @@ func TestBrowsersAreGuarded(t *testing.T) {
 			t.Errorf("%s %s from %q: %d, want %d", c.method, c.url, c.origin, resp.StatusCode, c.want)
 		}
 	}
+}
+
+// slow is a cluster whose members take their time.
+type slow struct {
+	*apitest.Fake
+	asked atomic.Int64
+}
+
+func (s *slow) Others(ctx context.Context) map[fsm.MemberID]api.DirectorReply {
+	s.asked.Add(1)
+	select {
+	case <-time.After(time.Second):
+		return s.Fake.Others(ctx)
+	case <-ctx.Done():
+		return map[fsm.MemberID]api.DirectorReply{"m2": {Error: "context canceled"}, "m3": {Error: "context canceled"}}
+	}
+}
+
+// TestReportIsShared: many who watch cost one question, and that the first of them goes
+// meanwhile is no answer to the others.
+func TestReportIsShared(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := &slow{Fake: apitest.NewBusy()}
+		srv := api.NewServer(b, "dir1", "test", slog.New(slog.DiscardHandler))
+		impatient, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		defer cancel()
+		go srv.Report(impatient, 5*time.Second)
+		time.Sleep(10 * time.Millisecond)
+		for range 20 {
+			if r := srv.Report(t.Context(), 5*time.Second); r.Survival.Answering != 3 {
+				t.Fatalf("%d voters answer", r.Survival.Answering)
+			}
+		}
+		if n := b.asked.Load(); n != 1 {
+			t.Errorf("the members were asked %d times", n)
+		}
+		time.Sleep(5 * time.Second)
+		srv.Report(t.Context(), 5*time.Second)
+		if n := b.asked.Load(); n != 2 {
+			t.Errorf("an old report was not made anew")
+		}
+	})
+}
+
+// TestWatchIsPaced: a report that takes a second is not made every half a second, and
+// leaves out what is told with the real servers.
+func TestWatchIsPaced(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := &slow{Fake: apitest.NewBusy()}
+		srv := api.NewServer(b, "dir1", "test", slog.New(slog.DiscardHandler))
+		w := httptest.NewRecorder()
+		ctx, cancel := context.WithTimeout(t.Context(), 35*time.Second)
+		defer cancel()
+		srv.Handler().ServeHTTP(w, httptest.NewRequestWithContext(ctx, "GET", "/v1/watch?every=500ms", nil))
+		if n := b.asked.Load(); n != 4 {
+			t.Errorf("asked %d times in 35 s", n)
+		}
+		if strings.Contains(w.Body.String(), `"checks":[{`) {
+			t.Error("it has each member's checks")
+		}
+		if local := b.Local(); len(local.Checks) == 0 {
+			t.Error("there are no checks to leave out")
+		}
+	})
 }
