@@ -84,7 +84,8 @@ func (m *member) unfitFor(t *fsm.Table, u fsm.Unit) string {
 // tellEvery bounds how late a script hears of a change that nobody announced.
 const tellEvery = 50 * time.Millisecond
 
-// pipesEvery is each how many looks the notify pipes are brought in line.
+// pipesEvery is each how many looks the notify pipes are brought in line although no
+// set has changed: one that could not be opened may be by now.
 const pipesEvery = 10
 
 // tell lets notify scripts know this director's states, until ctx ends; then of
@@ -99,6 +100,7 @@ func (m *member) tell(ctx context.Context) error {
 	go func() { piped <- m.watch.pipes.Run(running, kept) }()
 	told := map[string]notify.Subject{}
 	first := time.Now().Add(reportFirst)
+	var sets []fsm.Set
 	for n := 0; pause(ctx, tellEvery); n++ {
 		if len(told) == 0 && m.tenure.adopting() && time.Now().Before(first) {
 			continue // a reload must not tell of BACKUP between two MASTERs
@@ -107,8 +109,9 @@ func (m *member) tell(ctx context.Context) error {
 			continue // a first look at the kernel comes before a first word
 		}
 		t := m.d.node.Table()
-		if n%pipesEvery == 0 {
-			m.watch.pipes.Want(pipesOf(t.Sets))
+		if n%pipesEvery == 0 || !sameSets(sets, t.Sets) { // before a line could go into a new one
+			sets = t.Sets
+			m.watch.pipes.Want(pipesOf(sets))
 		}
 		m.tellNow(t, told)
 	}
@@ -143,6 +146,10 @@ func (m *member) tellNow(t *fsm.Table, told map[string]notify.Subject) {
 		}
 	}
 }
+
+// sameSets reports whether nothing was applied in between: a list that changes is a
+// new one.
+func sameSets(a, b []fsm.Set) bool { return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0]) }
 
 // tellServers is package notify's, with this director's pipes if it has any.
 func (m *member) tellServers(ctx context.Context, t *fsm.Table, list []fsm.Notice) {
