@@ -28,6 +28,10 @@ need-lab: need-go
 build: need-go ## build the static binary bin/lbcluster
 	CGO_ENABLED=0 $(GO) build -o bin/lbcluster ./cmd/lbcluster
 
+.PHONY: packages
+packages: need-go ## build .deb, .rpm and tarballs for amd64 and arm64 in dist/ (VERSION=, ARCHES=)
+	GO=$(GO) deploy/packages/build.sh
+
 .PHONY: check
 check: need-go ## gofmt and go vet
 	@bad=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$bad" ] || { echo "gofmt would change:"; echo "$$bad"; exit 1; }
@@ -36,6 +40,7 @@ check: need-go ## gofmt and go vet
 .PHONY: test
 test: need-lab check ## all tests: here, then those that need IPVS in the lab (who fails is run once more)
 	$(GO) test ./... || { echo "make: the machine may have been busy: the packages that failed are run once more" >&2; $(GO) test ./...; }
+	GO=$(GO) ARCHES=amd64 deploy/packages/build.sh
 	$(LAB) test -again -timeout 75m $(LAB_PACKAGES)
 
 DURATION ?= 10m
@@ -82,5 +87,5 @@ fetch: need-lab ## download and unpack what the lab is made of (about 100 MB)
 	@$(LAB) fetch
 
 .PHONY: clean
-clean: ## remove bin/ and the lab's folder
-	rm -rf bin .lab
+clean: ## remove bin/, dist/ and the lab's folder
+	rm -rf bin dist .lab

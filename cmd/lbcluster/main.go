@@ -29,6 +29,9 @@ func execute(ctx context.Context, args []string, in io.Reader, out, errOut io.Wr
 	return exitCode(err)
 }
 
+// buildVerbs are verbs that only programs built with special tags have.
+var buildVerbs []func() *cobra.Command
+
 // root is the table of contents.
 func (a *app) root() *cobra.Command {
 	root := &cobra.Command{
@@ -62,5 +65,8 @@ Start with: lbcluster init   on the first machine, then
 		a.serverCommand(), a.realServerCommand(), a.forceCommand(), a.ejectCommand(), a.directorCommand(), a.settingsCommand(),
 		a.versionCommand(), exitCodesTopic(),
 	)
+	for _, verb := range buildVerbs {
+		root.AddCommand(verb())
+	}
 	return root
 }

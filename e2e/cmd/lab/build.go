@@ -53,7 +53,10 @@ func (h *host) addDirector(ctx context.Context, t *image.Tree) error {
 // notSource keeps the repository's folder in the guest small: tests there read
 // test data and shipped files, not Go code.
 func notSource(rel string) bool {
-	first, _, _ := strings.Cut(rel, string(filepath.Separator))
+	first, _, inside := strings.Cut(rel, string(filepath.Separator))
+	if first == "dist" && inside { // of what make packages built, the guest installs its own
+		return !strings.HasSuffix(rel, "_amd64.deb")
+	}
 	return strings.HasSuffix(rel, ".go") || strings.HasSuffix(rel, ".test") || first == ".git" || first == ".lab" || first == "bin"
 }
 

@@ -20,7 +20,7 @@ var Packages = []string{
 	"bash", "dash", "busybox-static", "ncurses-base",
 	"iproute2", "ipvsadm", "keepalived", "tcpdump", "curl", "nginx-light",
 	"nftables", "procps", "bpftool", "dmsetup", "e2fsprogs", "strace", "iputils-ping", "iputils-arping",
-	"netcat-openbsd", "msmtp-mta",
+	"netcat-openbsd", "msmtp-mta", "dpkg",
 }
 
 const kernelMeta = "linux-image-cloud-amd64"

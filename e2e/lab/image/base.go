@@ -11,6 +11,7 @@ var tools = []string{
 	"bash", "dash", "busybox", "kmod",
 	"ip", "bridge", "tc", "ss", "ipvsadm", "keepalived", "tcpdump", "curl", "nginx",
 	"nft", "ps", "pgrep", "sysctl", "bpftool", "dmsetup", "mke2fs", "strace", "ping", "arping", "nc.openbsd", "msmtpd",
+	"dpkg", "dpkg-deb", "dpkg-query", "dpkg-split", "tar",
 }
 
 var busyboxApplets = []string{
@@ -18,14 +19,14 @@ var busyboxApplets = []string{
 	"diff", "dirname", "dmesg", "du", "echo", "env", "expr", "false", "find", "free", "grep", "head",
 	"hexdump", "hostname", "id", "kill", "less", "ln", "losetup", "ls", "md5sum", "mkdir", "mkfifo", "mknod", "mktemp",
 	"more", "mount", "mv", "nohup", "nsenter", "od", "printf", "pwd", "readlink", "reset", "rm", "rmdir",
-	"sed", "seq", "setsid", "sleep", "sort", "stat", "stty", "sync", "tail", "tar", "tee", "test", "time", "timeout",
+	"sed", "seq", "setsid", "sleep", "sort", "stat", "stty", "sync", "tail", "tee", "test", "time", "timeout",
 	"top", "touch", "tr", "true", "tty", "umount", "uname", "uniq", "unshare", "uptime", "usleep", "vi", "watch",
 	"wc", "which", "xargs", "yes",
 }
 
 // baseVersion is part of the base image's cache key: raise it when what Base
 // makes changes although the packages do not.
-const baseVersion = "8"
+const baseVersion = "9"
 
 // BaseKey names the base image that Base would make.
 func (u *Unpacked) BaseKey() string { return u.Key + "-" + baseVersion }
