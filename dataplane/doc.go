@@ -79,6 +79,9 @@
 // Losing a lease takes the owner's address off its interface by exact prefix;
 // the one on lo is another and stays.
 //
+// For each address that is owned here the plane asks the network every ten seconds who
+// else answers for it ([Claimer]), and tells: it changes nothing.
+//
 // Called by: cmd/lbcluster, which runs it, feeds it tables and connects it to
 // the lease. It decides nothing about who owns what.
 package dataplane

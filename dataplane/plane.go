@@ -93,6 +93,8 @@ type Config struct {
 	Marks Marker
 	// Holds holds packets back, see [Holds]. nil: nobody does.
 	Holds Marker
+	// Claims asks who else answers for the addresses that are owned here. nil: nobody does.
+	Claims Claimer
 	// StateFile is where the record of what is ours is kept, in a folder that
 	// lives as long as the kernel (/run/lbcluster/dataplane.json). Empty: a
 	// restarted process does not know what its predecessor made.
@@ -216,6 +218,7 @@ func (p *Plane) Run(ctx context.Context) error {
 	defer stopped()
 	g.Go(func() error { return p.reconcileLoop(ctx) })
 	g.Go(func() error { return p.watchLoop(ctx) })
+	g.Go(func() error { return p.claimLoop(ctx) })
 	g.Go(func() error {
 		defer stopped() // the record is written as long as addresses change
 		return p.routerLoop(ctx)

@@ -42,6 +42,8 @@ type Status struct {
 	ForeignServices []ForeignService `json:"foreign_services,omitempty"`
 	VIPs            []VIPStatus      `json:"vips"`
 	ForeignVIPs     []ForeignVIP     `json:"foreign_vips,omitempty"`
+	// Claimed are addresses that are owned here, and for which others answer too.
+	Claimed []Claimed `json:"claimed,omitempty"`
 	// Marks are the rules that mark packets here, as nft shows them.
 	Marks []string `json:"marks,omitempty"`
 	// Sync is how connections are synchronised; nil: they are not.
@@ -106,6 +108,7 @@ func (p *Plane) Status() Status {
 	}
 	s.Operations = maps.Clone(s.Operations)
 	s.Services, s.ForeignServices = slices.Clone(s.Services), slices.Clone(s.ForeignServices)
+	s.Claimed = p.claimed()
 	s.Marks, s.Tuning = slices.Clone(s.Marks), slices.Clone(s.Tuning)
 	if s.Sync != nil {
 		sync := *s.Sync

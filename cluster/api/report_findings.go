@@ -233,6 +233,10 @@ func (v *view) directorFindings(s *DirectorStatus, add func(severity, fix, forma
 		if a.Error != "" {
 			add(Bad, "", "%s: %s", a.Prefix, a.Error)
 		}
+		for _, c := range a.Claims {
+			who, fix := v.claimant(c, a.Prefix.Addr())
+			add(Bad, fix, "%s: %s answers for it too: what neighbours send there goes past every director", a.Prefix.Addr(), who)
+		}
 		if a.Restored > 0 {
 			add(Note, "", "%s was removed from it by somebody else and put back %d times", a.Prefix, a.Restored)
 		}

@@ -330,6 +330,16 @@ type AddressStatus struct {
 	// Restored counts how often somebody removed it and it was put back.
 	Restored uint64 `json:"restored"`
 	Error    string `json:"error,omitempty"`
+	// Claims are those of other hosts that answer ARP or neighbour solicitations for it
+	// while this member owns it; asked every ten seconds.
+	Claims []Claim `json:"claims,omitempty"`
+}
+
+// Claim is that of another host to an address.
+type Claim struct {
+	MAC string `json:"mac"`
+	// Addrs are the other addresses at MAC, as far as the owner's neighbour table has them.
+	Addrs []netip.Addr `json:"addrs,omitempty"`
 }
 
 // CheckStatus is a member's own opinion of one target.

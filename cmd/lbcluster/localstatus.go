@@ -10,6 +10,7 @@ import (
 	"lbcluster/cluster"
 	"lbcluster/cluster/api"
 	"lbcluster/cluster/lease"
+	"lbcluster/dataplane"
 	"lbcluster/dataplane/gate"
 )
 
@@ -270,6 +271,20 @@ func (m *member) fillKernel(out *api.DirectorStatus) {
 	for _, v := range ps.VIPs {
 		out.Addresses = append(out.Addresses, api.AddressStatus{
 			Router: v.Router, Prefix: v.Prefix, Interface: v.Interface, On: v.On, Restored: v.Restored, Error: v.Problem,
+			Claims: claimStatus(ps.Claimed, v),
 		})
 	}
+}
+
+// claimStatus is who else answers for v.
+func claimStatus(all []dataplane.Claimed, v dataplane.VIPStatus) (out []api.Claim) {
+	for _, c := range all {
+		if c.Router != v.Router || c.Addr != v.Prefix.Addr() {
+			continue
+		}
+		for _, by := range c.By {
+			out = append(out, api.Claim{MAC: by.MAC.String(), Addrs: by.Addrs})
+		}
+	}
+	return out
 }

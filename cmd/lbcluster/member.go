@@ -152,6 +152,7 @@ func (m *member) buildDataPlane(known []netip.Addr, inherit bool) error {
 		IPVS: m.kernel, VIPs: m.vips, Gate: m.keys, VRRP: speakers{m.vrrp, d.log},
 		Marks:     newMarker(),
 		Holds:     newHolder(),
+		Claims:    m.vips,
 		StateFile: d.cfg.stateFile(), NodeInterfaces: d.cfg.Interfaces, Log: d.log.With("part", "dataplane"),
 		OnFit: fit.of("data plane"), OnRouterFit: m.units.set, SendZero: asksPeers,
 	})

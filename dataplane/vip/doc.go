@@ -17,6 +17,9 @@
 // (RFC 4861, section 7.2.6). IPv6 VIPs are added without duplicate address
 // detection, since the lease has settled that already.
 //
+// [WhoHas] and [Host.Claims] ask the neighbours who has an address, without touching
+// their tables.
+//
 // Called by: package dataplane. It imports nothing of this project but
 // dataplane/fence, and never decides who owns an address.
 package vip
