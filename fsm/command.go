@@ -85,8 +85,9 @@ type SetSettings struct {
 	FailBackAfter *Duration `json:"fail_back_after,omitempty"`
 	// Health: since version 3.
 	Health HealthPolicy `json:"health,omitempty"`
-	// Scripts: since version 3.
-	Scripts ScriptsPolicy `json:"server_scripts,omitempty"`
+	// Scripts and Webhooks: since version 3.
+	Scripts  ScriptsPolicy `json:"server_scripts,omitempty"`
+	Webhooks *string       `json:"webhooks,omitempty"`
 }
 
 // Move is an operator's word on where a unit should be.

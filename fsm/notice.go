@@ -48,10 +48,12 @@ const (
 // ChannelKind is a way of telling.
 type ChannelKind string
 
-// The kinds: by the settings of one set.
+// The kinds: the first two by the settings of one set.
 const (
 	ChannelMail ChannelKind = "mail"
 	ChannelRun  ChannelKind = "scripts" // notify_up, quorum_down and their like, and lines of pipes
+	// ChannelWeb is a webhook, which is of no set.
+	ChannelWeb ChannelKind = "webhook"
 )
 
 // Channel is one way out for notices, and how far it has come. There is one for each
@@ -62,6 +64,7 @@ const (
 type Channel struct {
 	Kind ChannelKind `json:"kind"`
 	Set  string      `json:"set"`
+	To   string      `json:"to,omitempty"` // a webhook's URL
 	// Of is the director that alone tells, if it does: what happens while it is
 	// silent it does not hear.
 	Of MemberID `json:"of,omitempty"`
@@ -76,6 +79,9 @@ type Channel struct {
 
 // String is "mail of set default".
 func (c Channel) String() string {
+	if c.Kind == ChannelWeb {
+		return "webhook at " + webhookHost(c.To)
+	}
 	if c.Of != "" {
 		return fmt.Sprintf("%s of set %s on %s", c.Kind, c.Set, c.Of)
 	}
@@ -83,16 +89,17 @@ func (c Channel) String() string {
 }
 
 // same reports whether c and o are one channel.
-func (c Channel) same(o Channel) bool { return c.Kind == o.Kind && c.Set == o.Set && c.Of == o.Of }
+func (c Channel) same(o Channel) bool { return c.compare(o) == 0 }
 
 func (c Channel) compare(o Channel) int {
-	return cmp.Or(cmp.Compare(c.Kind, o.Kind), cmp.Compare(c.Set, o.Set), cmp.Compare(c.Of, o.Of))
+	return cmp.Or(cmp.Compare(c.Kind, o.Kind), cmp.Compare(c.Set, o.Set), cmp.Compare(c.To, o.To), cmp.Compare(c.Of, o.Of))
 }
 
 // Tell records how far a channel has come. Exactly one of Claim, Told and Pass.
 type Tell struct {
 	Kind   ChannelKind `json:"kind"`
 	Set    string      `json:"set"`
+	To     string      `json:"to,omitempty"`
 	Of     MemberID    `json:"of,omitempty"`
 	Member MemberID    `json:"member"`          // must be the teller
 	Claim  uint64      `json:"claim,omitempty"` // it is about to tell the notices up to this
@@ -115,6 +122,9 @@ func (t *Table) Globals(set string) Globals {
 // Hears reports whether a channel tells a notice: of its set's, those for mail. What
 // is nobody's is told by each, but by one only where sets have the same recipients.
 func (t *Table) Hears(c Channel, n Notice) bool {
+	if c.Kind == ChannelWeb {
+		return true
+	}
 	if c.Kind == ChannelRun {
 		return n.Run && n.Set == c.Set
 	}
@@ -223,6 +233,9 @@ func (e *edit) settleChannels() {
 // wantedChannels are those that sets and settings ask for.
 func (e *edit) wantedChannels() []Channel {
 	var all []Channel
+	for _, to := range e.Settings.WebhookURLs() {
+		all = append(all, Channel{Kind: ChannelWeb, To: to})
+	}
 	for _, s := range e.Sets {
 		if s.Globals.mails() {
 			all = append(all, Channel{Kind: ChannelMail, Set: s.Name})
@@ -280,7 +293,7 @@ func (e *edit) tell(w Tell) error {
 	if e.cmd.Version < 3 {
 		return oldVersion("nobody is told of anything")
 	}
-	asked := Channel{Kind: w.Kind, Set: w.Set, Of: w.Of}
+	asked := Channel{Kind: w.Kind, Set: w.Set, To: w.To, Of: w.Of}
 	i := slices.IndexFunc(e.Channels, asked.same)
 	if i < 0 {
 		return notFound("%s", asked)
@@ -397,7 +410,7 @@ func (c *checker) checkNotices() {
 	for i, ch := range t.Channels {
 		c.must(ch.Told <= ch.Claim && ch.Claim <= t.LastNotice, "%s: told %d, claimed %d of %d", ch, ch.Told, ch.Claim, t.LastNotice)
 		set, _ := find(t.Sets, func(s Set) bool { return s.Name == ch.Set })
-		c.must(ch.Kind == ChannelMail && set.Globals.mails() || ch.Kind == ChannelRun && t.runs(set), "%s: the set asks for none", ch)
+		c.must(ch.Kind == ChannelWeb && slices.Contains(t.Settings.WebhookURLs(), ch.To) || ch.Kind == ChannelMail && set.Globals.mails() || ch.Kind == ChannelRun && t.runs(set), "%s: nobody asks for it", ch)
 		c.must(i == 0 || t.Channels[i-1].compare(ch) < 0, "%s is out of order", ch)
 		m, ok := t.Member(ch.Teller)
 		c.must(ch.Teller == "" && (ch.Of != "" || t.nextTeller("") == "") || ok && m.tells() && (ch.Of == "" || ch.Of == m.ID), "%s: %q tells it", ch, ch.Teller)

@@ -329,3 +329,36 @@ func TestScriptsOnceOrOnEach(t *testing.T) {
 		t.Error("two pipes of one path were taken")
 	}
 }
+
+func TestWebhooksHearOfAll(t *testing.T) {
+	s := newTold(t, 2)
+	s.apply("default", Globals{}, 1)
+	set := func(urls string) error { return s.try(Command{Settings: &SetSettings{Webhooks: &urls}}) }
+	for _, bad := range []string{"ftp://h/x", "http://", "http://h,", "http://h,http://h", "here", strings.Repeat("http://h,", 9) + "http://i"} {
+		if set(bad) == nil {
+			t.Errorf("%q was taken", bad)
+		}
+	}
+	if err := set("https://h/secret,http://h:8080/other"); err != nil {
+		t.Fatal(err)
+	}
+	if e := s.Events[len(s.Events)-1].Text; e != "webhooks is 2 (https://h, http://h:8080) (was none)" {
+		t.Error(e)
+	}
+	if got := s.channels(); got != `webhook at http://h:8080 by "m1", webhook at https://h by "m1"` {
+		t.Error(got)
+	}
+	s.vote(false) // the pool has no smtp_alert
+	s.want("1 server DOWN real server 10.9.0.1:80 is down: dir1 of 1 says so", "2 pool DOWN too few real servers are up (weight 0, 1 needed)")
+	if err := set("https://h/secret"); err != nil || len(s.Channels) != 1 || s.Channels[0].Told != 0 {
+		t.Errorf("%v %+v", err, s.Channels)
+	}
+	if err := set(""); err != nil {
+		t.Error(err)
+	}
+	s.want()
+	s.version = 2
+	if set("http://h") == nil {
+		t.Error("version 2 set a webhook")
+	}
+}

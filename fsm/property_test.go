@@ -129,6 +129,10 @@ func drawSettings(t *rapid.T) *SetSettings {
 	}
 	s.FailBack = rapid.SampledFrom([]FailBack{"", "", FailBackAuto, FailBackManual, "x"}).Draw(t, "fail back")
 	s.Health = rapid.SampledFrom([]HealthPolicy{"", HealthMajority, HealthAnyDown, "x"}).Draw(t, "health")
+	if rapid.IntRange(0, 4).Draw(t, "sets webhooks") == 0 {
+		urls := rapid.SampledFrom([]string{"", "http://h/x", "https://h/x,http://h", "ftp://h", "http://h,http://h"}).Draw(t, "webhooks")
+		s.Webhooks = &urls
+	}
 	s.Scripts = rapid.SampledFrom([]ScriptsPolicy{"", ScriptsOnce, ScriptsEach, "x"}).Draw(t, "scripts")
 	return s
 }

@@ -23,8 +23,8 @@ func (e *edit) settings(s SetSettings) error {
 	if e.cmd.Version < 3 && s.Health != "" {
 		return oldVersion("there is no health setting")
 	}
-	if e.cmd.Version < 3 && s.Scripts != "" {
-		return oldVersion("there is no server-scripts setting")
+	if e.cmd.Version < 3 && (s.Scripts != "" || s.Webhooks != nil) {
+		return oldVersion("there are no settings of scripts and webhooks")
 	}
 	is := e.Settings.with(s)
 	if bad := is.problem(); bad != "" {
@@ -64,6 +64,9 @@ func (s Settings) with(c SetSettings) Settings {
 	if c.Health != "" && c.Health != cmp.Or(s.Health, HealthMajority) {
 		s.Health = c.Health
 	}
+	if c.Webhooks != nil {
+		s.Webhooks = *c.Webhooks
+	}
 	if c.Scripts != "" && c.Scripts != cmp.Or(s.Scripts, ScriptsOnce) {
 		s.Scripts = c.Scripts
 	}
@@ -89,6 +92,9 @@ func (s Settings) problem() string {
 	}
 	if s.Health != "" && s.Health != HealthMajority && s.Health != HealthAnyDown {
 		return fmt.Sprintf("health %q is neither %s nor %s", s.Health, HealthMajority, HealthAnyDown)
+	}
+	if bad := webhooksProblem(s.WebhookURLs()); bad != "" {
+		return "webhooks: " + bad
 	}
 	if s.Scripts != "" && s.Scripts != ScriptsOnce && s.Scripts != ScriptsEach {
 		return fmt.Sprintf("server-scripts %q is neither %s nor %s", s.Scripts, ScriptsOnce, ScriptsEach)
@@ -118,6 +124,7 @@ func (s Settings) changes(is Settings) []string {
 	tell("spares", itoa(s.Spares), itoa(is.Spares))
 	tell("fail-back", string(cmp.Or(s.FailBack, FailBackManual)), string(cmp.Or(is.FailBack, FailBackManual)))
 	tell("fail-back-after", after.String(), isAfter.String())
+	tell("webhooks", someHosts(s.WebhookURLs()), someHosts(is.WebhookURLs()))
 	tell("server-scripts", string(cmp.Or(s.Scripts, ScriptsOnce)), string(cmp.Or(is.Scripts, ScriptsOnce)))
 	tell("health", string(cmp.Or(s.Health, HealthMajority)), string(cmp.Or(is.Health, HealthMajority)))
 	return texts

@@ -371,6 +371,8 @@ type Settings struct {
 	Health HealthPolicy `json:"health,omitempty"`
 	// Scripts is [ScriptsOnce] when empty.
 	Scripts ScriptsPolicy `json:"server_scripts,omitempty"`
+	// Webhooks are the URLs that hear of all notices, separated by commas.
+	Webhooks string `json:"webhooks,omitempty"`
 }
 
 // ScriptsPolicy says where the programs and FIFO lines of servers and pools go.

@@ -19,7 +19,7 @@ func (r *Runner) Alert(n fsm.Notice) {
 	n.At, n.Node, n.Mail = time.Now().UTC().Truncate(time.Second), r.cfg.Name, true
 	r.mu.Lock()
 	for _, c := range r.table.Channels {
-		if c.Kind != fsm.ChannelMail || !r.table.Hears(c, n) || n.State == "FAULT" && r.table.Globals(c.Set).NoEmailFaults {
+		if c.Kind == fsm.ChannelRun || !r.table.Hears(c, n) || c.Kind == fsm.ChannelMail && n.State == "FAULT" && r.table.Globals(c.Set).NoEmailFaults {
 			continue
 		}
 		o := r.of(c)
@@ -36,11 +36,11 @@ func (r *Runner) Alert(n fsm.Notice) {
 func (r *Runner) workAlerts(ctx context.Context, c fsm.Channel) {
 	failures := 0
 	for pause(ctx, max(Settle, backoff(failures))) {
-		m, ok := r.alertMail(c)
+		send, ok := r.alertLetter(c)
 		if !ok {
 			return
 		}
-		err := r.cfg.Send(ctx, m)
+		err := send(ctx)
 		if ctx.Err() != nil {
 			return
 		}
@@ -53,7 +53,7 @@ func (r *Runner) workAlerts(ctx context.Context, c fsm.Channel) {
 		}
 		r.mu.Unlock()
 		if err != nil {
-			r.cfg.Log.Warn("mail cannot be delivered", "set", c.Set, "err", err)
+			r.cfg.Log.Warn("cannot be delivered", "what", c, "err", err)
 		}
 	}
 }
@@ -65,8 +65,8 @@ func backoff(failures int) time.Duration {
 	return min(retryFirst<<min(failures-1, 20), retryMost)
 }
 
-// alertMail is the mail of the alerts that wait; one that failed stays as it was.
-func (r *Runner) alertMail(c fsm.Channel) (Mail, bool) {
+// alertLetter is the mail, or post, of the alerts that wait; one that failed stays as it was.
+func (r *Runner) alertLetter(c fsm.Channel) (send func(context.Context) error, any bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	o := r.of(c)
@@ -74,16 +74,23 @@ func (r *Runner) alertMail(c fsm.Channel) (Mail, bool) {
 		o.alerts, o.batch = nil, 0 // the settings are gone
 	}
 	if len(o.alerts) == 0 {
-		return Mail{}, false
+		return nil, false
 	}
 	if o.batch == 0 {
 		o.batch = len(o.alerts)
 	}
 	batch := o.alerts[:o.batch]
+	if c.Kind == fsm.ChannelWeb {
+		if o.id == "" {
+			o.id = hookID(r.cfg.Self, time.Now().UnixNano())
+		}
+		h := composeHook(r.table.Cluster, c.To, o.id, batch, r.cfg.Name, 0)
+		return func(ctx context.Context) error { return r.cfg.Post(ctx, h) }, true
+	}
 	m := compose(r.table.Globals(c.Set), batch, r.cfg.Name)
 	if o.id == "" {
 		o.id = messageID(m.From, r.cfg.Self, time.Now().UnixNano())
 	}
 	m.ID = o.id
-	return m, true
+	return func(ctx context.Context) error { return r.cfg.Send(ctx, m) }, true
 }

@@ -123,10 +123,15 @@ func Headline(n fsm.Notice) string {
 
 func messageID(from string, parts ...any) string {
 	_, domain, _ := strings.Cut(strings.TrimRight(from, ">"), "@")
+	return hookID(parts...) + "@" + cmp.Or(domain, "lbcluster")
+}
+
+// hookID is the same for the same parts.
+func hookID(parts ...any) string {
 	var text []byte
 	for _, p := range parts {
 		text = fmt.Appendf(text, "%v\x00", p)
 	}
 	sum := sha256.Sum256(text)
-	return fmt.Sprintf("%x@%s", sum[:16], cmp.Or(domain, "lbcluster"))
+	return fmt.Sprintf("%x", sum[:16])
 }

@@ -1,4 +1,5 @@
-// Package tell tells people by mail what happened to the cluster.
+// Package tell tells people by mail, and programs by webhooks, what happened to the
+// cluster.
 //
 // What is to be told stands in the table: package fsm keeps a [fsm.Notice] of each
 // change of an owner, a member, a real server or a pool until every [fsm.Channel]

@@ -36,6 +36,7 @@ type Config struct {
 	Name    string // of this member
 	Propose func(context.Context, fsm.Command) (fsm.Result, error)
 	Send    func(context.Context, Mail) error // nil: Send
+	Post    func(context.Context, Hook) error // nil: Post
 	// Run runs the programs of a batch of notices of servers and pools, and writes
 	// their lines; what fails it logs itself. nil: this member is no director.
 	Run func(context.Context, *fsm.Table, []fsm.Notice)
@@ -54,7 +55,9 @@ type Runner struct {
 }
 
 // keyOf is what stays the same of a channel.
-func keyOf(c fsm.Channel) fsm.Channel { return fsm.Channel{Kind: c.Kind, Set: c.Set, Of: c.Of} }
+func keyOf(c fsm.Channel) fsm.Channel {
+	return fsm.Channel{Kind: c.Kind, Set: c.Set, To: c.To, Of: c.Of}
+}
 
 // out is what this process knows of one channel.
 type out struct {
@@ -76,6 +79,9 @@ type out struct {
 func New(cfg Config) *Runner {
 	if cfg.Send == nil {
 		cfg.Send = Send
+	}
+	if cfg.Post == nil {
+		cfg.Post = Post
 	}
 	return &Runner{cfg: cfg, table: fsm.New(), changed: make(chan struct{}), outs: map[fsm.Channel]*out{}, wake: make(chan struct{}, 1)}
 }
@@ -180,7 +186,7 @@ func (r *Runner) work(ctx context.Context, channel fsm.Channel) {
 			r.tellBatch(ctx, t, c)
 			continue
 		}
-		if c.Kind == fsm.ChannelMail && !pause(ctx, Settle) {
+		if c.Kind != fsm.ChannelRun && !pause(ctx, Settle) {
 			return
 		}
 		if t, c, ok = r.mine(channel); !ok || c.Claim > c.Told {
@@ -206,12 +212,12 @@ func (r *Runner) tellBatch(ctx context.Context, t *fsm.Table, c fsm.Channel) {
 				return
 			}
 		}
-	} else if m, any := Compose(t, c, r.cfg.Name); any && !sent {
+	} else if send, any := r.letter(t, c); any && !sent {
 		if wait > 0 {
 			r.idle(ctx, wait)
 			return // the duty may be another's by now
 		}
-		err := r.cfg.Send(ctx, m)
+		err := send(ctx)
 		if err != nil {
 			if ctx.Err() != nil {
 				return
@@ -230,6 +236,16 @@ func (r *Runner) tellBatch(ctx context.Context, t *fsm.Table, c fsm.Channel) {
 	r.propose(context.WithoutCancel(ctx), c, told) // it was accepted: that must not be forgotten for haste
 }
 
+// letter is what goes out for a batch; false: nothing is left to tell.
+func (r *Runner) letter(t *fsm.Table, c fsm.Channel) (send func(context.Context) error, any bool) {
+	if c.Kind == fsm.ChannelWeb {
+		h, any := ComposeHook(t, c, r.cfg.Name)
+		return func(ctx context.Context) error { return r.cfg.Post(ctx, h) }, any
+	}
+	m, any := Compose(t, c, r.cfg.Name)
+	return func(ctx context.Context) error { return r.cfg.Send(ctx, m) }, any
+}
+
 // failed notes that a mail failed, passes the duty on from time to time, and says
 // why the mail is given up; "": it is not.
 func (r *Runner) failed(ctx context.Context, c fsm.Channel, err error) (gaveUp string) {
@@ -244,7 +260,7 @@ func (r *Runner) failed(ctx context.Context, c fsm.Channel, err error) (gaveUp s
 	o.next = time.Now().Add(wait)
 	failures, refused := o.failures, o.refused
 	r.mu.Unlock()
-	r.cfg.Log.Warn("mail cannot be delivered", "set", c.Set, "failures", failures, "again_in", wait, "err", err)
+	r.cfg.Log.Warn("cannot be delivered", "what", c, "failures", failures, "again_in", wait, "err", err)
 	if refused >= giveUp {
 		return err.Error()
 	}
@@ -270,7 +286,7 @@ func (r *Runner) idle(ctx context.Context, d time.Duration) {
 
 // propose proposes once, and waits until this member's table has what came of it.
 func (r *Runner) propose(ctx context.Context, c fsm.Channel, w fsm.Tell) {
-	w.Kind, w.Set, w.Of, w.Member = c.Kind, c.Set, c.Of, r.cfg.Self
+	w.Kind, w.Set, w.To, w.Of, w.Member = c.Kind, c.Set, c.To, c.Of, r.cfg.Self
 	ctx, cancel := context.WithTimeout(ctx, proposeLimit)
 	defer cancel()
 	res, err := r.cfg.Propose(ctx, fsm.Command{Tell: &w})
@@ -306,7 +322,7 @@ func (r *Runner) Status() []string {
 		if o.err == nil || waits+len(o.alerts) == 0 {
 			continue
 		}
-		text := fmt.Sprintf("mail of set %s cannot be delivered: %v (last tried %s UTC; %s", c.Set, o.err,
+		text := fmt.Sprintf("%s cannot be delivered: %v (last tried %s UTC; %s", c, o.err,
 			o.errAt.UTC().Format(time.DateTime), count(waits+len(o.alerts)))
 		if lost += uint64(o.lost); lost > 0 {
 			text += fmt.Sprintf(", up to %d were dropped", lost)

@@ -18,14 +18,16 @@ import (
 
 // lab is a table and the members that tell of it; all see each change at once.
 type lab struct {
-	t       *testing.T
-	mu      sync.Mutex
-	table   *fsm.Table
-	members map[fsm.MemberID]*member
-	mails   []Mail                              // accepted
-	answer  func(by fsm.MemberID, m Mail) error // of the mail server
-	ran     []string                            // by whom, in order
-	deaf    bool                                // the log takes nothing
+	t         *testing.T
+	mu        sync.Mutex
+	table     *fsm.Table
+	members   map[fsm.MemberID]*member
+	mails     []Mail                              // accepted
+	answer    func(by fsm.MemberID, m Mail) error // of the mail server
+	ran       []string                            // by whom, in order
+	hooks     []Hook                              // requests, accepted or not
+	hooksFail bool
+	deaf      bool // the log takes nothing
 }
 
 type member struct {
@@ -93,6 +95,14 @@ func (l *lab) start(id fsm.MemberID) {
 		l.mu.Lock()
 		l.mails = append(l.mails, m)
 		l.mu.Unlock()
+		return nil
+	}, Post: func(_ context.Context, h Hook) error {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.hooks = append(l.hooks, h)
+		if l.hooksFail {
+			return errors.New("503 Service Unavailable")
+		}
 		return nil
 	}, Run: func(_ context.Context, _ *fsm.Table, list []fsm.Notice) {
 		l.mu.Lock()

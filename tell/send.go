@@ -12,8 +12,8 @@ import (
 	"github.com/wneessen/go-mail"
 )
 
-// ErrRefused wraps what a mail server refused for good (SMTP 5xx).
-var ErrRefused = errors.New("the mail server refuses")
+// ErrRefused wraps what a server refused for good (SMTP 5xx, HTTP 4xx).
+var ErrRefused = errors.New("refused for good")
 
 // Send hands a mail to its server. It ends within three of the mail's timeouts,
 // whatever the server does, and at once when ctx does. TLS is used where the server

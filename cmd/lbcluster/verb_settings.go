@@ -62,6 +62,11 @@ var settings = []setting{
 		func(s fsm.Settings) string { return string(cmp.Or(s.Scripts, fsm.ScriptsOnce)) },
 		func(c *fsm.SetSettings, v string) error { c.Scripts = fsm.ScriptsPolicy(v); return nil },
 	},
+	{
+		"webhooks", "URLs that get all events as JSON, separated by commas; empty: none",
+		func(s fsm.Settings) string { return s.Webhooks },
+		func(c *fsm.SetSettings, v string) error { c.Webhooks = &v; return nil },
+	},
 }
 
 func readDelay(v string) (*fsm.Duration, error) {
