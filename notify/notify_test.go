@@ -141,6 +141,8 @@ func TestQueueIsBounded(t *testing.T) {
 			r.Set(s, Backup)
 		}
 		time.Sleep(5 * time.Minute)
+		l.mu.Lock()
+		defer l.mu.Unlock()
 		if n := len(l.lines); n < queued || n > queued+2 || !strings.Contains(l.lines[n-1], "BACKUP") {
 			t.Errorf("%d runs, the last %s", n, l.lines[n-1])
 		}
