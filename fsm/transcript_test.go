@@ -81,6 +81,8 @@ func (s *story) run(input string) string {
 			fmt.Fprintf(&b, "%s: %s\n", info.Server, info.Target)
 		}
 		return b.String()
+	case "blind":
+		return dumpBlind(s.table)
 	case "order":
 		var b strings.Builder
 		for _, u := range s.table.Units() {
@@ -144,6 +146,18 @@ func (s *story) apply(c Command) string {
 	}
 	s.table = next
 	return b.String()
+}
+
+func dumpBlind(t *Table) string {
+	var b strings.Builder
+	for _, u := range t.Units() {
+		for _, m := range t.Members {
+			if is, ok := t.Blind()[u.ID][m.ID]; ok {
+				fmt.Fprintf(&b, "%s for %s, if it lasts %v: %s\n", m.Name, u.Name, is.Wait, is.Why)
+			}
+		}
+	}
+	return cmp.Or(b.String(), "nobody\n")
 }
 
 func mustSnapshot(t interface{ Fatal(...any) }, table *Table) []byte {

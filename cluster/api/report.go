@@ -170,6 +170,7 @@ type view struct {
 	self     fsm.MemberID
 	statuses map[fsm.MemberID]*DirectorStatus // of members that answer
 	replies  map[fsm.MemberID]DirectorReply
+	blind    map[uint64]map[fsm.MemberID]fsm.Blindness // [fsm.Table.Blind]
 }
 
 // BuildReport draws the conclusions. It is pure: local is this member's own
@@ -205,7 +206,7 @@ func BuildReport(t *fsm.Table, local DirectorStatus, others map[fsm.MemberID]Dir
 }
 
 func newView(t *fsm.Table, local DirectorStatus, others map[fsm.MemberID]DirectorReply, at time.Time) *view {
-	v := &view{table: t, at: at, self: local.ID,
+	v := &view{table: t, at: at, self: local.ID, blind: t.Blind(),
 		statuses: map[fsm.MemberID]*DirectorStatus{local.ID: &local},
 		replies:  map[fsm.MemberID]DirectorReply{local.ID: {Status: &local}},
 	}

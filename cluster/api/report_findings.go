@@ -184,6 +184,7 @@ func (v *view) memberFindings(m MemberReport) []Finding {
 	}
 	if m.Role == fsm.Director {
 		v.directorFindings(s, add)
+		v.viewFindings(m, add)
 	}
 	fs = append(fs, v.marginFindings(m)...)
 	if s.Kernel.Repairs > 0 && v.at.Sub(s.Kernel.RepairedAt) < recentDrift {
@@ -249,6 +250,18 @@ func (v *view) directorFindings(s *DirectorStatus, add func(severity, fix, forma
 			if n := p.Rejected[why]; n > 0 {
 				add(Note, "", "%d VRRP adverts were rejected: %s%s", n, why, lastRejected(p, why))
 			}
+		}
+	}
+}
+
+// viewFindings: it sees much less than the others, so it is cut off from the servers.
+func (v *view) viewFindings(m MemberReport, add func(severity, fix, format string, args ...any)) {
+	told := map[string]bool{}
+	for _, u := range v.table.Units() {
+		if is := v.blind[u.ID][m.ID]; is.Why != "" && !told[is.Why] {
+			told[is.Why] = true
+			add(Warn, "look at the way from "+m.Name+" to these servers; their checks find them well from elsewhere",
+				"its view of the real servers behind %s is worse than what is agreed: %s. If that lasts %v, a director with a better view gets the VIP", u.Name, is.Why, is.Wait)
 		}
 	}
 }

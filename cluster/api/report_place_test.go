@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"lbcluster/cluster/api"
 	"lbcluster/cluster/api/apitest"
@@ -94,6 +95,41 @@ func TestWhyARouterIsAway(t *testing.T) {
 				t.Error("the home is not named")
 			}
 		})
+	}
+}
+
+// A director that sees much less than the others is named, with what it saw.
+func TestBlindDirectorIsNamed(t *testing.T) {
+	f := apitest.NewCluster()
+	cfg := fsm.Config{
+		Routers: []fsm.Router{{Name: "VI_1", VRID: 51, Interface: "eth0", Version: 2, Priority: 100, AdvertInterval: fsm.Duration(time.Second), Addresses: []fsm.Address{{Prefix: vip(0)}}}},
+	}
+	v := fsm.VirtualServer{ServiceKey: fsm.ServiceKey{Addr: vip(0).Addr(), Port: 80, Protocol: fsm.TCP}, Scheduler: "rr", Method: fsm.DirectRouting}
+	for i := range 3 {
+		addr := netip.AddrFrom4([4]byte{172, 25, 88, byte(2 + i)})
+		v.RealServers = append(v.RealServers, fsm.RealServer{Addr: addr, Port: 80, Weight: 1, Checks: []fsm.Check{{
+			Kind: fsm.CheckTCP, Dest: netip.AddrPortFrom(addr, 80), ConnectTimeout: fsm.Duration(2 * time.Second), DelayLoop: fsm.Duration(time.Second), DelayBeforeRetry: fsm.Duration(time.Second),
+		}}})
+	}
+	cfg.Services = []fsm.VirtualServer{v}
+	f.Must(fsm.Command{Apply: &fsm.ApplySet{Set: "default", Config: cfg}})
+	for _, id := range []fsm.MemberID{"m1", "m2", "m3"} {
+		votes := &fsm.CastVotes{Member: id}
+		for i, info := range f.Table().Targets() {
+			votes.Opinions = append(votes.Opinions, fsm.Opinion{Target: info.Target, Vote: fsm.Vote{Up: id != "m2" || i == 0}})
+		}
+		f.Must(fsm.Command{Votes: votes})
+	}
+	r := api.BuildReport(f.Table(), f.Local(), f.Others(t.Context()), apitest.Now)
+	var got []api.Finding
+	for _, found := range r.Findings {
+		if strings.Contains(found.Text, "view") {
+			got = append(got, found)
+		}
+	}
+	want := "dir2: its view of the real servers behind VI_1 is worse than what is agreed: it finds 2 of 3 real servers down that are agreed up: 172.25.88.3:80, 172.25.88.4:80. If that lasts 3s, a director with a better view gets the VIP"
+	if len(got) != 1 || got[0].Text != want || got[0].Severity != api.Warn || !strings.Contains(got[0].Fix, "dir2") {
+		t.Errorf("got %+v\nwant %s", got, want)
 	}
 }
 

@@ -47,7 +47,9 @@ type History struct {
 	others map[fsm.MemberID]*peer
 	owned  time.Duration // when Self got it
 	owner  bool
-	cut    int // decisions in a row in which Self was cut off
+	cut    int           // decisions in a row in which Self was cut off
+	blind  bool          // Self is
+	since  time.Duration // then
 }
 
 type peer struct {
@@ -62,6 +64,7 @@ const confirm = 2
 // owner, should hand the unit over. Calling it also while Self is not the owner
 // tells a new owner what the others were like before.
 func (h *History) Decide(f Facts) Decision {
+	f.Own.Blind = h.lasts(f.Now, f.Own.Blind)
 	h.observe(f)
 	if !f.Owner {
 		return Decision{}
@@ -73,6 +76,19 @@ func (h *History) Decide(f Facts) Decision {
 		}
 	}
 	return cmp.Or(j.leaving(), j.moved(), j.cutOffHere(), j.fitness(), j.failBack(), Decision{Waits: j.waits})
+}
+
+// lasts is how blind Self is, once that cannot be because the others have not looked
+// yet: a rack of servers that dies is no reason to move a VIP. The others it judges by
+// what they see now: nothing is handed to one that is about to find them dead too.
+func (h *History) lasts(now time.Duration, b fsm.Blindness) fsm.Blindness {
+	if is := b.Why != ""; is != h.blind {
+		h.blind, h.since = is, now
+	}
+	if now-h.since < b.Wait.D() {
+		return fsm.Blindness{}
+	}
+	return b
 }
 
 // observe keeps the windows.
@@ -210,7 +226,7 @@ func (j *judge) refuses(id fsm.MemberID) string {
 	case !slices.Contains(j.ready, id):
 		return "it cannot hold it"
 	case r.quality().compare(j.h.own.best()) < 0:
-		return "it is less fit" + because(r.Why)
+		return "it is less fit" + because(cmp.Or(r.Blind.Why, r.Why))
 	case j.lasting(id).compare(j.h.own.best()) < 0:
 		return fmt.Sprintf("it has been as fit for less than %v", Dwell)
 	case r.Syncing:
@@ -243,12 +259,17 @@ func (j *judge) fitness() Decision {
 	own := j.h.own.best()
 	to := j.fittest(j.lasting)
 	if to == "" || !j.dwelt() || j.lasting(to).compare(own) <= 0 {
+		if j.Own.Blind.Why != "" && !own.well {
+			j.waits = cmp.Or(j.waits, fmt.Sprintf("%s has a bad view: %s; no other director is fitter", j.name(j.Self), j.Own.Blind.Why))
+		}
 		return Decision{}
 	}
 	d := Decision{To: to, Reason: Unfit}
 	switch q := j.present(to); {
 	case !own.ready:
 		d.Why = fmt.Sprintf("%s is not ready for it%s", j.name(j.Self), because(j.Own.Why))
+	case !own.well && j.Own.Blind.Why != "":
+		d.Why = fmt.Sprintf("%s has a worse view of the real servers than %s: %s", j.name(j.Self), j.name(to), j.Own.Blind.Why)
 	case !own.well:
 		d.Why = fmt.Sprintf("%s is behind what the cluster agreed on, %s is not", j.name(j.Self), j.name(to))
 	default:

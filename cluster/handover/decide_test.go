@@ -26,6 +26,9 @@ type world struct {
 	moves []string
 }
 
+// blind is a view that is worse than what was agreed.
+var blind = fsm.Blindness{Why: "it finds 2 of 3 down", Wait: fsm.Duration(3 * time.Second)}
+
 const fresh = 480 * time.Millisecond
 
 // newWorld has directors m1, m2, ... and a witness after them, all on two
@@ -355,6 +358,27 @@ func TestFitness(t *testing.T) {
 	w.run(2 * time.Second)
 	w.expect(t, "m1 -> m2: fitness (dir1 is behind what the cluster agreed on, dir2 is not)")
 
+	w = settled(3)
+	w.said["m1"] = Standing{Ready: true, Blind: blind, Score: 120}
+	w.said["m2"] = w.said["m1"]
+	w.run(blind.Wait.D())
+	w.expect(t) // the others may find them down as well
+	w.run(2 * time.Second)
+	w.expect(t, "m1 -> m3: fitness (dir1 has a worse view of the real servers than dir3: it finds 2 of 3 down)")
+	w.place(func(p *fsm.Place) { p.Moved, p.Arrived = "m1", false })
+	if d := w.run(time.Minute); len(w.moves) != 1 || d.Waits != "an operator moved it to dir1, but it is less fit: it finds 2 of 3 down" {
+		t.Errorf("%v, waits %q", w.moves, d.Waits)
+	}
+
+	w = settled(3) // all are blind: nobody moves, and says so
+	for id := range w.said {
+		w.said[id] = Standing{Ready: true, Blind: blind}
+	}
+	if d := w.run(time.Minute); d.Waits != "dir1 has a bad view: it finds 2 of 3 down; no other director is fitter" {
+		t.Errorf("waits %q", d.Waits)
+	}
+	w.expect(t)
+
 	w = settled(3) // all are alike: nobody moves
 	for id := range w.said {
 		w.said[id] = Standing{Ready: true, Behind: true, Score: 50}
@@ -398,6 +422,40 @@ func TestFlappingScores(t *testing.T) {
 	}
 	if len(w.moves) > 2 {
 		t.Errorf("%d moves in ten minutes:\n%s", len(w.moves), strings.Join(w.moves, "\n"))
+	}
+}
+
+// Servers that die are no reason to move: the others find them down in their turn.
+func TestServersDie(t *testing.T) {
+	w := settled(3)
+	for round := range 50 {
+		w.said["m1"] = Standing{Ready: true, Score: 100, Blind: blind}
+		w.run(time.Duration(round%29) * 100 * time.Millisecond)
+		w.said["m1"] = Standing{Ready: true, Score: 100} // agreed down
+		w.run(300 * time.Millisecond)
+	}
+	w.expect(t)
+}
+
+// Views that come and go, of one director or of all in turn, do not make the VIP flap,
+// also where it would go home by itself.
+func TestFlappingViews(t *testing.T) {
+	for name, of := range map[string][]fsm.MemberID{"the owner's": {"m1"}, "everybody's": {"m1", "m2", "m3"}} {
+		w := settled(3)
+		w.table.Settings = fsm.Settings{FailBack: fsm.FailBackAuto, FailBackAfter: fsm.Duration(30 * time.Second)}
+		for i := range 300 {
+			for k, id := range of {
+				s := Standing{Ready: true, Score: 100}
+				if (i+k)%3 == 0 {
+					s.Blind = blind
+				}
+				w.said[id] = s
+			}
+			w.run(2 * time.Second)
+		}
+		if len(w.moves) > 1 {
+			t.Errorf("%s view flaps, and the VIP moves %d times in ten minutes:\n%s", name, len(w.moves), strings.Join(w.moves, "\n"))
+		}
 	}
 }
 
@@ -452,6 +510,7 @@ func TestDecisionsSettle(t *testing.T) {
 			case 0, 1, 2:
 				w.said[m] = Standing{
 					Ready: rapid.IntRange(0, 3).Draw(t, "ready") > 0, Behind: rapid.IntRange(0, 3).Draw(t, "behind") == 0,
+					Blind: rapid.SampledFrom([]fsm.Blindness{{}, {}, blind}).Draw(t, "blind"),
 					Score: rapid.IntRange(-2, 2).Draw(t, "score"), Syncing: rapid.IntRange(0, 3).Draw(t, "syncing") == 0,
 				}
 			case 3:

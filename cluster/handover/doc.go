@@ -12,8 +12,9 @@
 //   - an operator moved the unit to another director
 //   - the owner is cut off on the network of the unit's addresses, while others
 //     hear each other there
-//   - another director is fitter: its table is not behind where the owner's is,
-//     or its trackers' score is higher
+//   - another director is fitter: its table is not behind where the owner's is, it
+//     sees the real servers that are agreed up where the owner does not
+//     (fsm.Table.Blind), or its trackers' score is higher
 //   - the unit's home has been well for long enough, and fail-back is automatic
 //
 // What is planned (the first two and the last) waits for a director that has heard

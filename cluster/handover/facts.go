@@ -8,11 +8,12 @@ import (
 
 // Standing is what a member says of itself for one unit.
 type Standing struct {
-	Ready   bool   // it could hold the unit at once
-	Behind  bool   // what the cluster agreed on is not in its kernel yet
-	Syncing bool   // it has not heard of all connections of the others yet
-	Score   int    // of the unit's trackers; more is better
-	Why     string // why not ready, or why the score is low
+	Ready   bool          // it could hold the unit at once
+	Behind  bool          // what the cluster agreed on is not in its kernel yet
+	Blind   fsm.Blindness // zero: it sees about as much as was agreed
+	Syncing bool          // it has not heard of all connections of the others yet
+	Score   int           // of the unit's trackers; more is better
+	Why     string        // why not ready, or why the score is low
 }
 
 // Report is what another member said.
@@ -40,7 +41,7 @@ type Facts struct {
 
 // quality is how fit a director is: more is better.
 type quality struct {
-	well  bool // ready, and its table is not behind
+	well  bool // ready, its table is not behind, and it is not blind
 	ready bool
 	score int
 }
@@ -52,7 +53,7 @@ func (s Standing) quality() quality {
 	if !s.Ready {
 		return unknown
 	}
-	return quality{well: !s.Behind, ready: true, score: s.Score}
+	return quality{well: !s.Behind && s.Blind.Why == "", ready: true, score: s.Score}
 }
 
 // compare is negative if q is worse than o.

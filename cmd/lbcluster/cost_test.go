@@ -57,7 +57,7 @@ func BenchmarkJudge(b *testing.B) {
 			now := time.Duration(0)
 			for b.Loop() {
 				now += judgePoll
-				j.decide(factsFor(now, 480*time.Millisecond, "m1", t, j.networks(t), own, owns, peers), func(journal.Entry) {})
+				j.decide(factsFor(now, 480*time.Millisecond, "m1", t, j.from(t), own, owns, peers), func(journal.Entry) {})
 			}
 		})
 	}

@@ -134,7 +134,7 @@ func TestOwnerLearnsThatItIsCutOff(t *testing.T) {
 				j := newJudges()
 				look := func() bool {
 					time.Sleep(judgePoll)
-					facts := factsFor(time.Since(began), 3*params.Renew, "m1", table, j.networks(table), own, map[uint64]bool{1: true}, drivers[0].Status().Peers)
+					facts := factsFor(time.Since(began), 3*params.Renew, "m1", table, j.from(table), own, map[uint64]bool{1: true}, drivers[0].Status().Peers)
 					j.decide(facts, func(journal.Entry) {})
 					return j.yield(1) != nil
 				}

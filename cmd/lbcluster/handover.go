@@ -39,15 +39,23 @@ type judges struct {
 	said    lease.Standing
 	behind  time.Time // since when the kernel lags the table; zero: it does not
 	table   *fsm.Table
-	nets    *handover.Networks // of table
+	known   derived // from table
 }
 
-// networks are those of the table, which is mostly the one of before.
-func (j *judges) networks(t *fsm.Table) *handover.Networks {
+// derived is what decisions take from a table, and costs something to find.
+type derived struct {
+	nets  *handover.Networks
+	blind map[uint64]map[fsm.MemberID]fsm.Blindness
+}
+
+func derive(t *fsm.Table) derived { return derived{handover.NetworksOf(t), t.Blind()} }
+
+// from is what is derived from the table, which is mostly the one of before.
+func (j *judges) from(t *fsm.Table) derived {
 	if j.table != t {
-		j.table, j.nets = t, handover.NetworksOf(t)
+		j.table, j.known = t, derive(t)
 	}
-	return j.nets
+	return j.known
 }
 
 func newJudges() *judges {
@@ -124,7 +132,7 @@ func (m *member) judge(ctx context.Context) error {
 		if m.stands.hear(t, st.Peers, owns, 3*params.Renew) {
 			m.units.poke()
 		}
-		m.judges.decide(factsFor(now, 3*params.Renew, m.id.ID, t, m.judges.networks(t), own, owns, st.Peers), m.d.note)
+		m.judges.decide(factsFor(now, 3*params.Renew, m.id.ID, t, m.judges.from(t), own, owns, st.Peers), m.d.note)
 	}
 	return nil
 }
@@ -183,8 +191,8 @@ func guardsUnit(t *fsm.Table, u fsm.Unit, guards func(netip.Addr) bool) bool {
 }
 
 // factsFor puts together what each unit's decision rests on.
-func factsFor(now, fresh time.Duration, self fsm.MemberID, t *fsm.Table, nets *handover.Networks, own lease.Standing, owns map[uint64]bool, peers []lease.PeerStatus) []handover.Facts {
-	lost := nets.Lost(hearing(self, fresh, peers))
+func factsFor(now, fresh time.Duration, self fsm.MemberID, t *fsm.Table, known derived, own lease.Standing, owns map[uint64]bool, peers []lease.PeerStatus) []handover.Facts {
+	lost := known.nets.Lost(hearing(self, fresh, peers))
 	ours := map[uint64]lease.UnitStanding{}
 	for _, u := range own.Units {
 		ours[u.Unit] = u
@@ -199,10 +207,18 @@ func factsFor(now, fresh time.Duration, self fsm.MemberID, t *fsm.Table, nets *h
 	}
 	out := make([]handover.Facts, 0, len(units))
 	for _, u := range units {
-		out = append(out, handover.Facts{
+		f := handover.Facts{
 			Now: now, Table: t, Self: self, Fresh: fresh, Unit: u, Owner: owns[u.ID],
 			Own: standingOf(ours[u.ID], own.Behind, own.Syncing), Others: others[u.ID], Lost: lost[u.ID],
-		})
+		}
+		f.Own.Blind = known.blind[u.ID][self]
+		for id, is := range known.blind[u.ID] {
+			if r, said := f.Others[id]; said {
+				r.Blind = is
+				f.Others[id] = r
+			}
+		}
+		out = append(out, f)
 	}
 	return out
 }

@@ -32,7 +32,7 @@ func told(unit uint64, ready bool, score int) lease.UnitTold {
 
 func TestFactsForHandovers(t *testing.T) {
 	own := lease.Standing{Behind: true, Units: []lease.UnitStanding{{Unit: 1, Ready: true, Score: 5}}}
-	all := factsFor(time.Minute, 480*time.Millisecond, "m1", threeMembers(), handover.NetworksOf(threeMembers()), own, map[uint64]bool{1: true}, peerSays(told(1, true, 9), told(2, true, 1)))
+	all := factsFor(time.Minute, 480*time.Millisecond, "m1", threeMembers(), derive(threeMembers()), own, map[uint64]bool{1: true}, peerSays(told(1, true, 9), told(2, true, 1)))
 	if len(all) != 1 {
 		t.Fatalf("%d units", len(all))
 	}
@@ -57,9 +57,29 @@ func TestFactsForHandovers(t *testing.T) {
 	if !ok || len(f.Others) != 1 || !r.Ready || r.Score != 9 || r.Ago != 300*time.Millisecond {
 		t.Errorf("others: %+v", f.Others)
 	}
-	all = factsFor(0, time.Second, "m1", threeMembers(), handover.NetworksOf(threeMembers()), own, nil, peerSays())
+	all = factsFor(0, time.Second, "m1", threeMembers(), derive(threeMembers()), own, nil, peerSays())
 	if r := all[0].Others["m2"]; r.Ready || all[0].Owner {
 		t.Errorf("a unit of which it does not speak: %+v", r)
+	}
+}
+
+// Who is blind is known from the table, of this member and of those that have spoken.
+func TestFactsTellWhoIsBlind(t *testing.T) {
+	own := lease.Standing{Units: []lease.UnitStanding{{Unit: 1, Ready: true}}}
+	known := derive(threeMembers())
+	bad := fsm.Blindness{Why: "it finds 2 of 2 down", Wait: fsm.Duration(time.Second)}
+	for _, c := range []struct {
+		blind      fsm.MemberID
+		own, other bool
+	}{{"m1", true, false}, {"m2", false, true}, {"m3", false, false}} {
+		known.blind = map[uint64]map[fsm.MemberID]fsm.Blindness{1: {c.blind: bad}, 2: {"m1": bad, "m2": bad}}
+		f := factsFor(0, time.Second, "m1", threeMembers(), known, own, nil, peerSays(told(1, true, 0)))[0]
+		if f.Unit.ID != 1 || f.Own.Blind == bad != c.own || f.Others["m2"].Blind == bad != c.other {
+			t.Errorf("%s is blind: %+v, %+v", c.blind, f.Own, f.Others)
+		}
+		if _, spoke := f.Others["m3"]; spoke {
+			t.Errorf("m3 has said nothing: %+v", f.Others)
+		}
 	}
 }
 
@@ -72,7 +92,7 @@ func TestJudgesDecide(t *testing.T) {
 	j := newJudges()
 	decide := func(ready bool) {
 		own := lease.Standing{Units: []lease.UnitStanding{{Unit: 1}}}
-		j.decide(factsFor(time.Minute, 480*time.Millisecond, "m1", table, handover.NetworksOf(table), own, map[uint64]bool{1: true}, peerSays(told(1, ready, 0))),
+		j.decide(factsFor(time.Minute, 480*time.Millisecond, "m1", table, derive(table), own, map[uint64]bool{1: true}, peerSays(told(1, ready, 0))),
 			func(e journal.Entry) { notes = append(notes, e) })
 	}
 	decide(false)
