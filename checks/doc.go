@@ -8,6 +8,8 @@
 //     failures more than the first, up after one success, and believes the very
 //     first result, good or bad. Those are keepalived's rules, and so are the
 //     pauses between probes.
+//   - A target that comes and goes is held down, longer each time ([Flaps]), where the
+//     cluster's settings say so.
 //   - A failure during which this process stood still (frozen, paused with its
 //     machine, starved) is no result: the probe is repeated at once.
 //   - An opinion is proposed to the cluster only while the table disagrees with

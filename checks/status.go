@@ -17,6 +17,8 @@ type TargetStatus struct {
 	Up     bool           `json:"up"`
 	Since  time.Time      `json:"since"` // of this opinion, or of the first probing
 	Checks []CheckStatus  `json:"checks"`
+	Flaps  Flaps          `json:"flaps,omitzero"`
+	Held   bool           `json:"held,omitempty"` // its checks pass, but it is held down
 }
 
 // CheckStatus is one check of a target.
@@ -38,7 +40,7 @@ func (r *Runner) Status() []TargetStatus {
 	for _, t := range r.targets {
 		list = append(list, TargetStatus{
 			Target: t.name, Server: t.server, Known: t.known, Up: t.up,
-			Since: t.since, Checks: slices.Clone(t.checks),
+			Since: t.since, Checks: slices.Clone(t.checks), Flaps: t.flaps, Held: t.held,
 		})
 	}
 	slices.SortFunc(list, func(a, b TargetStatus) int {

@@ -19,6 +19,9 @@ type target struct {
 
 	known, up bool
 	since     time.Time
+	flaps     Flaps
+	held      bool      // its checks pass, and it is down all the same
+	told      time.Time // the end of the last hold that was told of
 }
 
 func newTarget(info fsm.TargetInfo, now time.Time) *target {
@@ -100,15 +103,39 @@ func (r *Runner) judge(t *target, i, status int, err error, began time.Time) tim
 		r.onProbe(c.Check.Kind, c.Took, err == nil)
 	}
 	r.tell(c, before)
-	up, known := Opinion(t.states())
-	if known && (!t.known || up != t.up) {
-		t.known, t.up, t.since = true, up, time.Now()
+	if up, known := Opinion(t.states()); known && t.turn(up, r.damps(), time.Now()) {
+		if t.held {
+			r.log.Warn("a real server is held down: it comes and goes", "server", t.server, "times", t.flaps.Downs, "until", t.flaps.Until)
+		}
 		poke(r.voting)
 	}
 	if t.weighs() != weighed {
 		poke(r.voting)
 	}
 	return wait
+}
+
+// damps reports whether targets that flap are held down. Callers hold the mutex.
+func (r *Runner) damps() bool { return r.table != nil && r.table.Settings.FlapDamping == fsm.DampingOn }
+
+// turn takes in what the checks say together, and reports whether the opinion, or the
+// reason for it, is another one now.
+func (t *target) turn(up, damped bool, now time.Time) bool {
+	if t.known && t.up && !up {
+		t.flaps = t.flaps.Down(t.since, now)
+	}
+	held := t.known && !t.up && up && damped && t.flaps.Holds(now)
+	if held {
+		anew := !t.told.Equal(t.flaps.Until)
+		t.held, t.told = true, t.flaps.Until
+		return anew
+	}
+	t.held = false
+	if t.known && t.up == up {
+		return false
+	}
+	t.known, t.up, t.since = true, up, now
+	return true
 }
 
 // tell logs what changed, in the words of keepalived, which people alert on.
@@ -177,6 +204,9 @@ func (t *target) weighs() (w fsm.Weighing) {
 func (t *target) vote() fsm.Vote {
 	if t.up {
 		return fsm.Vote{Up: true, Weighs: t.weighs()}
+	}
+	if t.held {
+		return fsm.Vote{Detail: t.flaps.String()}
 	}
 	for _, c := range t.checks {
 		if c.State.Known && !c.State.Up {

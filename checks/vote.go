@@ -98,7 +98,7 @@ func (r *Runner) ballot() (*fsm.Command, fsm.Revision) {
 	var opinions []fsm.Opinion
 	for name, t := range r.targets {
 		voted, has := r.table.Votes[name][r.self]
-		if t.known && (!has || voted.Up != t.up || t.up && voted.Weighs != t.weighs()) {
+		if t.known && (!has || voted.Up != t.up || t.up && voted.Weighs != t.weighs() || t.held && voted.Detail != t.flaps.String()) {
 			opinions = append(opinions, fsm.Opinion{Target: name, Vote: t.vote()})
 		}
 	}

@@ -88,6 +88,8 @@ type SetSettings struct {
 	// Scripts and Webhooks: since version 3.
 	Scripts  ScriptsPolicy `json:"server_scripts,omitempty"`
 	Webhooks *string       `json:"webhooks,omitempty"`
+	// FlapDamping: since version 3.
+	FlapDamping Damping `json:"flap_damping,omitempty"`
 }
 
 // Move is an operator's word on where a unit should be.

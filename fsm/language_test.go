@@ -195,7 +195,7 @@ func (s *story) homesOf(text string) map[string]MemberID {
 
 // settings: "settings [PROFILE] [guard=] [spares=] [fail-back=] [fail-back-after=]".
 func (a args) settings() *SetSettings {
-	c := &SetSettings{Profile: a.word(0), FailBack: FailBack(a.keys["fail-back"]), Health: HealthPolicy(a.keys["health"])}
+	c := &SetSettings{Profile: a.word(0), FailBack: FailBack(a.keys["fail-back"]), Health: HealthPolicy(a.keys["health"]), FlapDamping: Damping(a.keys["flap-damping"])}
 	if a.keys["guard"] != "" {
 		d := a.delay("guard", 0)
 		c.Guard = &d

@@ -128,6 +128,7 @@ func drawSettings(t *rapid.T) *SetSettings {
 		s.Guard = &guard
 	}
 	s.FailBack = rapid.SampledFrom([]FailBack{"", "", FailBackAuto, FailBackManual, "x"}).Draw(t, "fail back")
+	s.FlapDamping = rapid.SampledFrom([]Damping{"", DampingOff, DampingOn, "x"}).Draw(t, "damping")
 	s.Health = rapid.SampledFrom([]HealthPolicy{"", HealthMajority, HealthAnyDown, "x"}).Draw(t, "health")
 	if rapid.IntRange(0, 4).Draw(t, "sets webhooks") == 0 {
 		urls := rapid.SampledFrom([]string{"", "http://h/x", "https://h/x,http://h", "ftp://h", "http://h,http://h"}).Draw(t, "webhooks")

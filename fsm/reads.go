@@ -70,7 +70,7 @@ func (c Command) isV3() bool {
 	case c.Enrol != nil:
 		return c.Enrol.Role == Reader
 	case c.Settings != nil:
-		return c.Settings.Health != "" || c.Settings.Scripts != "" || c.Settings.Webhooks != nil
+		return c.Settings.Health != "" || c.Settings.Scripts != "" || c.Settings.Webhooks != nil || c.Settings.FlapDamping != ""
 	case c.Override != nil:
 		return c.Override.Within != 0 || c.Override.Over || !c.Override.Since.IsZero()
 	case c.Apply != nil:

@@ -26,6 +26,9 @@ func (e *edit) settings(s SetSettings) error {
 	if e.cmd.Version < 3 && (s.Scripts != "" || s.Webhooks != nil) {
 		return oldVersion("there are no settings of scripts and webhooks")
 	}
+	if e.cmd.Version < 3 && s.FlapDamping != "" {
+		return oldVersion("there is no flap-damping setting")
+	}
 	is := e.Settings.with(s)
 	if bad := is.problem(); bad != "" {
 		return invalid("%s", bad)
@@ -70,6 +73,9 @@ func (s Settings) with(c SetSettings) Settings {
 	if c.Scripts != "" && c.Scripts != cmp.Or(s.Scripts, ScriptsOnce) {
 		s.Scripts = c.Scripts
 	}
+	if c.FlapDamping != "" && c.FlapDamping != cmp.Or(s.FlapDamping, DampingOff) {
+		s.FlapDamping = c.FlapDamping
+	}
 	return s
 }
 
@@ -99,6 +105,9 @@ func (s Settings) problem() string {
 	if s.Scripts != "" && s.Scripts != ScriptsOnce && s.Scripts != ScriptsEach {
 		return fmt.Sprintf("server-scripts %q is neither %s nor %s", s.Scripts, ScriptsOnce, ScriptsEach)
 	}
+	if s.FlapDamping != "" && s.FlapDamping != DampingOff && s.FlapDamping != DampingOn {
+		return fmt.Sprintf("flap-damping %q is neither %s nor %s", s.FlapDamping, DampingOff, DampingOn)
+	}
 	return ""
 }
 
@@ -127,5 +136,6 @@ func (s Settings) changes(is Settings) []string {
 	tell("webhooks", someHosts(s.WebhookURLs()), someHosts(is.WebhookURLs()))
 	tell("server-scripts", string(cmp.Or(s.Scripts, ScriptsOnce)), string(cmp.Or(is.Scripts, ScriptsOnce)))
 	tell("health", string(cmp.Or(s.Health, HealthMajority)), string(cmp.Or(is.Health, HealthMajority)))
+	tell("flap-damping", string(cmp.Or(s.FlapDamping, DampingOff)), string(cmp.Or(is.FlapDamping, DampingOff)))
 	return texts
 }

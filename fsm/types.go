@@ -373,6 +373,8 @@ type Settings struct {
 	Scripts ScriptsPolicy `json:"server_scripts,omitempty"`
 	// Webhooks are the URLs that hear of all notices, separated by commas.
 	Webhooks string `json:"webhooks,omitempty"`
+	// FlapDamping is [DampingOff] when empty.
+	FlapDamping Damping `json:"flap_damping,omitempty"`
 }
 
 // ScriptsPolicy says where the programs and FIFO lines of servers and pools go.
@@ -383,6 +385,16 @@ type ScriptsPolicy string
 const (
 	ScriptsOnce ScriptsPolicy = "once" // on one director
 	ScriptsEach ScriptsPolicy = "each" // on each, as with keepalived
+)
+
+// Damping says whether a director holds a real server down that comes and goes; see
+// checks.Flaps. Off, servers come back as soon as keepalived would have them back.
+type Damping string
+
+// The values of Settings.FlapDamping.
+const (
+	DampingOff Damping = "off"
+	DampingOn  Damping = "on"
 )
 
 // HealthPolicy says what the directors' opinions of a real server make of it.

@@ -110,6 +110,9 @@ func (m *member) fill(out *api.DirectorStatus) {
 				s.Detail = one.Detail
 			}
 		}
+		if c.Held {
+			s.Detail = c.Flaps.String()
+		}
 		out.Checks = append(out.Checks, s)
 	}
 }

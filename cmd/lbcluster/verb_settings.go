@@ -67,6 +67,11 @@ var settings = []setting{
 		func(s fsm.Settings) string { return s.Webhooks },
 		func(c *fsm.SetSettings, v string) error { c.Webhooks = &v; return nil },
 	},
+	{
+		"flap-damping", "whether a real server that comes and goes is held down, longer each time: off, on",
+		func(s fsm.Settings) string { return string(cmp.Or(s.FlapDamping, fsm.DampingOff)) },
+		func(c *fsm.SetSettings, v string) error { c.FlapDamping = fsm.Damping(v); return nil },
+	},
 }
 
 func readDelay(v string) (*fsm.Duration, error) {
