@@ -71,7 +71,7 @@ func (s *session) proposeOnce(ctx context.Context, data []byte) (fsm.Result, err
 		return fsm.Result{}, err
 	}
 	if leader == s.id.ID {
-		return s.applyHere(ctx, data)
+		return s.applyHere(ctx, s.id.ID, data)
 	}
 	var res fsm.Result
 	sent, err := s.call(ctx, leader, http.MethodPost, "/v1/propose", data, &res)
@@ -104,13 +104,13 @@ func (s *session) leader() (fsm.MemberID, error) {
 	return "", fmt.Errorf("%w: %w", errNotLeader, err)
 }
 
-// applyHere puts a command into the log; this member must lead.
-func (s *session) applyHere(ctx context.Context, data []byte) (fsm.Result, error) {
+// applyHere puts a member's command into the log; this member must lead.
+func (s *session) applyHere(ctx context.Context, from fsm.MemberID, data []byte) (fsm.Result, error) {
 	inst, err := s.leading()
 	if err != nil {
 		return fsm.Result{}, err
 	}
-	if err := s.rehearse(inst, data); err != nil {
+	if err := s.rehearse(inst, from, data); err != nil {
 		return fsm.Result{}, err
 	}
 	limit := s.n.t.Propose
@@ -147,7 +147,7 @@ func hurry(r *raft.Raft, index uint64) {
 // rehearse applies a command to the leader's table without showing the result, so
 // that what would be refused does not get into the log: not a wrong token,
 // above all. Only a leader that has applied all of its predecessors' log can.
-func (s *session) rehearse(inst *instance, data []byte) error {
+func (s *session) rehearse(inst *instance, from fsm.MemberID, data []byte) error {
 	t, _, halted := inst.machine.state()
 	if halted != nil {
 		return halted
@@ -156,7 +156,7 @@ func (s *session) rehearse(inst *instance, data []byte) error {
 	if err != nil {
 		return err
 	}
-	if err := t.MayWrite(cmd); err != nil {
+	if err := errors.Join(t.MayWrite(cmd), s.ballots.take(from, cmd, time.Now())); err != nil {
 		return err
 	}
 	if !s.steward.settled(inst.raft.CurrentTerm()) {

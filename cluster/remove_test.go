@@ -75,7 +75,7 @@ func TestRemoveWaitsForTheLeader(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := fresh.rehearse(inst, data); !errors.Is(err, c.want) {
+		if err := fresh.rehearse(inst, "m1", data); !errors.Is(err, c.want) {
 			t.Errorf("%+v: %v, want %v", c.cmd, err, c.want)
 		}
 	}

@@ -61,7 +61,12 @@ func (s *session) memberHandler() http.Handler {
 			return
 		}
 		// Only the leader takes what was forwarded: no command goes round in circles.
-		res, err := s.applyHere(r.Context(), b)
+		from, ok := r.Context().Value(peerKey{}).(*peerConn)
+		if !ok {
+			writeFault(w, fmt.Errorf("%w: nobody knows who asks", fsm.ErrDenied))
+			return
+		}
+		res, err := s.applyHere(r.Context(), from.peer, b)
 		if err != nil {
 			writeFault(w, err)
 			return

@@ -32,6 +32,7 @@ type session struct {
 	steward  *steward
 	relay    *relay
 	joins    *bucket
+	ballots  *ballots
 
 	removed atomic.Bool // another member said that this one was removed
 
@@ -57,7 +58,7 @@ func (n *Node) newSession(id *identityFile) (*session, error) {
 	s := &session{
 		n: n, id: id, creds: creds, floor: fl, ended: make(chan struct{}),
 		log:   n.log.With("member", string(id.ID)),
-		joins: newBucket(20, 5),
+		joins: newBucket(20, 5), ballots: newBallots(),
 	}
 	s.contacts = &contacts{every: n.t.Poll, members: s.others, greet: s.greet}
 	s.gossip = newGossip(s)

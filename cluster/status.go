@@ -30,10 +30,14 @@ type Status struct {
 	Halted  string `json:"halted,omitempty"`
 	Gossip  string `json:"gossip_trouble,omitempty"`
 	// Changing is what the leader does with the members, and for what it waits.
-	Changing string         `json:"changing,omitempty"`
-	Refused  uint64         `json:"refused_connections"`
-	Disk     DiskStatus     `json:"disk"`
-	Members  []MemberStatus `json:"members"`
+	Changing string `json:"changing,omitempty"`
+	Refused  uint64 `json:"refused_connections"`
+	// RefusedVotes are those that this member did not take as the leader, by the member
+	// that sent them; Flooding has whose came too often a moment ago.
+	RefusedVotes map[fsm.MemberID]uint64 `json:"refused_votes,omitempty"`
+	Flooding     []fsm.MemberID          `json:"flooding,omitempty"`
+	Disk         DiskStatus              `json:"disk"`
+	Members      []MemberStatus          `json:"members"`
 }
 
 // DiskStatus counts what went wrong with the disk since the daemon started.
@@ -74,6 +78,7 @@ func (n *Node) Status() Status {
 	}
 	s.fillRaft(&st)
 	st.Refused = s.mux.refused.Load()
+	st.RefusedVotes, st.Flooding = s.ballots.counts(time.Now())
 	s.fillMembers(&st, t)
 	return st
 }

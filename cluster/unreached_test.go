@@ -54,7 +54,7 @@ func TestRehearsalBehindTheWriter(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.rehearse(inst, data); err != nil {
+	if err := s.rehearse(inst, "m1", data); err != nil {
 		t.Errorf("the rehearsal refuses it: %v", err)
 	}
 	if _, err := a.node.Propose(within10(t), cmd); !errors.Is(err, fsm.ErrConflict) {

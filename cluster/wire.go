@@ -97,6 +97,7 @@ var faults = []struct {
 	{"no_leader", http.StatusServiceUnavailable, ErrNoLeader},
 	{"not_leader", http.StatusMisdirectedRequest, errNotLeader},
 	{"removed", http.StatusGone, ErrRemoved},
+	{"busy", http.StatusTooManyRequests, ErrBusy},
 }
 
 // writeFault answers a request with an error that readAnswer understands.

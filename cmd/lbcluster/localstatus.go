@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"math"
 	"net/netip"
 	"slices"
@@ -22,6 +23,12 @@ func (d *theDaemon) Local() api.DirectorStatus {
 		TableRevision: st.Revision, Raft: raftStatus(st), Dropped: map[string]uint64{},
 	}
 	addDropped(out.Dropped, "members_", map[string]uint64{"connection": st.Refused})
+	for id, n := range st.RefusedVotes {
+		addDropped(out.Dropped, "votes_of_", map[string]uint64{string(id): n})
+	}
+	for _, id := range st.Flooding {
+		out.Warnings = append(out.Warnings, fmt.Sprintf("member %s sends votes that are not taken, %d so far: too often, or in another's name", id, st.RefusedVotes[id]))
+	}
 	if id, ok := d.node.Identity(); ok {
 		out.Role = id.Role
 	}
