@@ -41,11 +41,15 @@ func (c Claim) String() string {
 // Claims asks on an interface who has addr and returns all others than this host
 // that answer within wait, by MAC. Other than [WhoHas] it may be asked where this
 // host has addr; the question, which is asked twice, is the same and changes no
-// neighbour's table.
+// neighbour's table. Nobody can be asked on an interface without a MAC address, nor,
+// for an IPv6 address, without a link-local address.
 func (h *Host) Claims(ctx context.Context, l Link, addr netip.Addr, wait time.Duration) ([]Claim, error) {
 	snap, err := h.Snapshot()
 	if err != nil {
 		return nil, err
+	}
+	if !asks(snap, l, addr) {
+		return nil, nil
 	}
 	var macs []net.HardwareAddr
 	err = h.inside(func() (err error) {
@@ -74,6 +78,15 @@ func (h *Host) Claims(ctx context.Context, l Link, addr netip.Addr, wait time.Du
 		return nil, fmt.Errorf("read the neighbours on %s: %w", l.Name, err)
 	}
 	return claims(macs, neighbours, addr), nil
+}
+
+// asks reports whether the neighbours on l can be asked for addr.
+func asks(s Snapshot, l Link, addr netip.Addr) bool {
+	if l.Loopback || len(l.MAC) != 6 {
+		return false
+	}
+	_, err := s.LinkLocal(l.Index)
+	return addr.Is4() || err == nil
 }
 
 // claims are those of macs, each once, with what the neighbour table has of them.

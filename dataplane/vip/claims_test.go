@@ -57,7 +57,11 @@ func TestClaimsOfANeighbour(t *testing.T) {
 			t.Errorf("%s: %v, %v, want %s", addr, known, err, want)
 		}
 	}
-	if _, err := p.host.Claims(context.Background(), Link{Index: 999, Name: "gone0"}, netip.MustParseAddr("172.25.88.100"), time.Second); err == nil {
+	lo := Link{Index: 1, Name: "lo", Loopback: true, MAC: make(net.HardwareAddr, 6)}
+	if got, err := p.host.Claims(context.Background(), lo, netip.MustParseAddr("172.25.88.100"), time.Second); got != nil || err != nil {
+		t.Errorf("on lo: %v, %v", got, err)
+	}
+	if _, err := p.host.Claims(context.Background(), Link{Index: 999, Name: "gone0", MAC: p.link.MAC}, netip.MustParseAddr("172.25.88.100"), time.Second); err == nil {
 		t.Error("no error for an interface that is not there")
 	}
 }
@@ -77,5 +81,26 @@ func TestClaimsNameHosts(t *testing.T) {
 	}
 	if !bytes.Equal(got[1].MAC, mac(3)) {
 		t.Errorf("%v", got)
+	}
+}
+
+func TestWhereNeighboursCanBeAsked(t *testing.T) {
+	s := hostOf("lo 127.0.0.1/8", "eth0 172.25.88.11/24 fe80::11/64", "eth1 10.0.0.11/24", "tun0 10.1.0.11/24 fe80::12/64")
+	for i := range s.Links[:3] {
+		s.Links[i].MAC = net.HardwareAddr{2, 0, 0, 0, 0, byte(i)}
+	}
+	for _, c := range []struct {
+		dev, addr string
+		want      bool
+	}{
+		{"lo", "172.25.88.100", false},
+		{"eth0", "172.25.88.100", true}, {"eth0", "2001:db8::100", true},
+		{"eth1", "172.25.88.100", true}, {"eth1", "2001:db8::100", false}, // no link-local address
+		{"tun0", "172.25.88.100", false}, {"tun0", "2001:db8::100", false}, // no MAC
+	} {
+		l, _ := s.Named(c.dev)
+		if got := asks(s, l, netip.MustParseAddr(c.addr)); got != c.want {
+			t.Errorf("%s on %s: %v", c.addr, c.dev, got)
+		}
 	}
 }
