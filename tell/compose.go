@@ -77,7 +77,7 @@ func compose(g fsm.Globals, list []fsm.Notice, node string) Mail {
 	for _, to := range g.NotificationEmail {
 		m.To = append(m.To, qualified(to, node))
 	}
-	first := list[0]
+	first := slices.MinFunc(list, func(a, b fsm.Notice) int { return cmp.Compare(weight(a), weight(b)) })
 	m.Subject = fmt.Sprintf("[%s] %s", cmp.Or(g.RouterID, first.Node, node), Headline(first))
 	if more := len(list) - 1; more > 0 {
 		m.Subject += fmt.Sprintf(" (and %d more)", more)
@@ -89,6 +89,12 @@ func compose(g fsm.Globals, list []fsm.Notice, node string) Mail {
 	fmt.Fprintf(&b, "\nSent by lbcluster on %s. Look at it with: lbcluster status; lbcluster events\n", node)
 	m.Body = b.String()
 	return m
+}
+
+// weight says which of the notices of a mail gives it its subject: the least. People
+// filter for changes of an owner.
+func weight(n fsm.Notice) int {
+	return slices.Index([]fsm.NoticeKind{"gate", "quorum", fsm.NoticeOwner, fsm.NoticePool, fsm.NoticeServer, fsm.NoticeMember, fsm.NoticeMore}, n.Kind)
 }
 
 // qualified is an address with a domain: keepalived takes a bare "root", too.
