@@ -63,7 +63,7 @@ Start with: lbcluster init   on the first machine, then
 		a.checkCommand(), a.applyCommand(), a.confirmCommand(), a.historyCommand(), a.diffCommand(), a.rollbackCommand(), a.exportCommand(),
 		a.statusCommand(), a.whyCommand(), a.eventsCommand(), a.routerCommand(),
 		a.serverCommand(), a.realServerCommand(), a.forceCommand(), a.ejectCommand(), a.directorCommand(), a.settingsCommand(),
-		a.versionCommand(), exitCodesTopic(),
+		a.portsCommand(), a.versionCommand(), exitCodesTopic(),
 	)
 	for _, verb := range buildVerbs {
 		root.AddCommand(verb())
