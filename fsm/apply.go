@@ -142,6 +142,8 @@ func (e *edit) run() error {
 		return e.ramp(*c.Ramp)
 	case c.Tell != nil:
 		return e.tell(*c.Tell)
+	case c.Reinstate != nil:
+		return e.reinstate(*c.Reinstate)
 	}
 	return fmt.Errorf("%w: it has no body", ErrUnknownCommand)
 }
@@ -219,7 +221,7 @@ func (c Command) readable() error {
 	for _, there := range []bool{
 		c.Found != nil, c.Enrol != nil, c.Member != nil, c.Remove != nil, c.AddToken != nil,
 		c.Apply != nil, c.Votes != nil, c.Override != nil, c.Settings != nil, c.Ownership != nil,
-		c.Move != nil, c.Confirm != nil, c.Undo != nil, c.Ramp != nil, c.Tell != nil,
+		c.Move != nil, c.Confirm != nil, c.Undo != nil, c.Ramp != nil, c.Tell != nil, c.Reinstate != nil,
 	} {
 		if there {
 			bodies++

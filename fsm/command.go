@@ -32,11 +32,12 @@ type Command struct {
 	Override  *SetOverride `json:"override,omitempty"`
 	Settings  *SetSettings `json:"settings,omitempty"`
 	Ownership *Ownership   `json:"ownership,omitempty"`
-	Move      *Move        `json:"move,omitempty"`    // since version 2
-	Confirm   *Confirm     `json:"confirm,omitempty"` // since version 3
-	Undo      *Undo        `json:"undo,omitempty"`    // since version 3
-	Ramp      *Ramp        `json:"ramp,omitempty"`    // since version 3
-	Tell      *Tell        `json:"tell,omitempty"`    // since version 3
+	Move      *Move        `json:"move,omitempty"`      // since version 2
+	Confirm   *Confirm     `json:"confirm,omitempty"`   // since version 3
+	Undo      *Undo        `json:"undo,omitempty"`      // since version 3
+	Ramp      *Ramp        `json:"ramp,omitempty"`      // since version 3
+	Tell      *Tell        `json:"tell,omitempty"`      // since version 3
+	Reinstate *Reinstate   `json:"reinstate,omitempty"` // since version 3
 }
 
 // Found makes the cluster: the first command of every log.

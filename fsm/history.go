@@ -42,16 +42,27 @@ func (c Config) elements() int {
 	return n
 }
 
-// Applied finds a revision in the history.
+// Applied finds a revision in the history: the first set that changed at it.
 func (t *Table) Applied(rev Revision) (Applied, bool) {
 	return find(t.History, func(a Applied) bool { return a.Revision == rev })
 }
 
-// Former is the revision of the same set before rev; false if none is kept.
-func (t *Table) Former(rev Revision) (former Applied, ok bool) {
-	at, _ := t.Applied(rev)
+// AppliedSets are the sets that changed at a revision: none that is kept, one, or, if a
+// snapshot was restored, several.
+func (t *Table) AppliedSets(rev Revision) []Applied {
+	var all []Applied
 	for _, a := range t.History {
-		if a.Set == at.Set && a.Revision < rev {
+		if a.Revision == rev {
+			all = append(all, a)
+		}
+	}
+	return all
+}
+
+// Former is the revision of the same set before at; false if none is kept.
+func (t *Table) Former(at Applied) (former Applied, ok bool) {
+	for _, a := range t.History {
+		if a.Set == at.Set && a.Revision < at.Revision {
 			former, ok = a, true
 		}
 	}
@@ -99,7 +110,10 @@ func (c *checker) checkHistory() {
 	c.must(len(t.History) <= HistoryKept, "%d revisions are kept", len(t.History))
 	for i, a := range t.History {
 		c.must(a.Revision > 0 && a.Revision <= t.Revision, "history at revision %d", a.Revision)
-		c.must(i == 0 || t.History[i-1].Revision < a.Revision, "history at revision %d is out of order", a.Revision)
+		c.must(i == 0 || t.History[i-1].Revision <= a.Revision, "history at revision %d is out of order", a.Revision)
+		for _, b := range t.History[:i] {
+			c.must(b.Revision != a.Revision || b.Set != a.Set, "history at revision %d has set %s twice", a.Revision, a.Set)
+		}
 		c.must(nameProblem(a.Set) == "", "history at revision %d: set %q", a.Revision, a.Set)
 		c.must(isClean(a.By, maxBy) && isClean(a.Why, maxDetail), "history at revision %d: its text is not clean", a.Revision)
 	}
@@ -145,7 +159,7 @@ func (a ApplySet) Problem(t *Table) string {
 	return ""
 }
 
-func sortedNames(m map[string]MemberID) []string {
+func sortedNames[V any](m map[string]V) []string {
 	names := make([]string, 0, len(m))
 	for name := range m {
 		names = append(names, name)

@@ -63,11 +63,11 @@ func TestHistoryKeepsWhatWas(t *testing.T) {
 			t.Errorf("revision %d has weight %d, want %d", a.Revision, got, i+1)
 		}
 	}
-	former, ok := table.Former(table.Revision)
+	former, ok := table.Former(table.History[len(table.History)-1])
 	if !ok || former.Revision != table.Revision-1 {
 		t.Errorf("before %d came %d", table.Revision, former.Revision)
 	}
-	if _, ok := table.Former(table.History[0].Revision); ok {
+	if _, ok := table.Former(table.History[0]); ok {
 		t.Error("there is something before the first")
 	}
 }

@@ -121,5 +121,5 @@ func (e *edit) bringBack(overrides []Override) {
 	e.Overrides = all
 }
 
-// configures reports whether c replaces the content of a set.
-func (c Command) configures() bool { return c.Apply != nil || c.Undo != nil }
+// configures reports whether c replaces the content of sets.
+func (c Command) configures() bool { return c.Apply != nil || c.Undo != nil || c.Reinstate != nil }

@@ -281,8 +281,10 @@ func drawCommand(t *rapid.T, table *Table) Command {
 	switch rapid.SampledFrom([]string{
 		"found", "enrol", "enrol", "enrol", "member", "member", "member", "remove", "token", "apply", "apply", "apply",
 		"votes", "votes", "votes", "votes", "override", "override", "settings", "owner", "owner", "move", "move",
-		"confirm", "undo", "ramp", "ramp", "tell", "tell", "tell",
+		"confirm", "undo", "ramp", "ramp", "tell", "tell", "tell", "reinstate", "reinstate",
 	}).Draw(t, "command") {
+	case "reinstate":
+		c.Reinstate = drawReinstate(t, table)
 	case "tell":
 		c.Tell = drawTell(t, table)
 	case "ramp":
@@ -401,6 +403,14 @@ func checkStep(t *rapid.T, table, next *Table, c Command, result Result, err err
 		checkSummary(t, table, *c.Apply, changes)
 		if left := next.Diff(c.Apply.Set, c.Apply.Config); len(left) > 0 {
 			t.Fatalf("after the apply there is a difference left: %v", left)
+		}
+	}
+	if c.Reinstate != nil && err == nil {
+		if differs := len(table.DiffAgreement(c.Reinstate.Agreement)) > 0; differs != result.Changed {
+			t.Fatalf("diff says %v, reinstate %v", differs, result.Changed)
+		}
+		if left := next.DiffAgreement(c.Reinstate.Agreement); len(left) > 0 {
+			t.Fatalf("after a snapshot was restored there is a difference left: %v", left)
 		}
 	}
 	checkPending(t, table, next, c, result)

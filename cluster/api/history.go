@@ -4,8 +4,10 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"lbcluster/fsm"
@@ -95,15 +97,41 @@ func (s *Server) getRevision(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, badRequest(http.StatusBadRequest, fmt.Sprintf("%q is no revision", r.PathValue("rev")))
 	}
-	a, ok := t.Applied(fsm.Revision(n))
-	if !ok {
-		return nil, unknownRevision(t, fsm.Revision(n))
+	a, err := appliedAt(t, fsm.Revision(n), r.URL.Query().Get("set"))
+	if err != nil {
+		return nil, err
 	}
 	reply := RevisionReply{Applied: a}
-	if former, ok := t.Former(a.Revision); ok {
+	if former, ok := t.Former(a); ok {
 		reply.Former = &former
 	}
 	return tagged{t.Revision, reply}, nil
+}
+
+// appliedAt finds a configuration; the set must be named if several changed at once.
+func appliedAt(t *fsm.Table, rev fsm.Revision, set string) (fsm.Applied, error) {
+	all := t.AppliedSets(rev)
+	if len(all) == 0 {
+		return fsm.Applied{}, unknownRevision(t, rev)
+	}
+	if set == "" && len(all) == 1 {
+		return all[0], nil
+	}
+	var names []string
+	for _, a := range all {
+		if a.Set == set {
+			return a, nil
+		}
+		names = append(names, a.Set)
+	}
+	if set == "" {
+		return fsm.Applied{}, &Problem{
+			Status: http.StatusBadRequest, Code: CodeBadRequest, Title: "which set?",
+			Detail: fmt.Sprintf("at revision %d the sets %s changed", rev, strings.Join(names, ", ")),
+			Hint:   fmt.Sprintf("name one: %d/%s", rev, names[0]),
+		}
+	}
+	return fsm.Applied{}, fmt.Errorf("%w: at revision %d nothing changed in set %s, but in %s", fsm.ErrNotFound, rev, set, strings.Join(names, ", "))
 }
 
 // unknownRevision says that nothing was applied at a revision, and where
@@ -177,9 +205,14 @@ func (c *Client) History(ctx context.Context) (r HistoryReply, err error) {
 	return r, err
 }
 
-// Revision asks for one configuration of the history.
-func (c *Client) Revision(ctx context.Context, rev fsm.Revision) (r RevisionReply, err error) {
-	err = c.do(ctx, http.MethodGet, "/v1/history/"+strconv.FormatUint(uint64(rev), 10), nil, &r)
+// Revision asks for one configuration of the history; the set may be empty where only
+// one changed then.
+func (c *Client) Revision(ctx context.Context, rev fsm.Revision, set string) (r RevisionReply, err error) {
+	path := "/v1/history/" + strconv.FormatUint(uint64(rev), 10)
+	if set != "" {
+		path += "?set=" + url.QueryEscape(set)
+	}
+	err = c.do(ctx, http.MethodGet, path, nil, &r)
 	return r, err
 }
 

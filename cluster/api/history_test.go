@@ -34,14 +34,14 @@ func TestHistory(t *testing.T) {
 	if !h.Entries[1].Current || !h.Entries[2].Current {
 		t.Error("what the sets are now is not said")
 	}
-	r, err := c.Revision(t.Context(), second)
+	r, err := c.Revision(t.Context(), second, "")
 	if err != nil || r.Config.Globals.RouterID != "two" || r.Former == nil || r.Former.Config.Globals.RouterID != "one" {
 		t.Errorf("%+v, %v", r, err)
 	}
-	if r, err = c.Revision(t.Context(), first); err != nil || r.Former != nil {
+	if r, err = c.Revision(t.Context(), first, ""); err != nil || r.Former != nil {
 		t.Errorf("%+v, %v", r, err)
 	}
-	if _, err := c.Revision(t.Context(), second+1); !errors.Is(err, fsm.ErrNotFound) || !strings.Contains(err.Error(), "the newest is") {
+	if _, err := c.Revision(t.Context(), second+1, ""); !errors.Is(err, fsm.ErrNotFound) || !strings.Contains(err.Error(), "the newest is") {
 		t.Error(err)
 	}
 	if table, err := c.Table(t.Context(), 0); err != nil || table.History != nil {

@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"lbcluster/cluster/api"
 	"lbcluster/cluster/api/apitest"
@@ -97,6 +98,16 @@ var writes = map[string]string{
 	"POST /v1/apply":         `{"set":"more","config":{"globals":{"router_id":"x"}}}`,
 }
 
+// formerly is a request to restore a snapshot of f, which is then changed.
+func formerly(t *testing.T, f *apitest.Fake) string {
+	file, err := f.Table().Save(time.Now(), "dir1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.Must(fsm.Command{Settings: &fsm.SetSettings{Profile: "robust"}})
+	return `{"snapshot":` + string(file) + `}`
+}
+
 // TestIfMatch: a write with the revision that its maker saw is made only if nobody was
 // faster, on every route that is one command.
 func TestIfMatch(t *testing.T) {
@@ -106,6 +117,9 @@ func TestIfMatch(t *testing.T) {
 		}
 		body, known := writes[rt.Method+" "+rt.Path]
 		f := apitest.NewBusy()
+		if rt.Path == "/v1/snapshot/restore" {
+			body, known = formerly(t, f), true
+		}
 		path := example(f, rt.Path)
 		now := f.Table().Revision
 		if !rt.Compares {

@@ -18,7 +18,8 @@ func (a *app) historyCommand() *cobra.Command {
 		Use:   "history",
 		Short: "List the configurations that were applied",
 		Long: `List what was applied: when, by whom, to which set, and what it changed. Each has
-the revision by which diff and rollback know it. All members have the same
+the revision by which diff and rollback know it; where a restored snapshot changed
+several sets at once, write 17/SET. All members have the same
 history; the last ` + strconv.Itoa(fsm.HistoryKept) + ` are kept, fewer if they are very large.`,
 		Example: `  lbcluster history
   lbcluster history -o json`,
@@ -117,7 +118,8 @@ func (a *app) diff(ctx context.Context, words []string) (difference, error) {
 		return difference{}, fmt.Errorf("%w: nothing was applied yet", fsm.ErrNotFound)
 	}
 	if len(words) == 0 {
-		last, err := a.revision(ctx, fmt.Sprint(h.Entries[len(h.Entries)-1].Revision))
+		newest := h.Entries[len(h.Entries)-1]
+		last, err := a.revision(ctx, fmt.Sprintf("%d/%s", newest.Revision, newest.Set))
 		if err != nil {
 			return difference{}, err
 		}
@@ -134,7 +136,7 @@ func (a *app) diff(ctx context.Context, words []string) (difference, error) {
 	word := ""
 	for _, e := range h.Entries {
 		if e.Set == from.Set && e.Current {
-			word = fmt.Sprint(e.Revision)
+			word = fmt.Sprintf("%d/%s", e.Revision, e.Set)
 		}
 	}
 	if len(words) == 2 {
@@ -163,11 +165,12 @@ func differenceOf(from, to fsm.Applied) difference {
 
 // revision asks for what a word on the command line names.
 func (a *app) revision(ctx context.Context, word string) (api.RevisionReply, error) {
-	n, err := strconv.ParseUint(word, 10, 64)
+	number, set, _ := strings.Cut(word, "/")
+	n, err := strconv.ParseUint(number, 10, 64)
 	if err != nil {
 		return api.RevisionReply{}, &hinted{fmt.Errorf("%w: %q is no revision", fsm.ErrInvalid, word), "lbcluster history lists the revisions"}
 	}
-	r, err := a.client().Revision(ctx, fsm.Revision(n))
+	r, err := a.client().Revision(ctx, fsm.Revision(n), set)
 	if err != nil {
 		return r, fmt.Errorf("ask for revision %d: %w", n, err)
 	}
