@@ -63,7 +63,7 @@ func (c Command) Needs() int {
 
 func (c Command) isV3() bool {
 	switch {
-	case c.Ramp != nil, c.Confirm != nil, c.Undo != nil, c.Tell != nil:
+	case c.Ramp != nil, c.Confirm != nil, c.Undo != nil, c.Tell != nil, c.Reinstate != nil:
 		return true
 	case c.AddToken != nil:
 		return c.AddToken.Role == Reader

@@ -195,3 +195,14 @@ func FuzzReadSaved(f *testing.F) {
 		}
 	})
 }
+
+// TestReinstateWaits: while a member does not read it, a snapshot is not restored.
+func TestReinstateWaits(t *testing.T) {
+	if c := (Command{Reinstate: &Reinstate{}}); c.Needs() != CommandVersion {
+		t.Errorf("it needs version %d", c.Needs())
+	}
+	table := founded(t)
+	if _, _, err := table.Apply(Command{Version: 2, At: epoch, Reinstate: &Reinstate{Agreement: table.Agreement()}}); !errors.Is(err, ErrInvalid) {
+		t.Error(err)
+	}
+}
