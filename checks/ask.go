@@ -132,13 +132,13 @@ func expected(reply []byte, u fsm.UDPCheck) bool {
 }
 
 // runScript runs a program; its exit status 0 is good.
-func runScript(ctx context.Context, c fsm.Check) (status int, err error) {
-	status, err = script.Run(ctx, script.Job{Command: c.Script.Command, User: c.Script.User, Timeout: c.Script.Timeout.D()})
+func runScript(ctx context.Context, c fsm.Check) (w fsm.Weighing, err error) {
+	status, err := script.Run(ctx, script.Job{Command: c.Script.Command, User: c.Script.User, Timeout: c.Script.Timeout.D()})
 	switch {
 	case errors.Is(err, script.ErrTimeout):
-		return 0, fmt.Errorf("the script did not end within %s", c.Script.Timeout)
+		return w, fmt.Errorf("the script did not end within %s", c.Script.Timeout)
 	case c.Script.Dynamic && status >= 2:
-		return status, nil
+		return fsm.Weighing{Times: 1, Sum: status - 2}, nil
 	}
-	return 0, err
+	return w, err
 }

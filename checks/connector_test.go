@@ -73,7 +73,7 @@ func runTogether(t *testing.T, body func(t *testing.T, c *cluster, n *network), 
 		c, n := newCluster(t, servers...), newNetwork()
 		p := &pretended{network: n, open: map[int]fsm.Check{}}
 		c.runner = New(Config{Propose: c.propose})
-		c.runner.check = func(context.Context, fsm.Check) (int, error) { panic("a TCP check by itself") }
+		c.runner.check = func(context.Context, fsm.Check) (fsm.Weighing, error) { panic("a TCP check by itself") }
 		c.runner.open = func() (sockets, error) { return p, nil }
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)

@@ -20,20 +20,22 @@ import (
 // the check passed; the error's text is meant for people and short: "connection
 // refused", "no answer within 3s".
 //
-// The status is what a dynamic script ended with, 2 to 255, else 0: see
-// [fsm.ScriptCheck].
-func Dial(ctx context.Context, c fsm.Check) (status int, err error) {
-	if c.Kind == fsm.CheckMisc {
+// A script or a file may also say something of the server's weight.
+func Dial(ctx context.Context, c fsm.Check) (fsm.Weighing, error) {
+	switch c.Kind {
+	case fsm.CheckMisc:
 		return runScript(ctx, c)
+	case fsm.CheckFile:
+		return readFile(c)
 	}
 	probe := map[fsm.CheckKind]func(context.Context, fsm.Check) error{
 		fsm.CheckTCP: dialTCP, fsm.CheckHTTP: askHTTP, fsm.CheckHTTPS: askHTTP, fsm.CheckSMTP: askSMTP,
 		fsm.CheckDNS: askDNS, fsm.CheckUDP: askUDP, fsm.CheckPing: ping,
 	}[c.Kind]
 	if probe == nil {
-		return 0, fmt.Errorf("this version has no check of kind %q", c.Kind)
+		return fsm.Weighing{}, fmt.Errorf("this version has no check of kind %q", c.Kind)
 	}
-	return 0, probe(ctx, c)
+	return fsm.Weighing{}, probe(ctx, c)
 }
 
 // connect opens a connection, or an UDP socket, as c says.

@@ -176,13 +176,13 @@ type network struct {
 	mu     sync.Mutex
 	down   map[netip.AddrPort]bool
 	hang   map[netip.AddrPort]bool
-	status map[netip.AddrPort]int
+	weighs map[netip.AddrPort]fsm.Weighing
 	seen   map[netip.AddrPort][]time.Duration
 }
 
 func newNetwork() *network {
 	return &network{
-		start: time.Now(), down: map[netip.AddrPort]bool{}, hang: map[netip.AddrPort]bool{}, status: map[netip.AddrPort]int{},
+		start: time.Now(), down: map[netip.AddrPort]bool{}, hang: map[netip.AddrPort]bool{}, weighs: map[netip.AddrPort]fsm.Weighing{},
 		seen: map[netip.AddrPort][]time.Duration{},
 	}
 }
@@ -193,21 +193,21 @@ func (n *network) set(m map[netip.AddrPort]bool, a netip.AddrPort, v bool) {
 	m[a] = v
 }
 
-func (n *network) check(ctx context.Context, c fsm.Check) (int, error) {
+func (n *network) check(ctx context.Context, c fsm.Check) (fsm.Weighing, error) {
 	n.mu.Lock()
 	n.seen[c.Dest] = append(n.seen[c.Dest], time.Since(n.start))
-	hang, down, status := n.hang[c.Dest], n.down[c.Dest], n.status[c.Dest]
+	hang, down, weighs := n.hang[c.Dest], n.down[c.Dest], n.weighs[c.Dest]
 	n.mu.Unlock()
 	switch {
 	case hang:
 		ctx, cancel := context.WithTimeout(ctx, c.ConnectTimeout.D())
 		defer cancel()
 		<-ctx.Done()
-		return 0, errors.New("no answer within 3s")
+		return fsm.Weighing{}, errors.New("no answer within 3s")
 	case down:
-		return 0, errRefused
+		return fsm.Weighing{}, errRefused
 	}
-	return status, nil
+	return weighs, nil
 }
 
 func (n *network) probes(a netip.AddrPort) []time.Duration {

@@ -18,6 +18,8 @@ import (
 
 	"github.com/miekg/dns"
 
+	"golang.org/x/sys/unix"
+
 	"lbcluster/fsm"
 )
 
@@ -352,9 +354,53 @@ func TestMiscDynamic(t *testing.T) {
 		fails   bool
 	}{{"/bin/true", 0, false}, {"/bin/false", 0, true}, {"/bin/sh -c 'exit 2'", 2, false}, {"/bin/sh -c 'exit 255'", 255, false}, {"/bin/sh -c 'kill -9 $$'", 0, true}, {"/no/such", 0, true}} {
 		c := fsm.Check{Kind: fsm.CheckMisc, Script: &fsm.ScriptCheck{Script: fsm.Script{Command: tt.command}, Timeout: fsm.Duration(10 * time.Second), Dynamic: true}}
-		if status, err := Dial(t.Context(), c); status != tt.want || tt.fails != (err != nil) {
-			t.Errorf("%s: %d, %v", tt.command, status, err)
+		want := fsm.Weighing{}
+		if tt.want >= 2 {
+			want = fsm.Weighing{Times: 1, Sum: tt.want - 2}
 		}
+		if w, err := Dial(t.Context(), c); w != want || tt.fails != (err != nil) {
+			t.Errorf("%s: %v, %v", tt.command, w, err)
+		}
+	}
+}
+
+// What a file holds, times the weight, is added; or it fails.
+func TestFile(t *testing.T) {
+	dir := t.TempDir()
+	for i, tt := range []struct {
+		content string
+		weight  int
+		reverse bool
+		sum     int
+		want    string
+	}{
+		{"0", 0, false, 0, ""}, {"1", 0, false, 0, "holds 1"}, {"0", 0, true, 0, "holds 0"}, {"-3", 0, true, 0, ""},
+		{"5\n", 2, false, 10, ""}, {" 5 apples", 2, true, -10, ""}, {"0x10", 1, false, 16, ""}, {"-4", 3, false, -12, ""},
+		{"apples", 2, false, 0, ""}, {"", 1, false, 0, ""}, {"99999999999", 1, false, 0, "no number of 32 bits"},
+		{"65535", 2, false, 65535, ""}, {"65535", 1, true, -65535, ""}, {"65536", 1, true, 0, "holds 65536"},
+		{strings.Repeat("9", 500), 1, false, 0, "no number of 32 bits"},
+	} {
+		path := filepath.Join(dir, fmt.Sprint(i))
+		if err := os.WriteFile(path, []byte(tt.content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		w, err := Dial(t.Context(), fsm.Check{Kind: fsm.CheckFile, File: &fsm.FileCheck{Path: path, Weight: tt.weight, Reverse: tt.reverse}})
+		if w != (fsm.Weighing{Sum: tt.sum}) || (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%q times %d (reversed: %v): %v, %v, want %d %q", tt.content, tt.weight, tt.reverse, w, err, tt.sum, tt.want)
+		}
+	}
+	for path, want := range map[string]string{filepath.Join(dir, "none"): "", dir: "read a file"} {
+		w, err := Dial(t.Context(), fsm.Check{Kind: fsm.CheckFile, File: &fsm.FileCheck{Path: path, Weight: 1}})
+		if w != (fsm.Weighing{}) || (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, %v", path, w, err)
+		}
+	}
+	fifo := filepath.Join(dir, "fifo")
+	if err := unix.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Dial(t.Context(), fsm.Check{Kind: fsm.CheckFile, File: &fsm.FileCheck{Path: fifo}}); err != nil {
+		t.Errorf("a pipe that nobody writes to: %v", err)
 	}
 }
 

@@ -18,9 +18,9 @@ type Config struct {
 	// Propose puts a command before the cluster and returns when it was
 	// committed and applied, or an error. It may block as long as ctx allows.
 	Propose func(context.Context, fsm.Command) (fsm.Result, error)
-	// Check makes one probe and returns what is wrong, or nil, and a script's status.
+	// Check makes one probe and returns what is wrong, or nil, and what it says of the weight.
 	// It must end soon after its context does. nil: [Dial].
-	Check func(context.Context, fsm.Check) (int, error)
+	Check func(context.Context, fsm.Check) (fsm.Weighing, error)
 	// OnProbe is told of each finished probe; it must not block. nil: nobody is.
 	OnProbe func(kind fsm.CheckKind, took time.Duration, passed bool)
 }
@@ -30,7 +30,7 @@ type Config struct {
 type Runner struct {
 	log     *slog.Logger
 	propose func(context.Context, fsm.Command) (fsm.Result, error)
-	check   func(context.Context, fsm.Check) (int, error)
+	check   func(context.Context, fsm.Check) (fsm.Weighing, error)
 	onProbe func(fsm.CheckKind, time.Duration, bool)
 	// warmup draws the pause before a check's first probe from [0, bound).
 	warmup func(bound time.Duration) time.Duration
@@ -93,7 +93,9 @@ func (r *Runner) Run(ctx context.Context) error {
 	if net, err := r.open(); err != nil {
 		r.log.Warn("TCP checks are made one by one, which costs more", "error", err)
 	} else if net != nil {
-		r.tcp = newConnector(net, func(p *probing, err error, began time.Time) time.Duration { return r.took(p, 0, err, began) })
+		r.tcp = newConnector(net, func(p *probing, err error, began time.Time) time.Duration {
+			return r.took(p, fsm.Weighing{}, err, began)
+		})
 		g.Go(func() error {
 			defer net.close()
 			r.tcp.run(ctx)

@@ -411,7 +411,9 @@ func TestDynamicWeights(t *testing.T) {
 	run(t, func(t *testing.T, c *cluster, n *network) {
 		say := func(status int) {
 			n.mu.Lock()
-			n.status[web1] = status
+			if n.weighs[web1] = (fsm.Weighing{}); status >= 2 {
+				n.weighs[web1] = fsm.Weighing{Times: 1, Sum: status - 2}
+			}
 			n.mu.Unlock()
 		}
 		after(time.Second)

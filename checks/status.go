@@ -28,8 +28,8 @@ type CheckStatus struct {
 	Last   time.Time     `json:"last,omitzero"`    // when the last finished probe began
 	Took   time.Duration `json:"took,omitempty"`   // how long it took, nanoseconds
 	Detail string        `json:"detail,omitempty"` // why it failed; empty: it passed
-	// Status is that of a dynamic script which sets the weight, 2 to 255; 0: none does.
-	Status int `json:"status,omitempty"`
+	// Weighs is what it said of the server's weight when it last passed.
+	Weighs fsm.Weighing `json:"weighs,omitzero"`
 }
 
 // Status returns the targets that are being probed, sorted by server.

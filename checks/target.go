@@ -53,23 +53,23 @@ func (r *Runner) begins(c fsm.Check) time.Duration {
 func (r *Runner) probe(p *probing) {
 	for wait := r.begins(p.check); pause(p.ctx, wait); {
 		began := time.Now()
-		status, err := r.check(p.ctx, p.check)
+		weighs, err := r.check(p.ctx, p.check)
 		if p.ctx.Err() != nil {
 			return // what a cancelled probe says means nothing
 		}
-		wait = r.took(p, status, err, began)
+		wait = r.took(p, weighs, err, began)
 	}
 }
 
-// took takes one result in, with the status of a script, and returns the pause before the next probe.
-func (r *Runner) took(p *probing, status int, err error, began time.Time) time.Duration {
+// took takes one result in, with what it says of the weight, and returns the pause before the next probe.
+func (r *Runner) took(p *probing, weighs fsm.Weighing, err error, began time.Time) time.Duration {
 	if err != nil && p.excused < excuses && r.pulse.stoodStill(began, time.Now()) {
 		p.excused++
 		r.log.Info("a failed check is repeated: this process stood still meanwhile", "server", p.target.server, "error", err)
 		return 0
 	}
 	p.excused = 0
-	return r.judge(p.target, p.nth, status, err, began)
+	return r.judge(p.target, p.nth, weighs, err, began)
 }
 
 // pause waits for d and reports whether ctx is still alive.
@@ -85,7 +85,7 @@ func pause(ctx context.Context, d time.Duration) bool {
 }
 
 // judge takes one result in and returns the pause before the next probe.
-func (r *Runner) judge(t *target, i, status int, err error, began time.Time) time.Duration {
+func (r *Runner) judge(t *target, i int, weighs fsm.Weighing, err error, began time.Time) time.Duration {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	c := &t.checks[i]
@@ -97,7 +97,7 @@ func (r *Runner) judge(t *target, i, status int, err error, began time.Time) tim
 		c.Detail = err.Error()
 	}
 	if err == nil || !c.State.Up { // a failure that is forgiven leaves the weight
-		c.Status = status
+		c.Weighs = weighs
 	}
 	if r.onProbe != nil {
 		r.onProbe(c.Check.Kind, c.Took, err == nil)
@@ -168,6 +168,7 @@ var saying = map[fsm.CheckKind]words{
 	fsm.CheckUDP:   {"UDP_CHECK", "udp", "UDP connection to %s success."},
 	fsm.CheckPing:  {"ICMP CHECK", "", "ICMP connection to %s success."},
 	fsm.CheckMisc:  {"Misc check", "", "Misc check for %s succeeded."},
+	fsm.CheckFile:  {"File check", "", "File check for %s succeeded."},
 }
 
 // dest names where a check goes: "[10.0.0.2]:tcp:80", or the program that it is.
@@ -189,13 +190,11 @@ func (t *target) states() []State {
 	return states
 }
 
-// weighs is what the scripts say of the weight.
+// weighs is what the checks say of the weight, together.
 func (t *target) weighs() (w fsm.Weighing) {
 	for _, c := range t.checks {
-		if c.Status >= 2 {
-			w.Times++
-			w.Sum += c.Status - 2
-		}
+		w.Times += c.Weighs.Times
+		w.Sum += c.Weighs.Sum
 	}
 	return w
 }

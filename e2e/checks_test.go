@@ -215,6 +215,67 @@ func TestDynamicWeights(t *testing.T) {
 	e.wantNoOverlap(t)
 }
 
+// fileConf has servers that depend on files: one by a weight, one on nothing but 0.
+const fileConf = `
+track_file load {
+    file /run/load
+    weight 2
+}
+track_file off {
+    file /run/off
+}
+virtual_server 172.25.88.100 80 {
+    delay_loop 1
+    lb_algo wrr
+    lb_kind DR
+    protocol TCP
+    real_server 172.25.88.2 80 {
+        weight 10
+        FILE_CHECK {
+            track_file load
+        }
+    }
+    real_server 172.25.88.3 80 {
+        weight 10
+        FILE_CHECK {
+            track_file off
+            weight 0
+        }
+    }
+}
+`
+
+// What the files say is what keepalived makes of them.
+func TestFileChecks(t *testing.T) {
+	lab.Need(t)
+	s := site.New(t, 3)
+	peer := s.AddHost("peer", "172.25.88.40/24") // keepalived, for its table alone
+	s.Form()
+	e := open(s)
+	all := append([]*lab.Host{peer}, e.Dirs...)
+	say := func(load, off string) {
+		for _, h := range all {
+			h.WriteFile("/run/load", load)
+			h.WriteFile("/run/off", off)
+		}
+	}
+	say("0\n", "0\n")
+	ka := peer.StartKeepalived(fileConf)
+	e.applied(t, poolRouter+fileConf)
+	s.AwaitOwner()
+	for _, c := range []struct {
+		load, off string
+		up        int
+	}{{"0", "0", 2}, {"3\n", "0", 2}, {"-2", "1", 1}, {"-4 and more", "-7", 1}, {"-7", "0", 1}, {"-40000", "0", 1}, {"5", "0", 2}} {
+		say(c.load, c.off)
+		e.wantAsPeer(t, peer, fmt.Sprintf("%q and %q", c.load, c.off), c.up)
+	}
+	if err := ka.Stop(); err != nil {
+		t.Error(err)
+	}
+	e.wantNoOverlap(t)
+}
+
 // wantServers waits until every director's kernel has these real servers.
 func (e *eyes) wantServers(t *testing.T, when string, servers ...string) {
 	t.Helper()

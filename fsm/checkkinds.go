@@ -24,10 +24,11 @@ const (
 	CheckUDP   CheckKind = "udp"   // sends a packet (UDP_CHECK)
 	CheckPing  CheckKind = "ping"  // sends an ICMP echo request (PING_CHECK)
 	CheckMisc  CheckKind = "misc"  // runs a program (MISC_CHECK)
+	CheckFile  CheckKind = "file"  // reads a number from a file of the director (FILE_CHECK)
 )
 
 // CheckKinds are all of them.
-var CheckKinds = []CheckKind{CheckTCP, CheckHTTP, CheckHTTPS, CheckSMTP, CheckDNS, CheckUDP, CheckPing, CheckMisc}
+var CheckKinds = []CheckKind{CheckTCP, CheckHTTP, CheckHTTPS, CheckSMTP, CheckDNS, CheckUDP, CheckPing, CheckMisc, CheckFile}
 
 // HTTPCheck is what http and https ask: every URL must answer as it says.
 type HTTPCheck struct {
@@ -110,17 +111,28 @@ type ScriptCheck struct {
 	Dynamic bool `json:"dynamic,omitempty"`
 }
 
+// FileCheck is a number in a file of each director, times Weight: it is added to the
+// server's weight. With Weight 0 anything but 0 is a failure (keepalived: FILE_CHECK).
+type FileCheck struct {
+	Path    string `json:"path"`
+	Weight  int    `json:"weight,omitempty"`
+	Reverse bool   `json:"reverse,omitempty"` // the sign, or with weight 0 the sense, is the other one
+}
+
 // equal reports whether c and o are the same.
 func (c Check) equal(o Check) bool {
 	if c == o {
 		return true // what they point to is the same, or nothing
 	}
-	plain := c.HTTP == nil && c.DNS == nil && c.UDP == nil && c.Script == nil
+	plain := c.HTTP == nil && c.DNS == nil && c.UDP == nil && c.Script == nil && c.File == nil
 	return !plain && reflect.DeepEqual(c, o)
 }
 
 // Ported reports whether the check goes to a port.
-func (c Check) Ported() bool { return c.Kind != CheckPing && c.Kind != CheckMisc }
+func (c Check) Ported() bool { return c.Kind != CheckPing && c.connects() }
+
+// connects reports whether a check of this kind opens connections.
+func (c Check) connects() bool { return c.Kind != CheckMisc && c.Kind != CheckFile }
 
 // question describes what the kind asks, completely; empty for tcp and ping.
 func (c Check) question() string {
@@ -154,6 +166,12 @@ func (c Check) question() string {
 		}
 		if s.Dynamic {
 			add("dynamic")
+		}
+	}
+	if f := c.File; f != nil {
+		add("file %s weight %d", strconv.Quote(f.Path), f.Weight)
+		if f.Reverse {
+			add("reverse")
 		}
 	}
 	return strings.Join(parts, " ")
@@ -206,6 +224,7 @@ func (p *problems) kind(c Check) {
 	}{
 		{c.HTTP != nil, web, "http"}, {c.Helo != "", c.Kind == CheckSMTP, "helo"}, {c.DNS != nil, c.Kind == CheckDNS, "dns"},
 		{c.UDP != nil, c.Kind == CheckUDP, "udp"}, {c.Script != nil, c.Kind == CheckMisc, "script"},
+		{c.File != nil, c.Kind == CheckFile, "file"},
 	} {
 		switch {
 		case has.there && !has.wanted:
@@ -230,6 +249,18 @@ func (p *problems) kind(c Check) {
 		p.addIf(path, commandProblem(c.Script.Command))
 		p.addIf(path, userProblem(c.Script.User))
 		p.delay(path, "misc_timeout", c.Script.Timeout, leastTimeout)
+	}
+	if c.File != nil {
+		p.file(*c.File)
+	}
+}
+
+func (p *problems) file(f FileCheck) {
+	if !strings.HasPrefix(f.Path, "/") || !isClean(f.Path, maxText) {
+		p.add("", "file %q is no path that begins with /", f.Path)
+	}
+	if f.Weight < -MaxWeight || f.Weight > MaxWeight {
+		p.add("", "weight %d of file %s is not within %d to %d", f.Weight, f.Path, -MaxWeight, MaxWeight)
 	}
 }
 

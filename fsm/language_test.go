@@ -242,7 +242,9 @@ func (s *story) votes(a args) *CastVotes {
 			if err != nil {
 				s.t.Fatal(err)
 			}
-			vote.Weighs = Weighing{1, n}
+			if vote.Weighs = (Weighing{1, n}); weight[0] == '+' || weight[0] == '-' {
+				vote.Weighs.Times = 0 // a file's, which is added
+			}
 		}
 		if !addr.IsValid() {
 			v.Opinions = append(v.Opinions, Opinion{Target(server), vote})
@@ -417,6 +419,10 @@ func (a args) server() RealServer {
 		}
 		if a.keys["dest"] != "" {
 			c.Dest = parseAddrPort(a.keys["dest"])
+		}
+		if c.Kind == CheckFile {
+			c.Dest = netip.AddrPortFrom(addr.Addr(), 0)
+			c.File = &FileCheck{Path: strings.ReplaceAll(a.keys["path"], "~", " "), Weight: a.number("times", 0)}
 		}
 		if c.Kind == CheckMisc {
 			c.Dest = netip.AddrPortFrom(addr.Addr(), 0)

@@ -67,6 +67,12 @@ func drawService(t *rapid.T) VirtualServer {
 				Script: &ScriptCheck{Script: Script{Command: "/bin/load"}, Timeout: Duration(time.Second), Dynamic: true},
 			})
 		}
+		if rapid.IntRange(0, 2).Draw(t, "adds") == 0 {
+			r.Checks = append(r.Checks, Check{
+				Kind: CheckFile, Dest: netip.AddrPortFrom(r.Addr, 0), ConnectTimeout: Duration(time.Second), DelayLoop: Duration(time.Second),
+				File: &FileCheck{Path: "/run/load", Weight: rapid.IntRange(0, 1).Draw(t, "times")},
+			})
+		}
 		v.RealServers = append(v.RealServers, r)
 	}
 	if v.Quorum = uint32(rapid.IntRange(0, 4).Draw(t, "quorum")); v.Quorum > 1 {
@@ -159,7 +165,7 @@ func drawVotes(t *rapid.T, table *Table) *CastVotes {
 	for range rapid.IntRange(0, 4).Draw(t, "opinions") {
 		v.Opinions = append(v.Opinions, Opinion{rapid.SampledFrom(targets).Draw(t, "target"), Vote{
 			rapid.Bool().Draw(t, "up"), rapid.SampledFrom([]string{"", "refused", "time-out\n\xff"}).Draw(t, "detail"),
-			rapid.SampledFrom([]Weighing{{}, {}, {1, 0}, {1, 253}, {2, 30}, {1, 254}, {-1, 3}}).Draw(t, "weighs"),
+			rapid.SampledFrom([]Weighing{{}, {}, {1, 0}, {1, 253}, {2, 30}, {1, 254}, {-1, 3}, {0, -2}, {0, 1 << 40}}).Draw(t, "weighs"),
 		}})
 	}
 	return v

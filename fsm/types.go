@@ -286,12 +286,13 @@ type Check struct {
 	// Alpha: the server counts as down until it has been found up (keepalived: alpha).
 	Alpha bool `json:"alpha,omitempty"`
 	// What the kind asks besides: of http and https, smtp (the name in its HELO), dns,
-	// udp, and misc. Immutable, as all of a table.
+	// udp, misc and file. Immutable, as all of a table.
 	HTTP   *HTTPCheck   `json:"http,omitempty"`
 	Helo   string       `json:"helo,omitempty"`
 	DNS    *DNSCheck    `json:"dns,omitempty"`
 	UDP    *UDPCheck    `json:"udp,omitempty"`
 	Script *ScriptCheck `json:"script,omitempty"`
+	File   *FileCheck   `json:"file,omitempty"`
 }
 
 // Target names what is probed and voted on: a real server's address with its

@@ -7,9 +7,10 @@ import (
 	"strings"
 )
 
-// Weighing is what the scripts of one target say of its weight, by misc_dynamic's
-// rule (keepalived, check_misc.c): each of Times scripts puts a weight of its own in
-// the file's place, Sum is that of all. The zero Weighing leaves the file's weight.
+// Weighing is what the checks of one target say of its weight, by the rules of
+// keepalived's misc_dynamic and FILE_CHECK: each of Times scripts puts a weight of its
+// own in place of the configuration's, each file adds to it, Sum is that of all. The
+// zero Weighing leaves the configuration's weight.
 type Weighing struct {
 	Times int `json:"times"`
 	Sum   int `json:"sum"`
@@ -18,24 +19,29 @@ type Weighing struct {
 // of is the weight of a server that has the weight file in the file.
 func (w Weighing) of(file int) int { return min(max(file+w.Sum-w.Times*file, 0), MaxWeight) }
 
-// maxWeighing bounds how many scripts of one server count.
+// maxWeighing bounds how many checks of one server count.
 const maxWeighing = 100
 
-// valid refuses what no scripts say: they are few, and each says 0 to 253.
+// valid refuses what no checks say: they are few, and none says more than a weight.
 func (w Weighing) valid() bool {
-	return w.Times >= 0 && w.Times <= maxWeighing && w.Sum >= 0 && w.Sum <= 253*w.Times
+	return w.Times >= 0 && w.Times <= maxWeighing && w.Sum >= -maxWeighing*MaxWeight && w.Sum <= maxWeighing*MaxWeight
 }
 
 func (w Weighing) String() string {
-	if w.Times == 1 {
+	switch w.Times {
+	case 0:
+		return fmt.Sprintf("weight %+d", w.Sum)
+	case 1:
 		return fmt.Sprintf("weight %d", w.Sum)
 	}
 	return fmt.Sprintf("weight %d by %d scripts", w.Sum, w.Times)
 }
 
-// dynamic reports whether a script sets the weight of the servers of a target.
+// dynamic reports whether a check sets the weight of the servers of a target.
 func (t TargetInfo) dynamic() bool {
-	return slices.ContainsFunc(t.Checks, func(c Check) bool { return c.Script != nil && c.Script.Dynamic })
+	return slices.ContainsFunc(t.Checks, func(c Check) bool {
+		return c.Script != nil && c.Script.Dynamic || c.File != nil && c.File.Weight != 0
+	})
 }
 
 // weighed is what the voters who find a target up make of its weight. Most of them
@@ -81,7 +87,7 @@ func (h Health) whyWeighed(s tally) string {
 
 func orFile(w Weighing) string {
 	if w == (Weighing{}) {
-		return "the file's"
+		return "weight as configured"
 	}
 	return w.String()
 }

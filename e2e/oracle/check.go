@@ -12,7 +12,7 @@ import (
 
 var checkKinds = map[fsm.CheckKind]string{
 	fsm.CheckTCP: "TCP_CHECK", fsm.CheckHTTP: "HTTP_GET", fsm.CheckHTTPS: "SSL_GET", fsm.CheckSMTP: "SMTP_CHECK",
-	fsm.CheckDNS: "DNS_CHECK", fsm.CheckUDP: "UDP_CHECK", fsm.CheckPing: "PING_CHECK", fsm.CheckMisc: "MISC_CHECK",
+	fsm.CheckDNS: "DNS_CHECK", fsm.CheckUDP: "UDP_CHECK", fsm.CheckPing: "PING_CHECK", fsm.CheckMisc: "MISC_CHECK", fsm.CheckFile: "FILE_CHECK",
 }
 
 // fromCheck says of a check what keepalived's dump does.

@@ -22,7 +22,7 @@ const (
 // checkWords are keepalived's words for the kinds.
 var checkWords = map[fsm.CheckKind]string{
 	fsm.CheckTCP: "TCP_CHECK", fsm.CheckHTTP: "HTTP_GET", fsm.CheckHTTPS: "SSL_GET", fsm.CheckSMTP: "SMTP_CHECK",
-	fsm.CheckDNS: "DNS_CHECK", fsm.CheckUDP: "UDP_CHECK", fsm.CheckPing: "PING_CHECK", fsm.CheckMisc: "MISC_CHECK",
+	fsm.CheckDNS: "DNS_CHECK", fsm.CheckUDP: "UDP_CHECK", fsm.CheckPing: "PING_CHECK", fsm.CheckMisc: "MISC_CHECK", fsm.CheckFile: "FILE_CHECK",
 }
 
 // checkDraft is a checker with what was not said left nil or zero.
@@ -36,6 +36,8 @@ type checkDraft struct {
 	url         *fsm.HTTPURL // that is being read
 	regexFlags  string
 	miscTimeout *fsm.Duration
+	file        *node        // the line that names its track_file
+	fileWeight  *fsm.Tracker // its own weight; nil: that of the track_file
 	alpha       *bool
 }
 
@@ -99,6 +101,8 @@ func (b *builder) readCheck(n *node, kind fsm.CheckKind) {
 		b.check.UDP = &fsm.UDPCheck{MaxLength: 255}
 	case fsm.CheckMisc:
 		b.check.Script = &fsm.ScriptCheck{}
+	case fsm.CheckFile:
+		b.check.File = &fsm.FileCheck{}
 	}
 	b.server.checks = append(b.server.checks, b.check)
 	b.each(n.kids, n.word, kindRules[kind])
@@ -226,6 +230,9 @@ func (b *builder) finishCheck(d *serviceDraft, s *serverDraft, draft *checkDraft
 			}
 		}
 		c.HTTP = &h
+	}
+	if c.File != nil {
+		b.finishFile(draft, c)
 	}
 	if c.Script == nil {
 		return

@@ -12,6 +12,10 @@ import (
 // check writes a checker with everything said.
 func (w *writer) check(c fsm.Check, server netip.AddrPort) {
 	w.block(func() {
+		if c.File != nil {
+			w.fileCheck(*c.File)
+			return
+		}
 		if c.Kind != fsm.CheckMisc {
 			w.connection(c, server)
 		}

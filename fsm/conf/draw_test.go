@@ -290,6 +290,10 @@ func drawCheck(t *rapid.T, server netip.AddrPort) fsm.Check {
 	if !c.Ported() {
 		c.Dest = netip.AddrPortFrom(c.Dest.Addr(), 0)
 	}
+	if c.Kind == fsm.CheckFile { // keepalived.conf has no timers for it
+		fileTimers(&c)
+		c.Dest, c.Bind, c.BindPort, c.BindIf, c.Mark = netip.AddrPortFrom(server.Addr(), 0), netip.Addr{}, 0, "", 0
+	}
 	if c.Kind == fsm.CheckMisc { // connects to nothing
 		c.Dest, c.ConnectTimeout = netip.AddrPortFrom(server.Addr(), 0), fsm.Duration(5*time.Second)
 		c.Bind, c.BindPort, c.BindIf, c.Mark = netip.Addr{}, 0, "", 0
@@ -330,6 +334,11 @@ func drawQuestion(t *rapid.T, c *fsm.Check) {
 		if c.UDP.Reply = rapid.Bool().Draw(t, "reply"); c.UDP.Reply {
 			c.UDP.Expect = rapid.SampledFrom([]string{"", "01xxx2"}).Draw(t, "expect")
 			c.UDP.MaxLength = rapid.IntRange(c.UDP.MinLength, 65535).Draw(t, "longest")
+		}
+	case fsm.CheckFile:
+		c.File = &fsm.FileCheck{
+			Path: rapid.SampledFrom([]string{"/run/load", "/run/x y"}).Draw(t, "path"), Weight: rapid.IntRange(-65535, 65535).Draw(t, "times"),
+			Reverse: rapid.Bool().Draw(t, "reversed"),
 		}
 	case fsm.CheckMisc:
 		c.Script = &fsm.ScriptCheck{

@@ -44,6 +44,8 @@ type writer struct {
 	depth int
 
 	skipAdvAddr bool // global_defs says so for all routers
+	// files are the names of the track_files that checks read, by path.
+	files map[string]string
 }
 
 // line writes a keyword and its words.

@@ -136,6 +136,10 @@ func TestKeywords(t *testing.T) {
 		{serverWith("weight 0"), func(c fsm.Config) any { return c.Services[0].RealServers[0].Weight }, 0},
 		{serverWith("weight 65535"), func(c fsm.Config) any { return c.Services[0].RealServers[0].Weight }, 65535},
 		{serverWith("}\nreal_server 10.0.0.3 80 {\nweight 0\n@lbcluster lbcluster_backup 7"), func(c fsm.Config) any { r := c.Services[0].RealServers[1]; return []any{r.Weight, r.Backup} }, "[7 true]"},
+		{serverWith("FILE_CHECK {\ntrack_file f\n}\nFILE_CHECK {\ntrack_file f\nweight 3 reverse\n}") + "track_file f {\nfile /run/f\nweight -2\n}\n", func(c fsm.Config) any {
+			checks := c.Services[0].RealServers[0].Checks
+			return []any{*checks[0].File, *checks[1].File}
+		}, "[{/run/f -2 false} {/run/f 3 true}]"},
 		{serverWith("inhibit_on_failure"), func(c fsm.Config) any { return c.Services[0].RealServers[0].Inhibit }, true},
 		{serverWith("inhibit_on_failure no"), func(c fsm.Config) any { return c.Services[0].RealServers[0].Inhibit }, false},
 		{serverWith("uthreshold 100\nlthreshold 50"), func(c fsm.Config) any { return c.Services[0].RealServers[0].UpperThreshold }, 100},
@@ -316,9 +320,11 @@ func TestErrors(t *testing.T) {
 		{serverWith("uthreshold 5\nlthreshold 6"), 8, "lthreshold", "above the upper one"},
 		{serverWith("lthreshold -1"), 7, "lthreshold", "whole number"},
 		{serverWith("lb_kind tun"), 7, "lb_kind", "DR, TUN or NAT"},
-		{serverWith("FILE_CHECK {\ntrack_file f\n}"), 7, "FILE_CHECK", "not supported yet"},
+		{serverWith("FILE_CHECK {\ntrack_file f\n}"), 8, "track_file", "there is no track_file f"},
+		{serverWith("BFD_CHECK {\nname f\n}"), 7, "BFD_CHECK", "not supported"},
 		{serverWith("HTTP_GETT {\nurl {\npath /\n}\n}"), 7, "HTTP_GETT", "unknown keyword in real_server"},
-		{serverWith("FILE_CHECK {\n}"), 7, "FILE_CHECK", "not supported yet"},
+		{serverWith("FILE_CHECK {\n}"), 7, "FILE_CHECK", "names no track_file"},
+		{serverWith("FILE_CHECK {\ntrack_file f\nweight 65536\n}") + "track_file f {\nfile /run/f\n}\n", 9, "weight", "from -65535 to 65535"},
 		{serverWith("lb_algo rr"), 7, "lb_algo", "belongs in virtual_server"},
 		{serverWith("delay_loop 5 {\n}"), 7, "delay_loop", "takes no block"},
 

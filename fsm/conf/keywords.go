@@ -105,7 +105,7 @@ var serviceOmissions = []omission{
 }
 
 var checkerOmissions = []omission{
-	{words: "FILE_CHECK BFD_CHECK", traffic: true, why: "not supported yet: a MISC_CHECK that looks at the file is the nearest"},
+	{words: "BFD_CHECK", traffic: true, why: "not supported: a PING_CHECK is the nearest"},
 }
 
 var checkOmissions = []omission{
@@ -174,7 +174,7 @@ var homes = sync.OnceValue(func() map[string]string {
 		{topLevel, topRules}, {"global_defs", globalRules}, {"vrrp_instance", routerRules},
 		{"authentication", authRules}, {"virtual_server", serviceRules}, {"real_server", serverRules},
 		{"TCP_CHECK", checkRules}, {"HTTP_GET", kindRules[fsm.CheckHTTP]}, {"url", urlRules}, {"SMTP_CHECK", kindRules[fsm.CheckSMTP]},
-		{"DNS_CHECK", kindRules[fsm.CheckDNS]}, {"UDP_CHECK", kindRules[fsm.CheckUDP]}, {"MISC_CHECK", kindRules[fsm.CheckMisc]},
+		{"DNS_CHECK", kindRules[fsm.CheckDNS]}, {"UDP_CHECK", kindRules[fsm.CheckUDP]}, {"MISC_CHECK", kindRules[fsm.CheckMisc]}, {"FILE_CHECK", kindRules[fsm.CheckFile]},
 		{"vrrp_sync_group", groupRules}, {"vrrp_script", scriptRules}, // not those of trackers: quorum and weight mean more elsewhere
 	}
 	home := map[string]string{}

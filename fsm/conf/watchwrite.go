@@ -22,6 +22,10 @@ func (w *writer) definitions(cfg fsm.Config) {
 			}
 		}
 	}
+	names, fresh := fileNames(cfg)
+	for w.files = names; len(fresh) > 0; fresh = fresh[1:] {
+		w.definition(fresh[0])
+	}
 }
 
 // trackLists are all lists of trackers, in the order of the file.

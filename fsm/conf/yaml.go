@@ -127,6 +127,7 @@ type (
 		DNS    *yamlDNS         `yaml:"dns,omitempty"`
 		UDP    *yamlUDP         `yaml:"udp,omitempty"`
 		Script *yamlCheckScript `yaml:"script,omitempty"`
+		File   *yamlCheckFile   `yaml:"file,omitempty"`
 	}
 )
 

@@ -35,6 +35,11 @@ type (
 		MinLength int    `yaml:"min_reply_length,omitempty"`
 		MaxLength *int   `yaml:"max_reply_length,omitempty"` // 255
 	}
+	yamlCheckFile struct {
+		Path    string `yaml:"path"`
+		Weight  int    `yaml:"weight,omitempty"` // times the number in it; 0: anything but 0 fails
+		Reverse bool   `yaml:"reverse,omitempty"`
+	}
 	yamlCheckScript struct {
 		Command string `yaml:"command"`
 		User    string `yaml:"user,omitempty"`
@@ -66,6 +71,9 @@ func (y *yamlReader) question(path string, in yamlCheck, c *fsm.Check) {
 		}
 	} else if c.Kind == fsm.CheckUDP {
 		c.UDP = &fsm.UDPCheck{}
+	}
+	if f := in.File; f != nil {
+		c.File = &fsm.FileCheck{Path: f.Path, Weight: f.Weight, Reverse: f.Reverse}
 	}
 	if s := in.Script; s != nil {
 		c.Script = &fsm.ScriptCheck{
@@ -123,6 +131,9 @@ func questionToYAML(c fsm.Check, y *yamlCheck) {
 		if u.Reply {
 			y.UDP.MaxLength = ptr(u.MaxLength)
 		}
+	}
+	if f := c.File; f != nil {
+		y.File = &yamlCheckFile{Path: f.Path, Weight: f.Weight, Reverse: f.Reverse}
 	}
 	if s := c.Script; s != nil {
 		y.Script = &yamlCheckScript{Command: s.Command, User: s.User, Timeout: s.Timeout.String(), Dynamic: s.Dynamic}

@@ -148,14 +148,24 @@ func (y *yamlReader) required(path, key, value string, allowed ...string) {
 
 func (y *yamlReader) check(path string, c yamlCheck, server netip.AddrPort) fsm.Check {
 	y.required(path, "kind", c.Kind, textsOf(fsm.CheckKinds)...)
+	usual := fsm.Check{
+		ConnectTimeout: fsm.Duration(yamlConnectTimeout), Retry: yamlRetry,
+		DelayBeforeRetry: fsm.Duration(yamlBeforeRetry), DelayLoop: fsm.Duration(yamlDelayLoop),
+	}
+	if c.Kind == string(fsm.CheckFile) {
+		fileTimers(&usual)
+	}
 	out := fsm.Check{
 		Kind: fsm.CheckKind(c.Kind), Dest: server,
-		ConnectTimeout:   y.duration(path+".connect_timeout", c.ConnectTimeout, yamlConnectTimeout),
-		Retry:            y.bounded(path+".retry", c.Retry, yamlRetry, 0, 1000),
-		DelayBeforeRetry: y.duration(path+".delay_before_retry", c.DelayBeforeRetry, yamlBeforeRetry),
-		DelayLoop:        y.duration(path+".delay_loop", c.DelayLoop, yamlDelayLoop),
+		ConnectTimeout:   y.duration(path+".connect_timeout", c.ConnectTimeout, usual.ConnectTimeout.D()),
+		Retry:            y.bounded(path+".retry", c.Retry, usual.Retry, 0, 1000),
+		DelayBeforeRetry: y.duration(path+".delay_before_retry", c.DelayBeforeRetry, usual.DelayBeforeRetry.D()),
+		DelayLoop:        y.duration(path+".delay_loop", c.DelayLoop, usual.DelayLoop.D()),
 	}
-	out.Warmup = y.duration(path+".warmup", c.Warmup, out.DelayLoop.D())
+	if usual.Warmup = out.DelayLoop; c.Kind == string(fsm.CheckFile) {
+		usual.Warmup = 0
+	}
+	out.Warmup = y.duration(path+".warmup", c.Warmup, usual.Warmup.D())
 	if c.Dest != "" {
 		out.Dest = y.addrPort(path+".dest", c.Dest, int(server.Port()))
 	}
