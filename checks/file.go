@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"os"
 	"regexp"
 	"strconv"
@@ -20,8 +21,8 @@ const maxNumber = 127
 
 // readFile reads a number from a file of this director, and makes of it what
 // keepalived's FILE_CHECK does (track_file.c): with a weight it is multiplied and
-// added to the server's weight, and fails only when it would take all there is; without
-// one, anything but 0 fails, or 0 if it is reversed. No file, and no number, is 0.
+// added to the server's weight, and fails only at the least number of 32 bits
+// (IPVS_WEIGHT_FAULT): below 0 a server is up with weight 0. Without one, anything but 0 fails, or 0 if it is reversed. No file, and no number, is 0.
 func readFile(c fsm.Check) (fsm.Weighing, error) {
 	n, err := numberIn(c.File.Path)
 	if err != nil {
@@ -32,10 +33,10 @@ func readFile(c fsm.Check) (fsm.Weighing, error) {
 		weight = -weight
 	}
 	sum := n * weight
-	if c.File.Weight == 0 && (n != 0) != c.File.Reverse || sum < -fsm.MaxWeight {
+	if c.File.Weight == 0 && (n != 0) != c.File.Reverse || sum <= math.MinInt32 {
 		return fsm.Weighing{}, fmt.Errorf("%s holds %d", c.File.Path, n)
 	}
-	return fsm.Weighing{Sum: min(sum, fsm.MaxWeight)}, nil
+	return fsm.Weighing{Sum: max(-fsm.MaxWeight, min(sum, fsm.MaxWeight))}, nil
 }
 
 // number is what strtol reads at the beginning of a text.

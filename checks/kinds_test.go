@@ -377,7 +377,8 @@ func TestFile(t *testing.T) {
 		{"0", 0, false, 0, ""}, {"1", 0, false, 0, "holds 1"}, {"0", 0, true, 0, "holds 0"}, {"-3", 0, true, 0, ""},
 		{"5\n", 2, false, 10, ""}, {" 5 apples", 2, true, -10, ""}, {"0x10", 1, false, 16, ""}, {"-4", 3, false, -12, ""},
 		{"apples", 2, false, 0, ""}, {"", 1, false, 0, ""}, {"99999999999", 1, false, 0, "no number of 32 bits"},
-		{"65535", 2, false, 65535, ""}, {"65535", 1, true, -65535, ""}, {"65536", 1, true, 0, "holds 65536"},
+		{"65535", 2, false, 65535, ""}, {"65535", 1, true, -65535, ""}, {"65536", 1, true, -65535, ""},
+		{"-32768", 65535, false, -65535, ""}, {"-32769", 65535, false, 0, "holds -32769"}, {"-2147483648", 1, false, 0, "holds -2147483648"},
 		{strings.Repeat("9", 500), 1, false, 0, "no number of 32 bits"},
 	} {
 		path := filepath.Join(dir, fmt.Sprint(i))
