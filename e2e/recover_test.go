@@ -30,6 +30,7 @@ func TestRecover(t *testing.T) {
 		t.Fatal(err)
 	}
 	delete(e.Daemons, last)
+	t.Run("served by hand", func(t *testing.T) { e.servedByHand(t, last) })
 	if out, status := e.Command(last, "recover"); status == 0 || !strings.Contains(out, "--yes-they-are-off") {
 		t.Errorf("recovered without a word: exit status %d: %s", status, out)
 	}
@@ -49,7 +50,7 @@ func TestRecover(t *testing.T) {
 	back := dead[0]
 	back.Boot(site.VIP)
 	e.Start(back)
-	to := pause(8 * time.Second)
+	to := pause(5 * time.Second)
 	e.wantOnly(t, last, from, to)
 	if back.HasAddress(site.VIP) {
 		t.Errorf("%s is of the old cluster and has the VIP", back.Name)
@@ -64,12 +65,37 @@ func TestRecover(t *testing.T) {
 		t.Errorf("what was written is lost: %s", out)
 	}
 
+	// The other one is replaced: another machine, with an empty disk.
 	token := tokenText.FindString(last.MustRun("lbcluster", "token"))
-	if out, status := e.Command(back, "eject", "--force", "--yes"); status != 0 {
-		t.Fatalf("it does not forget its old cluster: exit status %d: %s", status, out)
-	}
-	back.MustRun("lbcluster", "join", last.Addr.String(), "--token", token)
-	e.AwaitVoter(back)
-	e.wantMembers(t, last, last.Name+" director", back.Name+" director")
+	fresh := dead[1]
+	fresh.Boot(site.VIP)
+	fresh.MustRun("sh", "-c", "rm -rf "+lab.DataDir+"/*")
+	e.Start(fresh)
+	fresh.MustRun("lbcluster", "join", last.Addr.String(), "--token", token)
+	e.AwaitVoter(fresh)
+	e.wantMembers(t, last, last.Name+" director", fresh.Name+" director")
 	e.wantNoOverlap(t)
+}
+
+// servedByHand: without any lbcluster, the break-glass script alone serves, and lets go.
+func (e *eyes) servedByHand(t *testing.T, h *lab.Host) {
+	const script = lab.DataDir + "/breakglass/serve.sh"
+	from := probe.Now()
+	t.Logf("%s", h.MustRun("sh", script, "up"))
+	served := pause(time.Second)
+	to := pause(time.Second)
+	if sum := probe.Summarise(e.http.Records(), served, to); sum.OK == 0 || dark(sum.Outage) {
+		t.Errorf("the client is not served by hand: %v", sum.ByResult)
+	}
+	e.wantOnly(t, h, from, to)
+	h.MustRun("sh", script, "down")
+	if h.HasAddress(site.VIP) {
+		t.Error("the VIP is still there")
+	}
+	rules := e.Rules(h)
+	h.MustRun("ipvsadm", "-C")
+	h.MustRun("sh", script, "tables")
+	if again := e.Rules(h); again != rules || rules == "" {
+		t.Errorf("the script's services:\n%s\nlbcluster's:\n%s", again, rules)
+	}
 }

@@ -91,6 +91,9 @@ type SetSettings struct {
 	Webhooks *string       `json:"webhooks,omitempty"`
 	// FlapDamping: since version 3.
 	FlapDamping Damping `json:"flap_damping,omitempty"`
+	// SnapshotEvery and SnapshotsKept: since version 3.
+	SnapshotEvery *Duration `json:"snapshot_every,omitempty"`
+	SnapshotsKept *int      `json:"snapshots_kept,omitempty"`
 }
 
 // Move is an operator's word on where a unit should be.

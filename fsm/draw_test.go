@@ -130,6 +130,9 @@ func drawSettings(t *rapid.T) *SetSettings {
 		s.Guard = &guard
 	}
 	s.FailBack = rapid.SampledFrom([]FailBack{"", "", FailBackAuto, FailBackManual, "x"}).Draw(t, "fail back")
+	if rapid.IntRange(0, 4).Draw(t, "sets snapshots") == 0 {
+		drawSnapshots(t, s)
+	}
 	s.FlapDamping = rapid.SampledFrom([]Damping{"", DampingOff, DampingOn, "x"}).Draw(t, "damping")
 	s.Health = rapid.SampledFrom([]HealthPolicy{"", HealthMajority, HealthAnyDown, "x"}).Draw(t, "health")
 	if rapid.IntRange(0, 4).Draw(t, "sets webhooks") == 0 {

@@ -70,7 +70,7 @@ func (c Command) isV3() bool {
 	case c.Enrol != nil:
 		return c.Enrol.Role == Reader
 	case c.Settings != nil:
-		return c.Settings.Health != "" || c.Settings.Scripts != "" || c.Settings.Webhooks != nil || c.Settings.FlapDamping != ""
+		return c.Settings.Health != "" || c.Settings.Scripts != "" || c.Settings.Webhooks != nil || c.Settings.FlapDamping != "" || c.Settings.SnapshotEvery != nil || c.Settings.SnapshotsKept != nil
 	case c.Override != nil:
 		return c.Override.Within != 0 || c.Override.Over || !c.Override.Since.IsZero()
 	case c.Apply != nil:

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 )
@@ -19,6 +20,12 @@ func drawTable(t *rapid.T) *Table {
 		table, _, _ = table.Apply(drawCommand(t, table)) // one that fails changes nothing
 	}
 	return table
+}
+
+func drawSnapshots(t *rapid.T, s *SetSettings) {
+	every := Duration(rapid.SampledFrom([]int64{0, 1, int64(time.Hour)}).Draw(t, "every"))
+	kept := rapid.IntRange(-1, 9).Draw(t, "kept")
+	s.SnapshotEvery, s.SnapshotsKept = &every, &kept
 }
 
 // drawReinstate draws what the table has, with this and that changed.

@@ -29,6 +29,9 @@ func (e *edit) settings(s SetSettings) error {
 	if e.cmd.Version < 3 && s.FlapDamping != "" {
 		return oldVersion("there is no flap-damping setting")
 	}
+	if e.cmd.Version < 3 && (s.SnapshotEvery != nil || s.SnapshotsKept != nil) {
+		return oldVersion("there are no settings of snapshots")
+	}
 	is := e.Settings.with(s)
 	if bad := is.problem(); bad != "" {
 		return invalid("%s", bad)
@@ -76,6 +79,13 @@ func (s Settings) with(c SetSettings) Settings {
 	if c.FlapDamping != "" && c.FlapDamping != cmp.Or(s.FlapDamping, DampingOff) {
 		s.FlapDamping = c.FlapDamping
 	}
+	if c.SnapshotEvery != nil {
+		s.SnapshotEvery = *c.SnapshotEvery
+	}
+	// Seven by word and seven by default are one.
+	if _, kept := s.Snapshots(); c.SnapshotsKept != nil && *c.SnapshotsKept != kept {
+		s.SnapshotsKept = *c.SnapshotsKept
+	}
 	return s
 }
 
@@ -108,8 +118,27 @@ func (s Settings) problem() string {
 	if s.FlapDamping != "" && s.FlapDamping != DampingOff && s.FlapDamping != DampingOn {
 		return fmt.Sprintf("flap-damping %q is neither %s nor %s", s.FlapDamping, DampingOff, DampingOn)
 	}
+	if every := s.SnapshotEvery; every != 0 && (every < leastSnapshotEvery || every > mostSnapshotEvery) {
+		return fmt.Sprintf("snapshot-every %v is not within %v to %v (0s: never)", every, leastSnapshotEvery, mostSnapshotEvery)
+	}
+	if s.SnapshotsKept < 0 || s.SnapshotsKept > mostSnapshots {
+		return fmt.Sprintf("snapshots-kept %d is not within 1 to %d", s.SnapshotsKept, mostSnapshots)
+	}
 	return ""
 }
+
+// Snapshots says how often a director writes one (0: never), and how many it keeps.
+func (s Settings) Snapshots() (every time.Duration, kept int) {
+	return s.SnapshotEvery.D(), cmp.Or(s.SnapshotsKept, snapshotsKept)
+}
+
+// Of snapshots that are written by themselves.
+const (
+	snapshotsKept      = 7
+	mostSnapshots      = 1000
+	leastSnapshotEvery = Duration(time.Minute)
+	mostSnapshotEvery  = Duration(31 * 24 * time.Hour)
+)
 
 func guardProblem(guard Duration) string {
 	if guard < 0 || guard.D() > MaxGuard {
@@ -137,5 +166,9 @@ func (s Settings) changes(is Settings) []string {
 	tell("server-scripts", string(cmp.Or(s.Scripts, ScriptsOnce)), string(cmp.Or(is.Scripts, ScriptsOnce)))
 	tell("health", string(cmp.Or(s.Health, HealthMajority)), string(cmp.Or(is.Health, HealthMajority)))
 	tell("flap-damping", string(cmp.Or(s.FlapDamping, DampingOff)), string(cmp.Or(is.FlapDamping, DampingOff)))
+	every, kept := s.Snapshots()
+	isEvery, isKept := is.Snapshots()
+	tell("snapshot-every", every.String(), isEvery.String())
+	tell("snapshots-kept", itoa(kept), itoa(isKept))
 	return texts
 }

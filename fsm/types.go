@@ -376,6 +376,10 @@ type Settings struct {
 	Webhooks string `json:"webhooks,omitempty"`
 	// FlapDamping is [DampingOff] when empty.
 	FlapDamping Damping `json:"flap_damping,omitempty"`
+	// SnapshotEvery is how often each director writes a snapshot to its own disk; 0:
+	// never. SnapshotsKept is how many it keeps; 0: seven.
+	SnapshotEvery Duration `json:"snapshot_every,omitempty"`
+	SnapshotsKept int      `json:"snapshots_kept,omitempty"`
 }
 
 // ScriptsPolicy says where the programs and FIFO lines of servers and pools go.

@@ -89,6 +89,7 @@ var rules = []struct {
 	{"notify/...", "...", "it tells, and knows nobody whom it tells of", "fsm,script"},
 	{"tell/...", "...", "it tells what stands in the table; what must be known besides is told to it", "fsm"},
 	{"realserver/...", "...", "it is a host's lo, and knows no cluster", ""},
+	{"breakglass/...", "...", "it must work when all else does not", "fsm,fsm/conf"},
 	{"script/...", "...", "running a program needs none of the others", ""},
 	{"dataplane/...", "journal/...", "the data plane tells events to a function", ""},
 	{"internal/nstest/...", "...", "a test's hosts know no part of the project", ""},

@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
+	"lbcluster/breakglass"
 	"lbcluster/cluster"
 	"lbcluster/cluster/lease"
 	"lbcluster/dataplane/gate"
@@ -130,6 +131,7 @@ func (d *theDaemon) run(ctx context.Context, serve func(context.Context) error) 
 	slow.Go(func() error { return serve(restCtx) })
 	slow.Go(func() error { return d.journal.Run(restCtx) })
 	slow.Go(func() error { return d.watch(restCtx) })
+	slow.Go(func() error { return d.keepForTheWorst(restCtx) })
 	slow.Go(func() error {
 		defer stopRest()
 		return d.node.Run(nodeCtx)
@@ -159,6 +161,14 @@ func (d *theDaemon) run(ctx context.Context, serve func(context.Context) error) 
 	context.AfterFunc(ctx, func() { tellSystemd(daemon.SdNotifyStopping) })
 	err = g.Wait()
 	return reloaded, errors.Join(err, slow.Wait())
+}
+
+// keepForTheWorst writes the break-glass files and snapshots on a director.
+func (d *theDaemon) keepForTheWorst(ctx context.Context) error {
+	return breakglass.New(breakglass.Config{
+		Dir: d.cfg.DataDir, By: fmt.Sprintf("lbcluster %s on %s", buildVersion(), d.cfg.Name), Log: d.log.With("part", "breakglass"),
+		Watch: d.node.Watch,
+	}).Run(ctx)
 }
 
 // tellSystemd tells systemd, if it started us.

@@ -72,6 +72,23 @@ var settings = []setting{
 		func(s fsm.Settings) string { return string(cmp.Or(s.FlapDamping, fsm.DampingOff)) },
 		func(c *fsm.SetSettings, v string) error { c.FlapDamping = fsm.Damping(v); return nil },
 	},
+	{
+		"snapshot-every", "how often each director writes a snapshot into its data folder, 1m to 744h; 0s: never",
+		func(s fsm.Settings) string { every, _ := s.Snapshots(); return every.String() },
+		func(c *fsm.SetSettings, v string) (err error) { c.SnapshotEvery, err = readDelay(v); return err },
+	},
+	{
+		"snapshots-kept", "how many of them it keeps, 1 to 1000",
+		func(s fsm.Settings) string { _, kept := s.Snapshots(); return strconv.Itoa(kept) },
+		func(c *fsm.SetSettings, v string) error {
+			n, err := strconv.Atoi(v)
+			if err != nil || n < 1 {
+				return fmt.Errorf("%q is no number of snapshots", v)
+			}
+			c.SnapshotsKept = &n
+			return nil
+		},
+	},
 }
 
 func readDelay(v string) (*fsm.Duration, error) {
