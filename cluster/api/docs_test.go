@@ -36,6 +36,7 @@ func TestExamples(t *testing.T) {
 		"v1/settings\n":      `"profile"`,
 		"v1/members\n":       `"id": "m3"`,
 		"v1/history":         `"entries"`,
+		"v1/snapshot\n":      `"lbcluster_snapshot": 1`,
 		"events?after=3":     `"kind"`,
 		"v1/watch":           "event: event",
 		`"drained": true`:    `"changed": true`,
