@@ -31,9 +31,9 @@ func Run(ctx context.Context, _ io.Reader, out io.Writer) error {
 	}
 	r := &runner{out: out, plan: plan, results: results{}, began: time.Now()}
 	var errs []error
-	if plan.size {
+	if len(plan.scale) > 0 {
 		defer fmt.Fprintln(out)
-		errs = append(errs, scale.Run(out))
+		errs = append(errs, scale.Run(out, plan.scale...))
 	}
 	if len(plan.health) > 0 {
 		errs = append(errs, health.Run(out, plan.health...))
@@ -59,12 +59,9 @@ type plan struct {
 	trials int      // of each event with each system; 0: as the events say
 	list   bool
 	events bool     // some event is asked for
-	size   bool     // and the sizes of tables are
+	scale  []string // and these parts of package scale are
 	health []string // and these parts of package health are
 }
-
-// sizeName asks for package scale.
-const sizeName = "size"
 
 func readPlan(args []string) (plan, error) {
 	var p plan
@@ -85,7 +82,11 @@ func readPlan(args []string) (plan, error) {
 		p.names = slices.DeleteFunc(p.names, func(n string) bool { return n == name })
 		return all || len(p.names) < n
 	}
-	p.size = asked(sizeName)
+	for _, part := range scale.Parts {
+		if asked(part.Name) {
+			p.scale = append(p.scale, part.Name)
+		}
+	}
 	for _, part := range health.Parts {
 		if asked(part.Name) {
 			p.health = append(p.health, part.Name)
@@ -113,7 +114,9 @@ func list() string {
 	for _, p := range health.Parts {
 		fmt.Fprintf(&b, "  %-11s %s\n", p.Name, p.Title)
 	}
-	fmt.Fprintf(&b, "  %-11s %s\n", sizeName, "Tables of 100, 1 000 and 10 000 real servers: applied, changed, repaired, restarted")
+	for _, p := range scale.Parts {
+		fmt.Fprintf(&b, "  %-11s %s\n", p.Name, p.Title)
+	}
 	return b.String()
 }
 

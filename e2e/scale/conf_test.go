@@ -44,15 +44,20 @@ func TestConf(t *testing.T) {
 
 func TestTable(t *testing.T) {
 	small, large := Size{10, 10}, Size{100, 100}
+	f := func(who string, size Size, what string, value float64, unit string) Figure {
+		return Figure{Who: who, Size: size, What: what, Value: value, Unit: unit}
+	}
 	got := Table([]Figure{
-		{"lbcluster", small, "apply", 12.34, "ms"}, {"lbcluster", large, "apply", 1234.5, "ms"}, {"lbcluster", large, "memory", 3.14, "MB"},
-		{"keepalived", small, "start", 1, "ms"},
+		f("lbcluster", small, "apply", 12.34, "ms"), f("lbcluster", large, "apply", 1234.5, "ms"), f("lbcluster", large, "memory", 3.14, "MB"),
+		f("keepalived", small, "start", 1, "ms"),
+		{Part: leases, Case: "calm", Who: "lbcluster", Size: large, What: "renewals", Value: 40},
 	})
 	const want = `lbcluster, real servers:                                                  100      10000
   apply, ms                                                                12       1234
   memory, MB                                                                         3.1
 keepalived, real servers:                                                 100
   start, ms                                                               1.0
+lease    10000    calm                           renewals                                                             40
 `
 	if got != want {
 		t.Errorf("got\n%swant\n%s", got, want)

@@ -115,6 +115,23 @@ func Up(t lab.T, directors int, initArgs ...string) *Site {
 	return s
 }
 
+// Lease is what a member says of one lease.
+type Lease struct {
+	Router uint64 `json:"router"`
+	State  string `json:"state"`
+	Holder string `json:"holder"`
+	Unfit  string `json:"unfit"`
+	// EmbargoMS is how long this member's voter, just started, promises nothing yet.
+	EmbargoMS int64 `json:"embargo_ms"`
+	// HeldSince and Lost are of the holder's tenures; the others of the present one,
+	// as parts of the whole deadline.
+	HeldSince time.Time `json:"held_since"`
+	Lost      uint64    `json:"lost"`
+	Renewals  uint64    `json:"renewals"`
+	LeastLeft float64   `json:"least_left"`
+	MeanLeft  float64   `json:"mean_left"`
+}
+
 // Local is one member's own view.
 type Local struct {
 	ID            string   `json:"id"`
@@ -134,15 +151,8 @@ type Local struct {
 		Repairs  uint64 `json:"repairs"`
 		Foreign  []struct{ Kind, What, Fix string }
 	} `json:"kernel"`
-	Leases []struct {
-		Router uint64 `json:"router"`
-		State  string `json:"state"`
-		Holder string `json:"holder"`
-		Unfit  string `json:"unfit"`
-		// EmbargoMS is how long this member's voter, just started, promises nothing yet.
-		EmbargoMS int64 `json:"embargo_ms"`
-	} `json:"leases"`
-	Gate struct {
+	Leases []Lease `json:"leases"`
+	Gate   struct {
 		Mode      string `json:"mode"`
 		Error     string `json:"error"`
 		Addresses []struct {
