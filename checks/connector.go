@@ -54,7 +54,9 @@ func newConnector(net sockets, over func(*probing, error, time.Time) time.Durati
 }
 
 // connects reports whether a connector can make the check.
-func connects(c fsm.Check) bool { return c.Kind == fsm.CheckTCP && c.Dest.Addr().Zone() == "" }
+func connects(c fsm.Check) bool {
+	return c.Kind == fsm.CheckTCP && !c.DSR && c.Dest.Addr().Zone() == ""
+}
 
 // add makes a check from then on, the first time at a moment, until its context ends.
 func (c *connector) add(p *probing, at time.Time) {

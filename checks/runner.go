@@ -21,6 +21,8 @@ type Config struct {
 	// Check makes one probe and returns what is wrong, or nil, and what it says of the weight.
 	// It must end soon after its context does. nil: [Dial].
 	Check func(context.Context, fsm.Check) (fsm.Weighing, error)
+	// Paths are the ways of checks through VIPs. nil: they are not made.
+	Paths Paths
 	// OnProbe is told of each finished probe; it must not block. nil: nobody is.
 	OnProbe func(kind fsm.CheckKind, took time.Duration, passed bool)
 }
@@ -31,6 +33,7 @@ type Runner struct {
 	log     *slog.Logger
 	propose func(context.Context, fsm.Command) (fsm.Result, error)
 	check   func(context.Context, fsm.Check) (fsm.Weighing, error)
+	paths   Paths
 	onProbe func(fsm.CheckKind, time.Duration, bool)
 	// warmup draws the pause before a check's first probe from [0, bound).
 	warmup func(bound time.Duration) time.Duration
@@ -52,7 +55,7 @@ type Runner struct {
 // New returns a Runner that does nothing until [Runner.Run].
 func New(c Config) *Runner {
 	r := &Runner{
-		log: c.Log, propose: c.Propose, check: c.Check, onProbe: c.OnProbe,
+		log: c.Log, propose: c.Propose, check: c.Check, paths: c.Paths, onProbe: c.OnProbe,
 		warmup:  rand.N[time.Duration],
 		changed: make(chan struct{}, 1), voting: make(chan struct{}, 1),
 		targets: map[fsm.Target]*target{},

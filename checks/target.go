@@ -2,6 +2,7 @@ package checks
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"time"
@@ -53,9 +54,13 @@ func (r *Runner) begins(c fsm.Check) time.Duration {
 func (r *Runner) probe(p *probing) {
 	for wait := r.begins(p.check); pause(p.ctx, wait); {
 		began := time.Now()
-		weighs, err := r.check(p.ctx, p.check)
+		weighs, err := r.ask(p.ctx, p.check, p.target.server)
 		if p.ctx.Err() != nil {
 			return // what a cancelled probe says means nothing
+		}
+		if errors.Is(err, errNoResult) {
+			wait = min(p.check.DelayLoop.D(), time.Second)
+			continue
 		}
 		wait = r.took(p, weighs, err, began)
 	}

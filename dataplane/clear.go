@@ -29,7 +29,7 @@ func Clear(stateFile string, k Kernel, host ClearHost, marks, holds Marker) erro
 	}
 	_, addrErr := RemoveLeftovers(stateFile, host)
 	was := r.get()
-	err = errors.Join(addrErr, clearVMACs(was, host), clearLoopback(was, host), clearSysctls(was, host), clearMarks(was, marks), clearHolds(was, holds), clearTuning(was, k, host), clearServices(was, k))
+	err = errors.Join(addrErr, clearVMACs(was, host), clearLoopback(was, host), clearSysctls(was, host, serverSysctls), clearSysctls(was, host, pathSysctls), clearMarks(was, marks), clearHolds(was, holds), clearTuning(was, k, host), clearServices(was, k))
 	if err != nil || stateFile == "" {
 		return err
 	}
@@ -59,9 +59,9 @@ func clearLoopback(was recorded, host ClearHost) error {
 }
 
 // clearSysctls puts back what was changed, unless somebody changed it since.
-func clearSysctls(was recorded, host ClearHost) error {
+func clearSysctls(was recorded, host sysctls, which []leastSysctl) error {
 	var errs []error
-	for _, c := range serverSysctls {
+	for _, c := range which {
 		old, changed := was.Sysctls[c.name]
 		if !changed {
 			continue
@@ -89,11 +89,11 @@ func clearMarks(was recorded, marks Marker) error {
 
 func clearServices(was recorded, k Kernel) error {
 	ours := was.owns()
-	ours.own()
 	have, err := k.List()
 	if err != nil {
 		return err
 	}
+	ours.own(have)
 	out := carryOut(k, have, Diff(have, nil, ours), func() bool { return false })
 	return errors.Join(out.errs...)
 }

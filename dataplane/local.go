@@ -89,12 +89,18 @@ func markServices(ls []local) []ipvs.Service {
 	return out
 }
 
-// hidden reports whether a service is one of markServices or stays: no part of the
+// hidden reports whether a service is one of markServices, stays or pathServices: no part of the
 // table, and shown to nobody.
-func hidden(k ipvs.Key) bool { return k.Mark == LocalMark || k.Mark == StayMark }
+func hidden(k ipvs.Key) bool { return k.Mark == LocalMark || k.Mark == StayMark || isPathMark(k.Mark) }
 
-// own adds the hidden services, which are ours whatever is recorded.
-func (o Ownership) own() {
+// own adds the hidden services, which are ours whatever is recorded, those of paths
+// as far as the kernel has them.
+func (o Ownership) own(have []ipvs.Service) {
+	for _, s := range have {
+		if hidden(s.Key) {
+			o[s.Key] = true
+		}
+	}
 	for _, mark := range []uint32{LocalMark, StayMark} {
 		o[ipvs.Key{Mark: mark}] = true
 		o[ipvs.Key{Mark: mark, V6: true}] = true

@@ -6,7 +6,6 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
-	"strconv"
 	"time"
 
 	"lbcluster/fsm"
@@ -55,6 +54,7 @@ func (p *Plane) serveLocally() {
 	if p.cfg.Self == "" || a.table == nil || !a.known || p.since() < a.lo.due {
 		return
 	}
+	p.openPaths()
 	p.mu.Lock()
 	open := p.gateLocal
 	p.mu.Unlock()
@@ -159,10 +159,7 @@ func (p *Plane) noteLoopback(ours []netip.Prefix) {
 
 // serverSysctls are what a real server of direct routing needs: it must not
 // answer ARP for an address of lo, nor name one as its own in ARP requests.
-var serverSysctls = []struct {
-	name  string
-	least int
-}{
+var serverSysctls = []leastSysctl{
 	{"net.ipv4.conf.all.arp_ignore", 1},
 	{"net.ipv4.conf.all.arp_announce", 2},
 }
@@ -172,58 +169,14 @@ func (p *Plane) silence(needed bool) error {
 	if !needed {
 		return nil
 	}
-	for _, c := range serverSysctls {
-		now, err := p.cfg.VIPs.Sysctl(c.name)
-		if err == nil {
-			n, _ := strconv.Atoi(now)
-			if n >= c.least {
-				continue
-			}
-			p.record.update(func(r *recorded) {
-				if _, noted := r.Sysctls[c.name]; !noted {
-					r.Sysctls = maps.Clone(r.Sysctls)
-					if r.Sysctls == nil {
-						r.Sysctls = map[string]string{}
-					}
-					r.Sysctls[c.name] = now
-				}
-			})
-			if err = p.record.save(recordWait); err != nil {
-				p.failed("record", err)
-			}
-			p.log.Info("dataplane: set for a real server", "sysctl", c.name, "from", now, "to", c.least)
-			err = p.cfg.VIPs.SetSysctl(c.name, strconv.Itoa(c.least))
-		}
-		if err != nil {
-			return fmt.Errorf("a real server needs %s=%d: %w", c.name, c.least, err)
-		}
+	if err := p.raise(serverSysctls, "set for a real server"); err != nil {
+		return fmt.Errorf("a real server needs %w", err)
 	}
 	return nil
 }
 
 // unsilence puts back what silence changed, unless somebody changed it since.
-func (p *Plane) unsilence() {
-	was := p.record.get().Sysctls
-	for _, c := range serverSysctls {
-		old, changed := was[c.name]
-		if !changed {
-			continue
-		}
-		now, err := p.cfg.VIPs.Sysctl(c.name)
-		if err == nil && now == strconv.Itoa(c.least) {
-			p.log.Info("dataplane: no real server any more: put back", "sysctl", c.name, "to", old)
-			err = p.cfg.VIPs.SetSysctl(c.name, old)
-		}
-		if err != nil {
-			p.failed("put back "+c.name, err)
-			continue
-		}
-		p.record.update(func(r *recorded) {
-			r.Sysctls = maps.Clone(r.Sysctls)
-			delete(r.Sysctls, c.name)
-		})
-	}
-}
+func (p *Plane) unsilence() { p.lower(serverSysctls, "no real server any more: put back") }
 
 // localStatus tells of each VIP that this host serves itself.
 func (a *addressLoop) localStatus(open map[netip.Addr]bool) []LocalStatus {

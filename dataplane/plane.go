@@ -156,6 +156,11 @@ type Plane struct {
 	logged map[string]time.Time // errors of the last errorsLogged
 	// gateLocal are the VIPs that the gate lets in for the server on this host.
 	gateLocal map[netip.Addr]bool
+	// paths are the marks of those that stand, pathless the VIPs through which no
+	// check can go here, self this host when they were made.
+	paths    map[asked]uint32
+	pathless map[netip.Addr]bool
+	self     vip.Snapshot
 
 	wakeTable, wakeRouters chan struct{} // one slot each
 	changed                chan struct{} // one slot: addresses or links

@@ -161,6 +161,11 @@ func (p *Plane) fresh(t *fsm.Table) ([]ipvs.Service, bool) {
 		if !plain(key, t) || !plain(key, p.settled.table) {
 			return nil, false
 		}
+		now, _ := t.Service(key)
+		was, _ := p.settled.table.Service(key)
+		if !maps.Equal(pathsOf(now), pathsOf(was)) {
+			return nil, false
+		}
 	}
 	var fresh []ipvs.Service
 	for _, s := range t.EffectiveWhere(func(k fsm.ServiceKey) bool { return touched[k] }) {

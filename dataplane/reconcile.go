@@ -73,13 +73,15 @@ func (p *Plane) reconcile(ctx context.Context, have []ipvs.Service) error {
 	}
 	gateErr := p.setGate(t, p.stillLocal(served))
 	table := p.wanted(t)
-	want := append(slices.Clip(table), markServices(ls)...)
+	ways := pathsFor(t)
+	wayMarks := markPaths(ways)
+	want := slices.Concat(table, markServices(ls), pathServices(wayMarks))
 	ours := p.record.get().owns()
 	were := maps.Clone(ours)
 	for _, s := range want {
 		ours[s.Key] = true
 	}
-	ours.own()
+	ours.own(nil)
 	marks := Marks(t)
 	p.record.update(func(r *recorded) {
 		r.setServices(ours)
@@ -92,6 +94,7 @@ func (p *Plane) reconcile(ctx context.Context, have []ipvs.Service) error {
 			return errors.Join(gateErr, recordErr, err)
 		}
 	}
+	ours.own(have)
 	p.share(want, have, were)
 	want = append(want, p.hold(t, want, ls)...)
 	ops := Diff(have, want, ours)
@@ -100,6 +103,7 @@ func (p *Plane) reconcile(ctx context.Context, have []ipvs.Service) error {
 	p.settled = settled{}
 	out := carryOut(p.cfg.IPVS, have, ops, func() bool { return ctx.Err() != nil })
 	p.report(t, out, drift)
+	p.standPaths(ways, wayMarks, out)
 	if marksErr == nil && ctx.Err() == nil {
 		marksErr = p.setMarks(standing(marks, out))
 	}

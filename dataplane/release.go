@@ -40,7 +40,7 @@ func Release(stateFile string, k Kernel, host ReleaseHost, holds Marker) (Releas
 	}
 	out := Released{Loopback: r.get().Loopback}
 	out.Removed, err = RemoveLeftovers(stateFile, host)
-	if err = errors.Join(err, clearVMACs(r.get(), host), removeHidden(k), clearHolds(r.get(), holds), clearTuning(r.get(), k, host)); err != nil || stateFile == "" {
+	if err = errors.Join(err, clearVMACs(r.get(), host), clearSysctls(r.get(), host, pathSysctls), removeHidden(k), clearHolds(r.get(), holds), clearTuning(r.get(), k, host)); err != nil || stateFile == "" {
 		return out, err
 	}
 	if err := os.Remove(stateFile); err != nil && !errors.Is(err, fs.ErrNotExist) {

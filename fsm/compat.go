@@ -79,7 +79,7 @@ func (v VirtualServer) asV2() bool {
 }
 
 func (c Check) asV2() bool {
-	return c.Kind == CheckTCP && c.BindPort == 0 && c.BindIf == "" && c.Mark == 0 && !c.Alpha && c.question() == ""
+	return c.Kind == CheckTCP && c.BindPort == 0 && c.BindIf == "" && c.Mark == 0 && !c.Alpha && !c.DSR && c.question() == ""
 }
 
 // enrolAsV1 refuses a director that is a real server.

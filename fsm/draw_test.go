@@ -57,6 +57,11 @@ func drawService(t *rapid.T) VirtualServer {
 				Retry: rapid.IntRange(0, 1).Draw(t, "retry"), DelayLoop: Duration(time.Second), Alpha: rapid.IntRange(0, 3).Draw(t, "alpha") == 0,
 			})
 		}
+		if v.Mark == 0 && v.Protocol == TCP && v.Method == DirectRouting && rapid.IntRange(0, 3).Draw(t, "dsr") == 0 {
+			r.Checks = append(r.Checks, Check{
+				Kind: CheckTCP, DSR: true, Dest: netip.AddrPortFrom(v.Addr, v.Port), ConnectTimeout: Duration(time.Second), DelayLoop: Duration(time.Second),
+			})
+		}
 		if rapid.IntRange(0, 2).Draw(t, "weighs") == 0 {
 			r.Checks = append(r.Checks, Check{
 				Kind: CheckMisc, Dest: netip.AddrPortFrom(r.Addr, 0), ConnectTimeout: Duration(time.Second), DelayLoop: Duration(time.Second),

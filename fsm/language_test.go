@@ -415,7 +415,7 @@ func (a args) server() RealServer {
 		c := Check{
 			Kind: CheckKind(kind), Dest: addr, ConnectTimeout: a.delay("timeout", 3*time.Second),
 			Retry: a.number("retry", 3), DelayBeforeRetry: Duration(3 * time.Second),
-			DelayLoop: a.delay("loop", 6*time.Second), Warmup: a.delay("warmup", 6*time.Second), Alpha: a.keys["alpha"] == "yes",
+			DelayLoop: a.delay("loop", 6*time.Second), Warmup: a.delay("warmup", 6*time.Second), Alpha: a.keys["alpha"] == "yes", DSR: a.keys["dsr"] == "yes",
 		}
 		if a.keys["dest"] != "" {
 			c.Dest = parseAddrPort(a.keys["dest"])

@@ -44,6 +44,9 @@ func (c Check) text(server netip.AddrPort) string {
 	if c.Mark != 0 {
 		b.WriteString(" fwmark " + itoa(int(c.Mark)))
 	}
+	if c.DSR {
+		b.WriteString(" dsr")
+	}
 	if c.Alpha {
 		b.WriteString(" alpha")
 	}

@@ -285,6 +285,9 @@ type Check struct {
 	Mark     uint32 `json:"fwmark,omitempty"`
 	// Alpha: the server counts as down until it has been found up (keepalived: alpha).
 	Alpha bool `json:"alpha,omitempty"`
+	// DSR: the check goes the way that clients' packets go: to the virtual server's
+	// address, Dest, handed to the real server as its connections are.
+	DSR bool `json:"dsr,omitempty"`
 	// What the kind asks besides: of http and https, smtp (the name in its HELO), dns,
 	// udp, misc and file. Immutable, as all of a table.
 	HTTP   *HTTPCheck   `json:"http,omitempty"`

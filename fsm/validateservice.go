@@ -104,9 +104,34 @@ func (p *problems) server(v VirtualServer, r RealServer) {
 	for i, c := range r.Checks {
 		var one problems
 		one.check(c)
+		if c.DSR {
+			one.dsr(v, r, c)
+		}
 		found.below(one, func() string { return fmt.Sprintf(" > check #%d", i+1) })
 	}
 	p.below(found, func() string { return serverPath(v.ServiceKey, r.AddrPort()) })
+}
+
+// dsr checks a check that goes through the VIP.
+func (p *problems) dsr(v VirtualServer, r RealServer, c Check) {
+	const path = "" // see below
+	method := v.MethodOf(r)
+	switch {
+	case c.Kind != CheckTCP && c.Kind != CheckHTTP && c.Kind != CheckHTTPS:
+		p.add(path, "dsr is for checks of the kinds tcp, http and https")
+	case v.Mark != 0:
+		p.add(path, "dsr needs a virtual server with an address: a firewall mark has none to ask")
+	case v.Protocol != TCP:
+		p.add(path, "dsr is for TCP: nothing answers a check of %s", v.Protocol)
+	case method != DirectRouting && method != Tunnel:
+		p.add(path, "dsr is for direct routing and tunnels: with %s a real server has no VIP", methodName(method))
+	case r.Addr.Is6() != v.Is6():
+		p.add(path, "dsr needs a real server of the virtual server's address family")
+	case c.Dest.Addr() != v.Addr || v.Port != 0 && c.Dest.Port() != v.Port:
+		p.add(path, "dsr asks the virtual server, %s, not %s", v.ServiceKey, c.Dest)
+	case c.Bind.IsValid() || c.BindPort != 0 || c.BindIf != "" || c.Mark != 0:
+		p.add(path, "dsr goes with none of bindto, bind_port, bind_if and fwmark: lbcluster chooses them")
+	}
 }
 
 // serverItself checks all but the checks of a server.

@@ -157,7 +157,7 @@ func (m *member) buildDataPlane(known []netip.Addr, inherit bool) error {
 		OnFit: fit.of("data plane"), OnRouterFit: m.units.set, SendZero: asksPeers,
 	})
 	m.tenure = newTenures(m.plane, m.gate.Inherited(), m.noteTenure, func(unit uint64) fsm.MemberID { return d.node.Table().Owners[unit] })
-	m.checks = checks.New(checks.Config{Log: d.log.With("part", "checks"), Propose: d.node.Propose, OnProbe: d.probes.Observe})
+	m.checks = checks.New(checks.Config{Log: d.log.With("part", "checks"), Propose: d.node.Propose, Paths: m.plane, OnProbe: d.probes.Observe})
 	return nil
 }
 

@@ -52,6 +52,11 @@ var checkRules = with(timerRules(func(b *builder) *timers { return &b.check.time
 	"alpha":        alphaRule,
 	"bind_if":      {min: 1, max: 1, do: func(b *builder, n *node) { b.check.BindIf = n.args[0] }},
 	"fwmark":       {min: 1, max: 1, do: (*builder).readCheckMark},
+	"lbcluster_dsr": {min: 2, max: 2, do: func(b *builder, n *node) {
+		b.check.DSR = true
+		b.readAddr(n, &b.check.ip)
+		b.readPort(&node{word: n.word, args: n.args[1:], pos: n.pos}, &b.check.port)
+	}},
 })
 
 // kindRules are the words of each kind.

@@ -29,6 +29,10 @@ func (w *writer) check(c fsm.Check, server netip.AddrPort) {
 }
 
 func (w *writer) connection(c fsm.Check, server netip.AddrPort) {
+	if c.DSR { // keepalived asks the server itself
+		w.condition("@lbcluster", "lbcluster_dsr", c.Dest.Addr().String(), fmt.Sprint(c.Dest.Port()))
+		c.Dest = server
+	}
 	w.unless(c.Dest.Addr() == server.Addr(), "connect_ip", c.Dest.Addr().String())
 	w.unless(c.Dest.Port() == server.Port() || !c.Ported(), "connect_port", fmt.Sprint(c.Dest.Port()))
 	w.unless(!c.Bind.IsValid(), "bindto", c.Bind.String())

@@ -269,7 +269,12 @@ func drawServer(t *rapid.T, a netip.Addr, v fsm.VirtualServer) fsm.RealServer {
 		if at.Port() == 0 {
 			at = netip.AddrPortFrom(r.Addr, 8080)
 		}
-		r.Checks = append(r.Checks, drawCheck(t, at))
+		c := drawCheck(t, at)
+		web := c.Kind == fsm.CheckTCP || c.Kind == fsm.CheckHTTP || c.Kind == fsm.CheckHTTPS
+		if m := v.MethodOf(r); web && v.Mark == 0 && v.Protocol == fsm.TCP && v.Group == "" && m != fsm.Masquerade && v.Is6() == r.Addr.Is6() && rapid.Bool().Draw(t, "dsr") {
+			c.DSR, c.Dest, c.Bind, c.BindPort, c.BindIf, c.Mark = true, netip.AddrPortFrom(v.Addr, cmp.Or(v.Port, 8080)), netip.Addr{}, 0, "", 0
+		}
+		r.Checks = append(r.Checks, c)
 	}
 	return r
 }

@@ -140,6 +140,7 @@ func TestKeywords(t *testing.T) {
 			checks := c.Services[0].RealServers[0].Checks
 			return []any{*checks[0].File, *checks[1].File}
 		}, "[{/run/f -2 false} {/run/f 3 true}]"},
+		{serverWith("TCP_CHECK {\n@lbcluster lbcluster_dsr 10.0.0.100 80\n}"), func(c fsm.Config) any { k := c.Services[0].RealServers[0].Checks[0]; return []any{k.DSR, k.Dest} }, "[true 10.0.0.100:80]"},
 		{serverWith("inhibit_on_failure"), func(c fsm.Config) any { return c.Services[0].RealServers[0].Inhibit }, true},
 		{serverWith("inhibit_on_failure no"), func(c fsm.Config) any { return c.Services[0].RealServers[0].Inhibit }, false},
 		{serverWith("uthreshold 100\nlthreshold 50"), func(c fsm.Config) any { return c.Services[0].RealServers[0].UpperThreshold }, 100},

@@ -121,6 +121,7 @@ type (
 		BindIf           string `yaml:"bind_if,omitempty"`
 		Mark             uint32 `yaml:"fwmark,omitempty"`
 		Alpha            bool   `yaml:"alpha,omitempty"`
+		DSR              bool   `yaml:"dsr,omitempty"` // dest is the virtual server
 
 		HTTP   *yamlHTTP        `yaml:"http,omitempty"`
 		Helo   string           `yaml:"helo,omitempty"` // smtpchecker.keepalived.org

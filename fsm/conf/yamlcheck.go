@@ -108,7 +108,7 @@ func (y *yamlReader) url(path string, in yamlURL) fsm.HTTPURL {
 
 // questionToYAML is the other way round.
 func questionToYAML(c fsm.Check, y *yamlCheck) {
-	y.Alpha = c.Alpha
+	y.Alpha, y.DSR = c.Alpha, c.DSR
 	y.BindPort, y.BindIf, y.Mark, y.Helo = c.BindPort, c.BindIf, c.Mark, c.Helo
 	if h := c.HTTP; h != nil {
 		y.HTTP = &yamlHTTP{Protocol: h.Protocol, SNI: h.SNI}

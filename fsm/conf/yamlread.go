@@ -146,7 +146,7 @@ func (y *yamlReader) required(path, key, value string, allowed ...string) {
 	}
 }
 
-func (y *yamlReader) check(path string, c yamlCheck, server netip.AddrPort) fsm.Check {
+func (y *yamlReader) check(path string, c yamlCheck, server, vip netip.AddrPort) fsm.Check {
 	y.required(path, "kind", c.Kind, textsOf(fsm.CheckKinds)...)
 	usual := fsm.Check{
 		ConnectTimeout: fsm.Duration(yamlConnectTimeout), Retry: yamlRetry,
@@ -166,6 +166,9 @@ func (y *yamlReader) check(path string, c yamlCheck, server netip.AddrPort) fsm.
 		usual.Warmup = 0
 	}
 	out.Warmup = y.duration(path+".warmup", c.Warmup, usual.Warmup.D())
+	if out.DSR = c.DSR; c.DSR {
+		out.Dest = vip
+	}
 	if c.Dest != "" {
 		out.Dest = y.addrPort(path+".dest", c.Dest, int(server.Port()))
 	}

@@ -2,6 +2,7 @@ package conf
 
 import (
 	"fmt"
+	"net/netip"
 	"strings"
 
 	"lbcluster/fsm"
@@ -161,7 +162,7 @@ func (y *yamlReader) server(path string, s yamlServer, v fsm.VirtualServer) fsm.
 		y.notice(at.pos, at.keyword, "no checks: always taken as up")
 	}
 	for i, c := range s.Checks {
-		out.Checks = append(out.Checks, y.check(fmt.Sprintf("%s.checks[%d]", path, i), c, out.AddrPort()))
+		out.Checks = append(out.Checks, y.check(fmt.Sprintf("%s.checks[%d]", path, i), c, out.AddrPort(), netip.AddrPortFrom(v.Addr, v.Port)))
 	}
 	return out
 }
